@@ -227,12 +227,19 @@ def nodes() -> Operation[Json]:
     return ask("GET", f"{CONTROL}/nodes")
 
 
-def join(name: str, address: str, machine: str, versions: Mapping[str, str]) -> Operation[Json]:
+def join(
+    name: str, address: str, machine: str, versions: Mapping[str, str], again: bool = False
+) -> Operation[Json]:
     """Return a ticket, with which a machine of these versions joins the engine.
 
-    ``machine`` is the id of what is started on it. Raise Conflict where it cannot join.
+    ``machine`` is the id of what is started on it; ``again`` tells that it may have replicas of an
+    earlier start of the engine. Raise Conflict where it cannot join, Unavailable where it is not
+    its turn yet.
     """
-    body = {"name": name, "address": address, "machine": machine, "versions": dict(versions)}
+    body = {
+        "name": name, "address": address, "machine": machine, "versions": dict(versions),
+        "again": again,
+    }  # fmt: skip
     return ask("POST", f"{CONTROL}/nodes", json=body)
 
 

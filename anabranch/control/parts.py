@@ -26,6 +26,7 @@ from anabranch.control.nodes.faces import FaceRunner
 from anabranch.control.nodes.files import MachineFiles
 from anabranch.control.nodes.keeper import MachineKeeper
 from anabranch.control.nodes.logs import EngineLogs
+from anabranch.control.nodes.turns import JoinTurns
 from anabranch.control.observe.history import METRICS, TrafficHistory
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.observe.looks import LookHistory
@@ -140,7 +141,10 @@ class ControllerParts:
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
             self.refusals, housekeeping.kept,
             Quotas(store, releases, self.access.policy), EngineLogs(everywhere),
-            NodeApi(settings, store, cluster, lambda: self.reconciler.applications),
+            NodeApi(
+                settings, store, cluster, lambda: self.reconciler.applications,
+                JoinTurns(lambda: self.reconciler.starting),
+            ),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock

@@ -25,6 +25,7 @@ from anabranch.control.api.endpoints import (
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.shared import LOOPBACK, MARK, shared_values
 from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
+from anabranch.control.nodes.turns import JoinTurns
 from anabranch.control.nodes.views import node_view, nodes_view, placed
 from anabranch.control.observe.refusals import EventLog
 from anabranch.control.settings.settings import Settings
@@ -53,12 +54,16 @@ class Cluster(Protocol):
 
 
 class _Joining(Model):
-    """``machine`` is the id of what is started there, ``versions`` as ``ticket.versions`` says."""
+    """``machine`` is the id of what is started there, ``versions`` as ``ticket.versions`` says.
+
+    ``again`` tells that it may have replicas of an earlier start of the engine.
+    """
 
     name: _Text
     address: _Text
     machine: _Text
     versions: Annotated[dict[str, _Text], Field(max_length=8)]
+    again: bool = False
 
 
 class NodeApi:
@@ -71,7 +76,8 @@ class NodeApi:
     | POST | ``/nodes/<node>/drain`` | 202, the machine; it goes once its replicas have moved |
 
     ``<node>`` is a name, an address or an id. A ticket holds the secrets of the engine, so that a
-    machine with it can do all that the engine can.
+    machine with it can do all that the engine can. One that asks with ``"again": true`` and is not
+    known gets 503 until it is its turn, see ``JoinTurns``.
     """
 
     def __init__(
@@ -80,12 +86,14 @@ class NodeApi:
         log: EventLog,
         cluster: Cluster,
         applications: Callable[[], Apps],
+        turns: JoinTurns,
         env: Mapping[str, str] = os.environ,
     ) -> None:
         self._home = settings.home
         self._log = log
         self._cluster = cluster
         self._applications = applications
+        self._turns = turns
         self._env = env
 
     @property
@@ -108,11 +116,13 @@ class NodeApi:
                 " ADDRESS`, by an address of its machine that the others reach"
             )
         require_same(asked.versions)
+        look = await asyncio.to_thread(self._cluster.look)
+        self._require_new(asked, look)
+        if asked.again and all(one.machine != asked.machine for one in look.nodes):
+            self._turns.take(asked.machine, asked.name, look)
         return answer(201, await asyncio.to_thread(self._ticket, asked))
 
     def _ticket(self, asked: _Joining) -> dict[str, Any]:
-        look = self._cluster.look()
-        self._require_new(asked, look)
         message = f"machine {asked.name!r} ({asked.address}) was let join"
         data = {"name": asked.name, "address": asked.address, "machine": asked.machine}
         self._log.log("", None, "node_joining", message, data)

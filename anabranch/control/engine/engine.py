@@ -32,12 +32,13 @@ from anabranch.control.engine.launch import (
     head_arguments,
     reached_at,
 )
-from anabranch.control.engine.runtime import make_runtime, remove_runtime
+from anabranch.control.engine.runtime import SOCKETS, make_runtime, remove_runtime
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.settings.ray_tls import RayTls
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
 from anabranch.files import disk_errors
+from anabranch.serve.edge.process import drain
 from anabranch.serve.edge.tls.certificates import load
 
 ANSWER_TIMEOUT_S = 60.0
@@ -114,9 +115,12 @@ def is_running(state: EngineState) -> bool:
 
 
 def until_ended(home: Path) -> str:
-    """Wait until the engine of ``home`` has ended; the reason, or nothing if ``down`` ended it."""
-    since = time.monotonic()
-    while (state := read_state(home)) is not None:
+    """Wait until the engine of ``home`` has ended; the reason, or nothing if ``down`` ended it.
+
+    A machine that has joined another one ends, too, when it becomes the head's of its own.
+    """
+    since, first = time.monotonic(), read_state(home)
+    while (state := read_state(home)) and first and state.joined == first.joined:
         now = time.monotonic()
         if is_running(state):
             since = now
@@ -207,6 +211,12 @@ def end(state: EngineState) -> None:
     runtime = Path(state.runtime)
     processes.stop(state.id, state.pid, runtime)
     remove_runtime(runtime)
+
+
+def drain_edge(state: EngineState) -> None:
+    """Have the edge of a machine that is about to end answer what it has, and accept no more."""
+    runtime = Path(state.runtime)
+    drain(runtime / SOCKETS, lambda pid: processes.belongs(pid, state.id, runtime))
 
 
 def _take_down(home: Path, state: EngineState) -> None:

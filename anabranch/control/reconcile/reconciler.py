@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -116,6 +116,10 @@ class Reconciler:
         self._fleet = Fleet()
         self.outages = outages
         """The segments that are down."""
+        self.starting: Collection[str] | None = None
+        """The graphs on which there is something to do but to wait for machines; None before the
+        first look.
+        """
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
         writer.watch(self.wake)
@@ -169,11 +173,13 @@ class Reconciler:
         for graph in observed.keys() - wanted.keys():
             wanted[graph] = Desired(graph, deleted=True)
         busy = self._keep_pools(found, acting)
+        waiting, starting = {graph for graph, *_ in self.waiting.counts}, set[str]()
         for graph, desired in wanted.items():
             self._leave_former_homes(desired, found, observed.get(graph, {}))
             unknown = not self._pools.is_known(desired.pool)
             if unknown or graph in acting or graph in self._acting:
                 busy = True
+                starting.add(graph)
                 continue
             actions = [
                 action
@@ -181,8 +187,12 @@ class Reconciler:
                 if not self._postponed(graph, action)
             ]
             busy = busy or bool(actions)
-            if any(not isinstance(action, Wait) for action in actions):
+            acts = any(not isinstance(action, Wait) for action in actions)
+            if acts:
                 self._begin(desired, actions)
+            if acts or (actions and graph not in waiting):
+                starting.add(graph)
+        self.starting = starting
         return busy
 
     def _keep_pools(self, found: Mapping[str, Any], acting: set[str]) -> bool:

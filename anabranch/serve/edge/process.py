@@ -13,9 +13,11 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from anabranch.errors import EngineError
 from anabranch.serve.edge.configuration import CONFIGURATION, STOP_S
@@ -148,6 +150,24 @@ def find(folder: Path) -> EdgeProcess | None:
         return EdgeProcess(pid, pidfd)
     os.close(pidfd)
     return None
+
+
+def drain(folder: Path, is_owner: Callable[[int], bool]) -> None:
+    """Have the HAProxy of this folder accept nothing from now on, and wait until it has ended, for
+    STOP_S and a little more at most.
+
+    Its owner would start another one, so its parent is killed if ``is_owner`` says that of the
+    parent's number: for a machine of which all else ends right after.
+    """
+    found = find(folder)
+    if found is None:
+        return
+    with suppress(psutil.Error):
+        owner = psutil.Process(found.pid).parent()
+        if owner is not None and is_owner(owner.pid):
+            owner.kill()
+    asyncio.run(found.end())
+    found.close()
 
 
 def _command_line(pid: int) -> list[str]:

@@ -18,8 +18,9 @@ from anabranch.control.api.endpoints import ApiCall
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.ticket import Ticket, versions
+from anabranch.control.nodes.turns import JoinTurns
 from anabranch.control.settings.settings import Settings
-from anabranch.errors import Conflict, InvalidRequest, NotFound
+from anabranch.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from anabranch.router.between_nodes import AUTHORITY, NODE
 from tests.control.control_api import TestControl
 from tests.control.nodes.machines import app, node
@@ -69,7 +70,9 @@ class Machines:
         apps = {"g": app(router=["head", "two"])}
         settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
         write_certificates(home, {AUTHORITY: b"the-authority", NODE: b"the-node"})
-        self.api = NodeApi(settings, self.log, self.cluster, lambda: apps, ENV | env)
+        self.starting: set[str] = set()
+        turns = JoinTurns(lambda: self.starting)
+        self.api = NodeApi(settings, self.log, self.cluster, lambda: apps, turns, ENV | env)
 
     def ask(self, method: str, path: str, body: Any = None, node: str = "") -> tuple[int, Any]:
         content = b"" if body is None else orjson.dumps(body)
@@ -99,6 +102,19 @@ def test_a_machine_that_may_join_gets_a_ticket_and_the_log_says_so(tmp_path: Pat
     ((kind, message, data),) = machines.log.events
     assert (kind, message) == ("node_joining", "machine 'two' (10.0.0.3) was let join")
     assert "secret" not in str(data)
+
+
+def test_a_machine_of_an_earlier_start_waits_its_turn(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, node("three"))
+    machines.starting = {"shop"}
+    with pytest.raises(Unavailable, match="has to wait until graphs are up: shop"):
+        machines.join(again=True)
+    assert machines.log.events == []
+    # One that joins for the first time has nothing to lose, nor one whose Ray has ended.
+    assert machines.join()[0] == 201
+    assert machines.join(again=True, machine="m-three", address="10.0.0.5")[0] == 201
+    machines.starting = set()
+    assert machines.join(again=True)[0] == 201
 
 
 def test_an_engine_on_loopback_says_how_machines_could_join(tmp_path: Path) -> None:

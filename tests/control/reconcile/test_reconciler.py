@@ -20,6 +20,7 @@ from anabranch.control.lifecycle.operations import Intent, Situation
 from anabranch.control.nodes.node import ClusterLook
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
+from anabranch.control.reconcile.fleet import Place
 from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
@@ -124,6 +125,10 @@ class FakeUnplaced(UnplacedReplicas):
         super().__init__(lambda: ClusterLook(()))
 
     said: Mapping[int, str] = {}
+
+    @property
+    def counts(self) -> Mapping[Place, int]:
+        return {(G, str(number), "a"): 1 for number in self.said}
 
     def see(self, applications: object) -> None:
         pass
@@ -547,6 +552,25 @@ def test_a_revision_waits_for_machines_where_some_may_come_and_says_for_what(sit
     assert site.state(1) == ("live", "")
     told = [kind for kind in kinds(site) if kind.startswith("deploy_")]
     assert told == ["deploy_started", "deploy_waits", "deploy_resumed"]
+
+
+def test_a_graph_is_starting_while_it_has_all_the_room_that_it_needs(site: Site) -> None:
+    async def scenario() -> None:
+        site.may_grow = True
+        site.serve.stuck.add(G)
+        assert site.reconciler.starting is None
+        site.store.ensure_revision(G, SPEC, "d", force=True)
+        await site.until(lambda: site.state(1)[0] == "deploying")
+        await site.until(lambda: site.reconciler.starting == {G})
+        site.waiting.said = {1: H100}
+        await site.until(lambda: site.reconciler.starting == set())
+        site.waiting.said = {}
+        await site.until(lambda: site.reconciler.starting == {G})
+        site.serve.stuck.clear()
+        await site.settled()
+        assert site.reconciler.starting == set()
+
+    site.run(scenario)
 
 
 def test_a_revision_that_no_machine_can_run_fails_where_none_will_come(site: Site) -> None:

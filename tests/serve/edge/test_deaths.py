@@ -19,6 +19,7 @@ from anabranch.errors import EngineError
 from anabranch.serve.edge import asking
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.listener import EdgeAddress
+from anabranch.serve.edge.process import drain
 from anabranch.serve.edge.proxy import EdgeProxy
 from tests.serve.edge.servers import (
     BINARY,
@@ -153,14 +154,20 @@ def test_routes_that_no_haproxy_took_because_it_was_replaced_are_put_in_force_la
     asyncio.run(main())
 
 
-async def abandoned(folder: Path, at: EdgeAddress, *addresses: str) -> int:
-    """Leave an HAProxy whose owner, a process of its own, was killed; its pid."""
+async def owned(folder: Path, at: EdgeAddress, *addresses: str) -> asyncio.subprocess.Process:
+    """Start an HAProxy whose owner is a process of its own, which is returned."""
     owner = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", OWNER, BINARY, folder, str(at.http), str(at.grpc), *addresses),
         stdout=asyncio.subprocess.PIPE,
     )
     assert owner.stdout is not None
     assert await owner.stdout.readline() == b"ready\n"
+    return owner
+
+
+async def abandoned(folder: Path, at: EdgeAddress, *addresses: str) -> int:
+    """Leave an HAProxy whose owner was killed; its pid."""
+    owner = await owned(folder, at, *addresses)
     owner.kill()
     await owner.wait()
     return pid_of(folder)
@@ -197,6 +204,36 @@ def test_an_orphan_with_the_same_task_goes_on_under_a_new_owner() -> None:
                 assert pid_of(folder) != orphan
                 await proxy.close()
                 assert await gone(orphan)
+
+    asyncio.run(main())
+
+
+def test_an_edge_that_is_to_end_with_its_machine_answers_what_it_has() -> None:
+    async def main() -> None:
+        address = free_address()
+        with short_folder() as folder:
+            await asyncio.to_thread(drain, folder, lambda pid: True)  # there is none
+            async with Server(folder, "r", "wait") as router:
+                owner = await owned(folder, address, router.address)
+                pid = pid_of(folder)
+                asked = asyncio.create_task(ask(address.http, PATH))
+                await eventually(lambda: asyncio.sleep(0, router.seen))
+                draining = asyncio.create_task(
+                    asyncio.to_thread(drain, folder, lambda parent: parent == owner.pid)
+                )
+                await owner.wait()
+                await eventually(lambda: refused(address.http))
+                router.go.set()
+                assert (await asked).document[0] == "r"
+                await draining
+                assert await gone(pid)
+
+    async def refused(port: int) -> bool:
+        try:
+            async with connection(port):
+                return False
+        except ConnectionRefusedError:
+            return True
 
     asyncio.run(main())
 

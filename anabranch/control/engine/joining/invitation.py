@@ -18,7 +18,9 @@ from anabranch.files import replace_file
 
 TOKEN_FILE = "token"
 """File in the home with the key by which the machine joins its engine."""
-_TIMEOUT_S = 30.0
+MACHINES_FILE = "machines"
+"""File in the home with the URLs of the engine's other machines, see ``search``."""
+_TIMEOUT_S = 20.0
 _CONNECT_S = 5.0
 
 
@@ -49,25 +51,35 @@ class Invitation:
         """The one by which the machine of a home has joined."""
         return cls(state.http, read_token(home), state.id)
 
-    def client(self) -> ControlClient:
-        """A client of the engine."""
+    def client(self, timeout: float = _TIMEOUT_S) -> ControlClient:
+        """A client of the engine, which waits for each answer for so many seconds."""
         verify = EngineState("", self.url, "", "", "", "").verify
-        return ControlClient(self.url, self.key, timeout=_TIMEOUT_S, verify=verify)
+        return ControlClient(self.url, self.key, timeout=timeout, verify=verify)
 
-    def ticket(self, address: str) -> Ticket:
+    def ticket(self, address: str, again: bool = False) -> Ticket:
         """A ticket for this machine, which others reach at ``address``.
 
-        Raises as requests do: EngineUnreachable, Unavailable, Conflict where it cannot join.
+        ``again`` tells that it may have replicas of an earlier start of the engine, which go on
+        until it has the ticket. Raises as requests do: EngineUnreachable, Unavailable where it is
+        to ask later, Conflict where it cannot join.
         """
         with self.client() as control:
             name = socket.gethostname()
-            return Ticket.from_json(control.join(name, address, self.machine, versions()))
+            return Ticket.from_json(control.join(name, address, self.machine, versions(), again))
+
+    def nodes(self, timeout: float = _TIMEOUT_S) -> list[Json]:
+        """Return the machines of the engine; raises as requests do."""
+        with self.client(timeout) as control:
+            found: list[Json] = control.nodes()["nodes"]
+        return found
 
     def seen(self) -> Json | None:
         """Return this machine as the engine sees it, None if it does not; raises as requests do."""
-        with self.client() as control:
-            found: list[Json] = control.nodes()["nodes"]
-        own = [one for one in found if one["machine"] == self.machine and one["state"] != "lost"]
+        return self.among(self.nodes())
+
+    def among(self, nodes: list[Json]) -> Json | None:
+        """Return this machine among those of the engine; None if it is none, or a lost one."""
+        own = [one for one in nodes if one["machine"] == self.machine and one["state"] != "lost"]
         return own[0] if own else None
 
 
@@ -108,8 +120,8 @@ def keep(home: Path, key: str, ticket: Ticket) -> None:
 
 
 def forget(home: Path) -> None:
-    """Remove what ``keep`` has kept."""
-    for name in (TOKEN_FILE, RAY_TOKEN_FILE):
+    """Remove what is kept of an engine."""
+    for name in (TOKEN_FILE, RAY_TOKEN_FILE, MACHINES_FILE):
         (home / name).unlink(missing_ok=True)
     remove_certificates(home)
 

@@ -116,9 +116,9 @@ class Launch:
             )  # fmt: skip
 
 
-Renew: TypeAlias = Callable[[Launch, threading.Event], Launch]
+Renew: TypeAlias = Callable[[Launch, bool, threading.Event], Launch]
 """Gives the commands of a further start, and returns early once the event is set; EngineError where
-there must be none."""
+there must be none. It is told whether Ray still runs, which goes on until it returns."""
 
 
 class Supervisor:
@@ -130,7 +130,7 @@ class Supervisor:
         launch: Launch,
         watch: Watch,
         head: Process | None = None,
-        renew: Renew = lambda launch, stopping: launch,
+        renew: Renew = lambda launch, runs, stopping: launch,
     ) -> None:
         self._state = state
         self._launch = launch
@@ -163,14 +163,18 @@ class Supervisor:
             self._end_head(STOP_S)
 
     def _note(self, ready: bool, problem: str = "") -> None:
-        self._state = replace(self._state, ready=ready, problem=problem)
+        known = read_state(self._launch.home) or self._state
+        self._state = replace(known, ready=ready, problem=problem)
         write_state(self._launch.home, self._state)
 
     def _problem(self) -> str | None:
         """Why Ray must be started anew; None while it need not."""
-        if self._head is None or _has_ended(self._head):
+        if self._head is None or not self._runs():
             return f"Ray ended, see {self._launch.log('head')}"
         return self._watch.watch(self._head.pid)
+
+    def _runs(self) -> bool:
+        return self._head is not None and not _has_ended(self._head)
 
     def _start_anew(self, problem: str) -> None:
         """Start until that succeeds, or was tried too often."""
@@ -178,8 +182,10 @@ class Supervisor:
         while reason is not None and not self._stopping.is_set():
             logger.error("%s; starting Ray anew, with all that was on it", reason)
             self._count(reason)
-            self._clear()
-            self._launch = self._renew(self._launch, self._stopping)
+            try:
+                self._launch = self._renew(self._launch, self._runs(), self._stopping)
+            finally:
+                self._clear()
             reason = None if self._stopping.is_set() else self._try()
         self._watch.forget()
 

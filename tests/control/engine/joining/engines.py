@@ -26,6 +26,8 @@ class Head:
         self.ticket = TICKET
         self.refusals: list[tuple[int, str]] = []
         """Statuses and errors of the next answers."""
+        self.busy = 0
+        """Tickets that are refused since it is the turn of another machine."""
         web.answer = self._answer
 
     @property
@@ -37,7 +39,10 @@ class Head:
         return self.web.asked
 
     def know(self, machine: str, state: str = "alive", segments: Sequence[Any] = ()) -> None:
-        one = {"id": f"n-{machine}", "machine": machine, "state": state, "segments": list(segments)}
+        one = {
+            "id": f"n-{machine}", "machine": machine, "state": state, "segments": list(segments),
+            "address": "10.0.0.3",
+        }  # fmt: skip
         self.nodes = [one]
 
     def _answer(self, asked: Asked) -> Answer:
@@ -46,6 +51,9 @@ class Head:
             return self._reply(status, {"error": error})
         if asked.path.endswith("/drain"):
             return self._reply(202, {"name": "two", **self.nodes[0]})
+        if asked.method == "POST" and self.busy:
+            self.busy -= 1
+            return self._reply(503, {"error": "the machine has to wait until 'two' is back"})
         if asked.method == "POST":
             return self._reply(201, vars(self.ticket))
         return self._reply(200, {"nodes": self.nodes, "pending": [], "waiting": []})

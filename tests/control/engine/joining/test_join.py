@@ -165,6 +165,20 @@ def test_in_the_foreground_a_machine_that_was_drained_has_left(
     assert read_state(tmp_path) is None
 
 
+def test_in_the_foreground_a_machine_that_has_become_the_head_s_has_left(
+    tmp_path: Path, machine: EngineState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_TURN_S", 0.01)
+    looked = threading.Event()
+    monkeypatch.setattr(engines, "is_running", lambda state: looked.set() or True)
+    staying = threading.Thread(target=engines.until_ended, args=(tmp_path,))
+    staying.start()
+    assert looked.wait(60)
+    write_state(tmp_path, replace(machine, joined=False))
+    staying.join(60)
+    assert not staying.is_alive()
+
+
 def test_in_the_foreground_a_signal_takes_it_out_even_if_nothing_can_be_moved(
     tmp_path: Path, machine: EngineState
 ) -> None:

@@ -137,7 +137,7 @@ def test_what_the_watch_finds_starts_ray_anew_without_what_was_left(engine, tmp_
 def test_a_further_start_is_as_whoever_is_asked_says(engine):
     env = {**os.environ, "SAID": "again"}
     writes = "import os; open('said', 'w').write(os.environ.get('SAID', '')); "
-    engine.start(head=writes + SLEEPS + FOREVER, renew=lambda launch, _: replace(launch, env=env))
+    engine.start(head=writes + SLEEPS + FOREVER, renew=lambda launch, *_: replace(launch, env=env))
     first = engine.until_other_than(0)
     until(lambda: engine.is_ready)
     assert (engine.home / "said").read_text() == ""
@@ -145,8 +145,30 @@ def test_a_further_start_is_as_whoever_is_asked_says(engine):
     until(lambda: (engine.home / "said").read_text() == "again")
 
 
+def test_what_is_left_goes_on_until_there_is_a_further_start(engine):
+    """Ray itself answers while its engine is found elsewhere; the machine may change its engine."""
+    asked = []
+
+    def renews(launch, runs, stopping):
+        asked.append((runs, psutil.pid_exists(engine.head)))
+        write_state(engine.home, replace(read_state(engine.home), http="http://elsewhere:1"))
+        return launch
+
+    engine.start(renew=renews)
+    first = engine.until_other_than(0)
+    until(lambda: engine.is_ready)
+    engine.watching.problem = "the engine does not know this machine"
+    engine.until_other_than(first)
+    assert asked == [(True, True)] and not psutil.pid_exists(first)
+    os.kill(engine.head, signal.SIGKILL)
+    until(lambda: len(asked) == 2)
+    assert not asked[1][0]
+    engine.end()
+    assert read_state(engine.home).http == "http://elsewhere:1"
+
+
 def test_there_is_no_further_start_where_there_must_be_none(engine):
-    def refuses(launch, stopping):
+    def refuses(launch, runs, stopping):
         raise EngineError("it was drained")
 
     engine.start(renew=refuses)
@@ -160,7 +182,7 @@ def test_there_is_no_further_start_where_there_must_be_none(engine):
 def test_what_waits_for_a_further_start_is_ended_without_one(engine):
     waiting = threading.Event()
 
-    def waits(launch, stopping):
+    def waits(launch, runs, stopping):
         waiting.set()
         stopping.wait(60)
         return launch
