@@ -261,6 +261,14 @@ Foreground = Annotated[
         " containers.",
     ),
 ]
+Standby = Annotated[
+    bool,
+    typer.Option(
+        "--standby",
+        help="Wait until no other machine runs the engine of this store, and take its place;"
+        " needs a store and a store of bundles that all machines reach.",
+    ),
+]
 Autoscaling = Annotated[
     bool,
     typer.Option(

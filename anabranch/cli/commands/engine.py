@@ -49,6 +49,7 @@ def up(
     autoscaling: options.Autoscaling = False,
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
+    standby: options.Standby = False,
 ) -> None:
     """Start an engine, with all graphs in its store; in the background, unless told otherwise."""
     folder = own_home(home)
@@ -60,7 +61,7 @@ def up(
         tls_cert, tls_key, client_ca, anonymous, ingress,
         MachineOptions(labels, resources, object_store), autoscaling,
     )  # fmt: skip
-    info = _up(ctx, folder, wanted)
+    info = _up(ctx, folder, wanted, standby)
     if output is options.Format.JSON:
         result_json(asdict(info))
     else:
@@ -166,11 +167,12 @@ def note_sign_in(home: Path) -> None:
         note(f"log in to the console, once within ten minutes: {link}")
 
 
-def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:
-    from anabranch.control.engine import engine
+def _up(ctx: typer.Context, home: Path, wanted: EngineOptions, standby: bool = False) -> EngineInfo:
+    from anabranch.control.engine.engine import up as start
+    from anabranch.control.engine.joining.standby import stand_by
 
     with progress("starting the engine") as say:
-        info = engine.up(home, wanted, say=say, warn=warn)
+        info = (stand_by if standby else start)(home, wanted, say=say, warn=warn)
     asked = ctx.params.get("tls_cert")
     _require_same(ctx, info, _other_certificate(wanted, info) if asked else [])
     return info

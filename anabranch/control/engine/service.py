@@ -19,17 +19,19 @@ def stay(home: Path, take_down: Callable[[], object]) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: take_down())
-    _notify("READY=1")
+    ready()
     problem = engine.until_ended(home)
     if problem:
         raise EngineError(f"the engine has ended: {problem}")
 
 
-def _notify(state: str) -> None:
-    """Tell systemd, where it started this process with ``Type=notify`` (sd_notify(3))."""
+def ready() -> None:
+    """Tell systemd that this process does what it is for, where it was started with ``Type=notify``
+    (sd_notify(3)).
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.connect("\0" + address[1:] if address.startswith("@") else address)
-        line.send(state.encode())
+        line.send(b"READY=1")

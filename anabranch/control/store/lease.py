@@ -29,7 +29,8 @@ TTL = 3.0
 """How long a beat is good for, in seconds; holders renew several times as often."""
 _PAUSE = 0.1
 """Time between two tries to get the lease, in seconds."""
-_FREE = ""
+FREE = ""
+"""The holder of a lease that anybody may take."""
 _PID = re.compile("[1-9][0-9]{0,8}")
 
 
@@ -76,10 +77,10 @@ class Lease:
         """Take the lease if it is free, ours, or its holder is gone or silent for too long."""
         began = self._clock()
         with self._database.write(fenced=False) as connection:
-            holder, beat = _read(connection)
+            holder, beat = read_lease(connection)
             taken = self._may_take(holder, beat, began)
             if taken:
-                _write(connection, self.holder, beat + 1)
+                write_lease(connection, self.holder, beat + 1)
         if taken:
             self._good_until = began + self._ttl
         elif self._seen != (holder, beat):
@@ -93,9 +94,9 @@ class Lease:
         """
         began = self._clock()
         with self._database.write(fenced=False, durable=False) as connection:
-            holder, beat = _read(connection)
+            holder, beat = read_lease(connection)
             if holder == self.holder:
-                _write(connection, holder, beat + 1)
+                write_lease(connection, holder, beat + 1)
         self._good_until = began + self._ttl if holder == self.holder else float("-inf")
         return holder == self.holder
 
@@ -103,25 +104,26 @@ class Lease:
         """Let go of it, so that the next one need not wait; no effect if it is not ours."""
         self._good_until = float("-inf")
         with self._database.write(fenced=False) as connection:
-            holder, beat = _read(connection)
+            holder, beat = read_lease(connection)
             if holder == self.holder:
-                _write(connection, _FREE, beat + 1)
+                write_lease(connection, FREE, beat + 1)
 
     def _may_take(self, holder: str, beat: int, now: float) -> bool:
-        if holder in (_FREE, self.holder):
+        if holder in (FREE, self.holder):
             return True
         silent = self._seen == (holder, beat) and now - self._seen_at >= self._ttl
         return silent or is_gone(holder)
 
 
-def _read(connection: Connection) -> tuple[str, int]:
+def read_lease(connection: Connection) -> tuple[str, int]:
     """The holder and its beat, which nobody else changes before the transaction ends."""
     query = sa.select(leases.c.holder, leases.c.beat).where(leases.c.name == CONTROLLER)
     holder, beat = connection.execute(query.with_for_update()).one()
     return holder, beat
 
 
-def _write(connection: Connection, holder: str, beat: int) -> None:
+def write_lease(connection: Connection, holder: str, beat: int) -> None:
+    """Give the lease to a holder, or let others take it, with a beat that nobody has seen yet."""
     row = leases.update().where(leases.c.name == CONTROLLER)
     connection.execute(row.values(holder=holder, beat=beat))
 

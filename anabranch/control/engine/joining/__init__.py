@@ -1,1 +1,1 @@
-"""Machines that join an engine whose head is elsewhere: how one joins, stays in it, and leaves."""
+"""Machines that join an engine whose head is elsewhere: how one joins, stays, leaves, or leads."""
