@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.supervision.supervisor import options
 from anabranch.serve.workers import agent, launcher
 
+RAYLET_S = 90.0
+"""Time in seconds that a raylet has to register, which it does once its agents have started; Ray
+itself gives up after 30 s, in which a busy machine does not import all that they need."""
+_PAUSE_S = 0.1
 _PYTHON = "_build_python_executable_command_memory_profileable"
 """Ray's function that returns how Python is started for one of Ray's processes."""
 _AGENT_PORT = "--dashboard-agent-listen-port"
@@ -33,6 +38,7 @@ def main() -> None:
     from anabranch.control.engine.supervision.node import MendingNode
 
     keep_loopback()
+    wait_for_raylet()
     _start_agent_by_our_script()
     _tell_raylet_of_its_agent(sys.argv[1:])
     # Ray starts the server wherever its dependencies are installed; there is no flag against it.
@@ -40,6 +46,25 @@ def main() -> None:
     vars(node)["Node"] = MendingNode
     ray_command: Callable[[], None] = scripts.main
     ray_command()
+
+
+def wait_for_raylet() -> None:
+    """Have Ray's start wait for the machine's raylet as long as ``RAYLET_S`` says."""
+    from ray._private import services
+
+    find: Callable[..., Any] = vars(services)["get_node"]
+
+    def found(gcs_address: str, node_id: str) -> Any:
+        ends = time.monotonic() + RAYLET_S
+        while True:
+            try:
+                return find(gcs_address, node_id)
+            except RuntimeError:
+                if time.monotonic() > ends:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    vars(services)["get_node"] = found
 
 
 def _start_workers_by_launcher() -> None:
