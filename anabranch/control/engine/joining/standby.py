@@ -23,7 +23,7 @@ from anabranch.client.connection.engine_state import (
     read_state,
 )
 from anabranch.control.access.authority import remove_certificates
-from anabranch.control.engine import ports, service
+from anabranch.control.engine import ports, processes, service
 from anabranch.control.engine.engine import drain_edge, end, is_running, up
 from anabranch.control.engine.home import locked, open_home, store_file
 from anabranch.control.engine.joining.invitation import TOKEN_FILE
@@ -138,6 +138,8 @@ def _leave(home: Path) -> None:
 
 def _end(home: Path, state: EngineState) -> None:
     drain_edge(state)
+    # Asked to stop, Ray would wait for a GCS that is gone.
+    processes.kill(state.id, Path(state.runtime))
     end(state)
     in_force(home).remove()
     remove_certificates(home)
