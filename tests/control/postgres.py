@@ -26,6 +26,7 @@ _ATTEMPTS = 3
 class Server:
     """A running server; ``database`` gives the URL of a fresh database."""
 
+    host: str
     port: int
     password: str
     _count: Iterator[int] = field(default_factory=itertools.count)
@@ -35,7 +36,7 @@ class Server:
         name = f"store_{next(self._count)}"
         self._run(f"CREATE DATABASE {name}")
         try:
-            yield f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{name}"
+            yield f"postgresql://postgres:{self.password}@{self.host}:{self.port}/{name}"
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -43,15 +44,17 @@ class Server:
         import psycopg
 
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, user="postgres", password=self.password,
+            host=self.host, port=self.port, user="postgres", password=self.password,
             dbname="postgres", autocommit=True,
         ) as connection:  # fmt: skip
             connection.execute(statement)
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """Start a server; skips the test where none can be started."""
+def running_server(host: str = "127.0.0.1") -> Iterator[Server]:
+    """Start a server that listens at an address of this machine, for all in its network; skips the
+    test where none can be started.
+    """
     pytest.importorskip(
         "psycopg", reason="psycopg is not installed: pip install anabranch[postgres]"
     )
@@ -63,9 +66,11 @@ def running_server() -> Iterator[Server]:
             os.chown(folder, user.pw_uid, user.pw_gid)
         password = secrets.token_hex(16)
         _initialise(programs, folder, password, user)
-        port = _start(programs, folder, user)
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")
+        port = _start(programs, folder, host, user)
         try:
-            yield Server(port, password)
+            yield Server(host, port, password)
         finally:
             stop = ["stop", "-D", str(folder / "data"), "-m", "immediate", "-w"]
             _call([str(programs / "pg_ctl"), *stop], folder, user)
@@ -110,11 +115,11 @@ def _initialise(
     )  # fmt: skip
 
 
-def _start(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> int:
+def _start(programs: Path, folder: Path, host: str, user: pwd.struct_passwd | None) -> int:
     """Start on a free port; another program may be faster to take it, so try again."""
     for attempt in range(_ATTEMPTS):
         (port,) = free_ports(1)
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
+        options = f"-p {port} -c listen_addresses={host} -k {folder} -c fsync=off"
         command = ["start", "-D", str(folder / "data"), "-l", str(folder / "log"), "-w"]
         try:
             _call([str(programs / "pg_ctl"), *command, "-o", options], folder, user)
