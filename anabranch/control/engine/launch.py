@@ -18,6 +18,7 @@ from anabranch.control.nodes.options import MachineOptions, size
 from anabranch.control.nodes.shared import SHARED, shared_names
 from anabranch.control.settings import tls
 from anabranch.errors import EngineError
+from anabranch.serve.edge.binary import haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import TlsFiles
 
 Say = Callable[[str], None]
@@ -148,8 +149,8 @@ def _anonymous_text(roles: str) -> str:
 
 def haproxy(warn: Say, needs_tls: bool) -> str | None:
     """The HAProxy of this machine, or None with a warning; EngineError where TLS needs it."""
-    binary = flags.haproxy_binary()
-    problem = flags.haproxy_problem(binary, needs_tls)
+    binary = haproxy_binary()
+    problem = haproxy_problem(binary, needs_tls)
     if problem is None:
         return binary
     if needs_tls:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anabranch.control.settings.ray_tls import RAY_TLS_FILES
+from anabranch.serve.edge.binary import OVERRIDE
 from anabranch.serve.sockets import EDGE, FOLDER
 from anabranch.serve.workers.launcher import ZYGOTE
 
@@ -18,8 +19,6 @@ MARK = "ANABRANCH_ENGINE_ID"
 started there."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
-OVERRIDE = "ANABRANCH_HAPROXY"
-"""Variable that names the HAProxy binary to use."""
 GCS_STORAGE = "RAY_gcs_storage_path"
 """Ray's variable that names the folder of GCS's tables."""
 SHARED = "ANABRANCH_SHARED"

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from anabranch.control.engine import flags, ports
-from anabranch.control.nodes.shared import EDGE, MARK, OVERRIDE
+from anabranch.control.nodes.shared import EDGE, MARK
 from anabranch.serve.sockets import FOLDER
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="HAProxy is for Linux")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are for Linux")
 
 TOKEN = flags.Path("/home/ray-token")
 
@@ -21,12 +21,6 @@ def block():
     block = ports.claim("flags")
     block.guard.close()
     return block
-
-
-def script(path, text):
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o700)
-    return str(path)
 
 
 def test_another_ray_in_the_environment_is_left_out(block, monkeypatch):
@@ -60,34 +54,6 @@ def test_the_sockets_lie_in_the_private_folder(tmp_path):
     assert flags.Path(env[FOLDER]) == tmp_path
     assert env[EDGE] == "/some/haproxy"
     assert flags.edge_environment(tmp_path, None)[EDGE] == ""
-
-
-@linux
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("echo HAProxy version 2.8.0-1", None),
-        ("echo HAProxy version 10.0.1", None),
-        ("echo HAProxy version 2.6.12-1", "HAProxy version 2.6.12-1; the edge needs 2.8 or newer"),
-        ("echo something else", "is no HAProxy"),
-        ("exit 3", "exits with 3"),
-    ],
-)
-def test_a_binary_is_tried_before_it_is_used(tmp_path, text, problem):
-    binary = script(tmp_path / "haproxy", text)
-    found = flags.haproxy_problem(binary)
-    assert found is None if problem is None else problem in str(found)
-
-
-@linux
-def test_what_keeps_haproxy_from_running_is_said(tmp_path):
-    assert "no haproxy binary" in str(flags.haproxy_problem(None))
-    assert "does not run" in str(flags.haproxy_problem(str(tmp_path / "missing")))
-
-
-def test_the_override_comes_first_and_path_last(tmp_path):
-    assert flags.haproxy_binary({OVERRIDE: "/somewhere/haproxy"}) == "/somewhere/haproxy"
-    assert flags.haproxy_binary({"PATH": str(tmp_path)}) in {None, flags.haproxy_binary({})}
 
 
 def test_the_python_path_keeps_what_was_there(block, monkeypatch):

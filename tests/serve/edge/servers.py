@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from anabranch.control.engine.flags import haproxy_binary
+from anabranch.serve.edge.binary import haproxy_binary
 from anabranch.serve.edge.configuration import STATS_SOCKET, EdgeOptions
 from anabranch.serve.edge.counting import Counts, read_counts
 from anabranch.serve.edge.listener import EdgeAddress
