@@ -330,6 +330,16 @@ IngressRule = Annotated[
     ),
 ]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="Start the engine on a Ray that runs here already, by the address of its GCS; auto"
+        " finds that of this machine.",
+        show_default=False,
+    ),
+]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]
 Labels = Annotated[
     str,

@@ -42,12 +42,14 @@ from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
 from anabranch.router.traffic.learned_state import Lessons
+from anabranch.serve.attachment import is_attached
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.edge.tls.copies import VersionedCertificates
 from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.pools.entries import PoolTable, TenantState
+from anabranch.serve.workers.environment import runtime_environment
 from anabranch.telemetry.definitions import BUNDLE_BYTES_SENT
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
@@ -261,9 +263,10 @@ class Controller:
 
 
 def start_controller(settings: Settings) -> ActorHandle[Any]:
-    """The controller, started on the head node if it does not run."""
-    head = ray.get_runtime_context().get_node_id()
+    """The controller, started on the node of the engine's home if it does not run."""
+    home = ray.get_runtime_context().get_node_id()
     actor: Any = ray.remote(Controller)
+    attached = {"runtime_env": runtime_environment()} if is_attached() else {}
     configured = actor.options(
         name=ACTOR,
         namespace=NAMESPACE,
@@ -272,7 +275,8 @@ def start_controller(settings: Settings) -> ActorHandle[Any]:
         max_restarts=-1,
         max_concurrency=_CALLS,
         num_cpus=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=True),
+        scheduling_strategy=NodeAffinitySchedulingStrategy(home, soft=not attached),
+        **attached,
     )
     handle: ActorHandle[Any] = configured.remote(settings)
     return handle

@@ -51,8 +51,8 @@ class Housekeeping:
     """Rounds over store, keys, bundles, environments and logs of the controller that acts.
 
     A bundle that no revision uses is kept for a while: its deploy may be under way. ``logs`` gives
-    the folder of all logs of this machine, and ``machines`` has the machines of a cluster keep what
-    they need, of bundles with these digests.
+    the folder of all logs of this machine that are the engine's alone, and ``machines`` has the
+    machines of a cluster keep what they need, of bundles with these digests.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.quotas import Quotas
@@ -59,6 +60,7 @@ from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Unavailable
+from anabranch.serve.attachment import is_attached
 from anabranch.serve.sockets import unix_folder
 from anabranch.serve.workers.machines import MachineRounds
 
@@ -128,7 +130,8 @@ class ControllerParts:
         self.access = AccessBook(store.database, settings.home, settings.anonymous)
         self.refusals = Refusals(store)
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
-        housekeeping = Housekeeping(settings, store, self._keys, log_folder, machines)
+        logs = partial(Path, settings.home, "logs") if is_attached() else log_folder
+        housekeeping = Housekeeping(settings, store, self._keys, logs, machines)
         cluster = RayCluster()
         counts = MachineCounts(lambda: self.reconciler.applications)
         runner = FaceRunner(settings, serving, lambda: self.reconciler.applications)

@@ -31,10 +31,12 @@ _ROW = re.compile(r"^\| ([A-Z][A-Z_, ]+) \| (.+) \| ?(.*?) ?\|$", re.MULTILINE)
 INTERNAL = {
     "ANABRANCH_ADOPT": "id of a Ray head that runs already and whose supervisor has ended",
     "ANABRANCH_BUNDLE": "digest of the bundle of a replica on a cluster",
+    "ANABRANCH_CALL_SECRET": "file with the secret of calls, on a Ray that is not the engine's",
     "ANABRANCH_EDGE": "HAProxy binary of the edge; empty for none",
     "ANABRANCH_ENGINE_ID": "id by which `anabranch down` or `leave` finds processes of a machine",
     "ANABRANCH_FORK": "1 in workers that may be forks of the zygote",
     "ANABRANCH_GRAPH": "name of a replica's graph",
+    "ANABRANCH_HOME_NODE": "id of the node with the home, on a Ray that is not the engine's",
     "ANABRANCH_LOOPBACK": "1 where Ray itself stays on the loopback interface",
     "ANABRANCH_NODE_TLS": "folder of the certificates by which nodes know each other",
     "ANABRANCH_PINS": "JSON of movable references of models, and the versions that they meant",

@@ -10,7 +10,7 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.serve.calls.controller import NAMESPACE
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 
 
 def actors() -> list[str]:
@@ -32,7 +32,7 @@ def start_on(machine: str, kind: type, name: str, *arguments: object) -> Any:
         get_if_exists=True,
         max_restarts=-1,
         num_cpus=0,
-        runtime_env=FORKED,
+        runtime_env=runtime_environment(),
         scheduling_strategy=NodeAffinitySchedulingStrategy(machine, soft=False),
     )
     return configured.remote(*arguments)

@@ -28,6 +28,7 @@ NOT_TYPED: Mapping[str, str] = {
     "clusters.md: anabranch up --host": MACHINES,
     "clusters.md: anabranch nodes drain": MACHINES,
     "clusters.md: export ANABRANCH_STORE": "needs PostgreSQL; test_cluster_standby.py has it",
+    "clusters.md: anabranch up --address": "needs a Ray; test_cluster_attached.py has one",
     "clusters.md: anabranch logs digits": "needs machines; test_cluster_ingress.py has them",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
     "benchmarks.md: make bench": MEASURES,

@@ -12,9 +12,11 @@ from tests.project import layout
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "anabranch"
 MOST_FILES = 18
+_ASK_RAY = ("detaching", "driver", "examining", "presence")
 KNOWS_RAY = (
     "serve/",
     "control/controller.py",
+    *(f"control/engine/attaching/{name}.py" for name in _ASK_RAY),
     *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback")),
     "control/engine/supervision/node.py",
     "control/nodes/cluster.py",

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from anabranch.control.engine.launch import EngineOptions
 
 
+_OF_RAY = ("dashboard_port", "dashboard_host", "object_store", "labels", "resources", "standby")
+"""Options of `up` about Ray itself."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     add(app, up, "up --http-port 8080 --grpc-port 9080")
@@ -47,6 +51,7 @@ def up(
     resources: options.Resources = "",
     ingress: options.IngressRule = "",
     autoscaling: options.Autoscaling = False,
+    address: options.Address = "",
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
     standby: options.Standby = False,
@@ -56,10 +61,12 @@ def up(
     from anabranch.control.engine.launch import EngineOptions
     from anabranch.control.nodes.options import MachineOptions
 
+    if address:
+        _refuse_options_of_ray(ctx)
     wanted = EngineOptions(
         host, http_port, grpc_port, dashboard_port, max_body, dashboard_host,
         tls_cert, tls_key, client_ca, anonymous, ingress,
-        MachineOptions(labels, resources, object_store), autoscaling,
+        MachineOptions(labels, resources, object_store), autoscaling, address,
     )  # fmt: skip
     info = _up(ctx, folder, wanted, standby)
     if output is options.Format.JSON:
@@ -167,14 +174,31 @@ def note_sign_in(home: Path) -> None:
         note(f"log in to the console, once within ten minutes: {link}")
 
 
+def _refuse_options_of_ray(ctx: typer.Context) -> None:
+    """Raise EngineError if options were given that only a Ray of the engine's own has."""
+    given = [f"--{name.replace('_', '-')}" for name in _OF_RAY if _is_given(ctx, name)]
+    if given:
+        raise EngineError(
+            f"{', '.join(given)}: leave this out with --address, for it belongs to a Ray that the"
+            " engine starts itself; `ray start` has such options for the one that runs"
+        )
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _up(ctx: typer.Context, home: Path, wanted: EngineOptions, standby: bool = False) -> EngineInfo:
     from anabranch.control.engine.engine import up as start
     from anabranch.control.engine.joining.standby import stand_by
 
     with progress("starting the engine") as say:
         info = (stand_by if standby else start)(home, wanted, say=say, warn=warn)
-    asked = ctx.params.get("tls_cert")
-    _require_same(ctx, info, _other_certificate(wanted, info) if asked else [])
+    differ = _other_certificate(wanted, info) if ctx.params.get("tls_cert") else []
+    if wanted.address and info.dashboard_token:
+        differ.append("a Ray of its own, not that of --address")
+    _require_same(ctx, info, differ)
     return info
 
 
@@ -185,8 +209,8 @@ def _require_same(ctx: typer.Context, info: EngineInfo, differ: list[str]) -> No
     """
     runs = {"http_port": info.http, "grpc_port": f"//{info.grpc}", "dashboard_port": info.dashboard}
     for name, url in runs.items():
-        source, port = ctx.get_parameter_source(name), urlsplit(url).port
-        if source is not None and source.name == "COMMANDLINE" and ctx.params[name] != port:
+        port = urlsplit(url).port
+        if _is_given(ctx, name) and ctx.params[name] != port:
             differ.append(f"--{name.replace('_', '-')} {port}, not {ctx.params[name]}")
     if differ:
         raise EngineError(

@@ -25,7 +25,8 @@ BLOCK_SIZE = 1_000
 class EngineInfo:
     """Addresses of an engine: URLs, a ``host:port`` for gRPC, and its home.
 
-    ``dashboard_token`` is the path of the file with the Ray token, for which Ray's dashboard asks.
+    ``dashboard_token`` is the path of the file with the Ray token, for which Ray's dashboard asks;
+    empty where that is not the engine's.
     """
 
     http: str
@@ -43,7 +44,8 @@ class EngineState:
     ``runtime`` is its private folder; ``ready`` tells whether it ever answered, and ``problem`` why
     the supervisor gave it up. ``trusted`` is the file of certificates by which clients on this
     machine know an engine that speaks TLS; empty for one that does not. ``joined`` tells that the
-    machine is a part of an engine whose head is elsewhere, at ``http``.
+    machine is a part of an engine whose head is elsewhere, at ``http``. ``attached`` tells that
+    somebody else has started the Ray at ``address`` that the engine is on.
     """
 
     id: str
@@ -57,6 +59,7 @@ class EngineState:
     problem: str = ""
     trusted: str = ""
     joined: bool = False
+    attached: bool = False
 
     @property
     def verify(self) -> Verify:
@@ -81,7 +84,7 @@ class EngineState:
             grpc=self.grpc,
             console=f"{self.http}/console",
             dashboard=self.dashboard,
-            dashboard_token=str(home / RAY_TOKEN_FILE),
+            dashboard_token="" if self.attached else str(home / RAY_TOKEN_FILE),
             home=str(home),
         )
 

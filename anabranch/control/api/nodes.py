@@ -23,13 +23,15 @@ from anabranch.control.api.endpoints import (
     views,
 )
 from anabranch.control.nodes.node import ClusterLook, Node
-from anabranch.control.nodes.shared import LOOPBACK, MARK, shared_values
+from anabranch.control.nodes.shared import LOOPBACK, shared_values
 from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
 from anabranch.control.nodes.turns import JoinTurns
 from anabranch.control.nodes.views import node_view, nodes_view, placed
 from anabranch.control.observe.refusals import EventLog
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import Conflict
+from anabranch.serve.attachment import HOME_NODE
+from anabranch.serve.workers.environment import MARK
 from anabranch.specs.models import Model
 
 Apps = Mapping[str, Any]
@@ -110,6 +112,11 @@ class NodeApi:
 
     async def _join(self, call: ApiCall) -> ApiAnswer:
         asked = read_body(call.body, _Joining)
+        if self._env.get(HOME_NODE):
+            raise Conflict(
+                "the engine is on a Ray that it has not started: a machine that joins that Ray,"
+                " by `ray start --address HOST:PORT`, is the engine's, too"
+            )
         if self._env.get(LOOPBACK) == "1":
             raise Conflict(
                 "no machine can join an engine on loopback: start it with `anabranch up --host"
@@ -156,6 +163,11 @@ class NodeApi:
             raise Conflict(
                 f"{node.name!r} is the engine's head machine, which cannot be drained:"
                 " `anabranch down` stops the engine"
+            )
+        if self._env.get(HOME_NODE):
+            raise Conflict(
+                f"{node.name!r} is a machine of a Ray that the engine has not started: drain it by"
+                " Ray's means, such as `ray drain-node`"
             )
         if node.state != "draining":
             self._begin(node)

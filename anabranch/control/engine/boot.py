@@ -17,6 +17,7 @@ from anabranch.control.nodes.shared import LOOPBACK
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
 from anabranch.router.backend import GraphState
+from anabranch.serve.attachment import serve_name
 from anabranch.serve.replicas.edge import READY_S
 
 _ACTOR_TIMEOUT = 60.0
@@ -46,7 +47,7 @@ def _start_faces(settings: Settings) -> None:
     head = next(one for one in RayCluster().look().nodes if one.is_here and one.is_head)
     apps = applications(settings, head, loopback=os.environ.get(LOOPBACK) == "1")
     targets = [
-        serve.RunTarget(build(), named(kind, head), route_prefix=None)
+        serve.RunTarget(build(), serve_name(named(kind, head)), route_prefix=None)
         for kind, build in apps.items()
     ]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,10 +103,24 @@ def _supervised(home: Path, state: EngineState) -> Diagnosis:
 
 
 def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
+    if state.attached:
+        yield _other_ray(state.address)
+        return
     process = psutil.Process(state.pid)
     options = supervisor.options(process.cmdline())
     for helper in helpers_of(options, home / RAY_TOKEN_FILE, process.environ()):
         yield _asked(helper, home)
+
+
+def _other_ray(address: str) -> Diagnosis:
+    """Say whether the Ray answers that somebody else has started, who looks after its parts."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except OSError as error:
+        remedy = "start it again at this address; the engine comes back then by itself"
+        return Diagnosis("Ray", f"does not answer at {address}: {error.strerror or error}", remedy)
+    return Diagnosis("Ray", f"answers at {address}; the engine has not started it")
 
 
 def _asked(helper: Helper, home: Path) -> Diagnosis:

@@ -14,6 +14,8 @@ import logging
 import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import TypeAlias
 
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import read_token
@@ -28,28 +30,38 @@ NAMESPACE = "anabranch"
 _PAUSE_S = 0.05
 
 
-def main() -> None:
-    """Boot the engine whose Ray answers at the address given; exit 1 with the reason if not."""
+Start: TypeAlias = Callable[[str, Settings, float], None]
+"""Starts an engine on the Ray at an address until a time of the monotonic clock."""
+
+
+def run(start: Start) -> None:
+    """Start the engine on the Ray whose address is an argument; exit 1 with the reason if not."""
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
     parser.add_argument("--timeout", type=float, required=True)
     options = parser.parse_args()
     try:
-        boot_engine(options.address, Settings.from_env(), time.monotonic() + options.timeout)
+        start(options.address, Settings.from_env(), time.monotonic() + options.timeout)
     except AnabranchError as error:
         sys.exit(f"error: {error}")
 
 
 def boot_engine(address: str, settings: Settings, deadline: float) -> None:
     """Connect to Ray at ``address``, start Serve, boot the control plane, wait for who answers."""
-    import ray
     from ray import serve
+
+    keep_loopback()
+    connect(address, deadline)
+    serve.start(proxy_location="Disabled")
+    bring_up(settings, deadline)
+
+
+def bring_up(settings: Settings, deadline: float) -> None:
+    """Boot the control plane on a Ray that runs Serve, and wait for who answers."""
+    import ray
 
     from anabranch.control.engine.boot import boot
 
-    keep_loopback()
-    _connect(address, deadline)
-    serve.start(proxy_location="Disabled")
     states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
     verify = settings.tls is not None and PinnedContext(in_force(settings.home).trusted)
@@ -58,7 +70,7 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
     ray.shutdown()
 
 
-def _connect(address: str, deadline: float) -> None:
+def connect(address: str, deadline: float) -> None:
     """Connect as soon as Ray can take a driver; its last complaint once time is up."""
     host, port = address.rsplit(":", 1)
     while not _accepts(host, int(port)):
@@ -91,4 +103,4 @@ def _accepts(host: str, port: int) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    run(boot_engine)

@@ -1,5 +1,6 @@
 """Starts and stops an engine: a private Ray with Serve, the gateway and the controller on it.
 
+With ``--address`` the engine is on a Ray that somebody else has started (``attaching``).
 ``up`` leaves background processes behind, a folder in the system's temporary directory, and
 ``engine.json`` in the home. ``down`` removes exactly those. Whatever went wrong in between, a
 crash or a loss of power, the next ``up`` or ``down`` cleans up what the last one left.
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 
@@ -24,6 +26,8 @@ from anabranch.client.connection.engine_state import (
 from anabranch.client.live import wait_live
 from anabranch.control.access.authority import remove_certificates
 from anabranch.control.engine import ports, processes
+from anabranch.control.engine.attaching import commands
+from anabranch.control.engine.attaching.environment import environment as attached_environment
 from anabranch.control.engine.home import examine_store, fold_store, locked, open_home
 from anabranch.control.engine.launch import (
     EngineOptions,
@@ -38,6 +42,7 @@ from anabranch.control.settings.ray_tls import RayTls
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
 from anabranch.files import disk_errors
+from anabranch.serve.attached.place import SECRET_FILE
 from anabranch.serve.edge.process import drain
 from anabranch.serve.edge.tls.certificates import load
 
@@ -138,44 +143,85 @@ def _answers(state: EngineState) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """The Ray that an engine is started on: where its GCS and its dashboard are.
+
+    The supervisor has this environment and these arguments, and inherits ``guard``, if any.
+    """
+
+    address: str
+    dashboard: str
+    environment: Callable[[EngineState], Mapping[str, str]]
+    arguments: Callable[[EngineState], list[str]]
+    guard: socket | None = None
+
+
+def _own_ray(home: Path, options: EngineOptions, warn: Say) -> _Ground:
+    dashboard = options.dashboard()
+    ports.require_own("--dashboard-host", dashboard)
+    ports.require_free(dashboard, {"--dashboard-port": options.dashboard_port})
+    block = ports.claim(str(home))
+    return _Ground(
+        address=f"127.0.0.1:{block.fixed['gcs']}",
+        dashboard=f"http://{reached_at(dashboard)}:{options.dashboard_port}",
+        environment=lambda state: environment(home, options, state, block, warn),
+        arguments=lambda state: head_arguments(options, state, block),
+        guard=block.guard,
+    )
+
+
+def _other_ray(home: Path, options: EngineOptions, warn: Say) -> _Ground:
+    found = commands.examine(options.address, home, options.ports())
+    for text in found.warnings:
+        warn(text)
+    return _Ground(
+        address=found.address,
+        dashboard=found.dashboard,
+        environment=lambda state: attached_environment(home, options, state, found, warn),
+        arguments=lambda _: [supervisor.ATTACH, found.address],
+    )
+
+
 def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInfo:
     host = options.host()
     files = options.tls()
     certificates = None if files is None else load(files)
     examine_store(home, warn)
     ports.require_own("--host", host)
-    ports.require_own("--dashboard-host", options.dashboard())
-    ports.require_free(host, {"--http-port": options.http_port, "--grpc-port": options.grpc_port})
-    ports.require_free(options.dashboard(), {"--dashboard-port": options.dashboard_port})
-    block = ports.claim(str(home))
+    ports.require_free(host, options.ports())
+    say("examining Ray" if options.address else "starting Ray and Serve")
+    ground = (_other_ray if options.address else _own_ray)(home, options, warn)
     copies = in_force(home, files)
-    state = _new_state(options, block, "" if files is None else str(copies.trusted))
+    state = _new_state(options, ground, "" if files is None else str(copies.trusted))
     write_state(home, state)
     try:
         if certificates is not None:
             copies.install(certificates)
-        env = environment(home, options, state, block, warn)
-        say("starting Ray and Serve")
-        arguments = head_arguments(options, state, block)
-        state = launch(home, state, env, arguments, block.guard, "the engine did not start")
+        env, arguments = ground.environment(state), ground.arguments(state)
+        if options.address:
+            say("starting the engine on that Ray")
+        state = launch(home, state, env, arguments, ground.guard, "the engine did not start")
     except BaseException:
-        _take_down(home, state)
+        _take_down(home, read_state(home) or state)
         raise
     finally:
-        block.guard.close()
+        if ground.guard is not None:
+            ground.guard.close()
     return state.info(home)
 
 
-def _new_state(options: EngineOptions, block: ports.PortBlock, trusted: str) -> EngineState:
+def _new_state(options: EngineOptions, ground: _Ground, trusted: str) -> EngineState:
     host, scheme = options.reached_at(), "https" if trusted else "http"
     return EngineState(
         id=uuid.uuid4().hex,
         http=f"{scheme}://{host}:{options.http_port}",
         grpc=f"{host}:{options.grpc_port}",
-        dashboard=f"http://{reached_at(options.dashboard())}:{options.dashboard_port}",
-        address=f"127.0.0.1:{block.fixed['gcs']}",
+        dashboard=ground.dashboard,
+        address=ground.address,
         runtime=str(make_runtime()),
         trusted=trusted,
+        attached=bool(options.address),
     )
 
 
@@ -184,7 +230,7 @@ def launch(
     state: EngineState,
     env: Mapping[str, str],
     arguments: list[str],
-    guard: socket,
+    guard: socket | None,
     failure: str,
 ) -> EngineState:
     """Start the supervisor of a machine, and wait until it says that all is up there.
@@ -195,7 +241,7 @@ def launch(
     RayTls.from_env(env)
     for name in ("head", "driver"):
         (home / "logs" / f"{name}.log").unlink(missing_ok=True)
-    started = supervisor.start(arguments, env, fds=[guard.fileno()])
+    started = supervisor.start(arguments, env, fds=[] if guard is None else [guard.fileno()])
     while started.poll() is None:
         now = read_state(home)
         if now is not None and now.ready:
@@ -207,8 +253,15 @@ def launch(
 
 
 def end(state: EngineState) -> None:
-    """Stop all that was started on a machine, and remove its private folder."""
+    """Stop all that was started on a machine, and remove its private folder.
+
+    An engine on a Ray of somebody else is removed from all of that first; EngineError where that
+    fails.
+    """
     runtime = Path(state.runtime)
+    if state.attached:
+        processes.stop_leader(state.id, state.pid, runtime)
+        commands.detach(state)
     processes.stop(state.id, state.pid, runtime)
     remove_runtime(runtime)
 
@@ -224,5 +277,6 @@ def _take_down(home: Path, state: EngineState) -> None:
     with disk_errors(home / FILE):  # nothing runs any more, whatever the disk takes
         in_force(home).remove()
         remove_certificates(home)
+        (home / SECRET_FILE).unlink(missing_ok=True)
         fold_store(home)
         clear_state(home)

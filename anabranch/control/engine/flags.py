@@ -14,9 +14,10 @@ from pathlib import Path
 import anabranch
 from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
-from anabranch.control.nodes.shared import GCS_STORAGE, LOOPBACK, MARK
+from anabranch.control.nodes.shared import GCS_STORAGE, LOOPBACK
 from anabranch.router.between_nodes import NODE_TLS
 from anabranch.serve.sockets import EDGE, FOLDER
+from anabranch.serve.workers.environment import MARK
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
 LONGEST_FOLDER = 25
@@ -26,7 +27,7 @@ _MODULES = (
     "anabranch.control.engine.loopback",
     "anabranch.control.controller",  # with the handle of an actor comes its class
 )
-_FOREIGN = (
+FOREIGN = (
     NODE_TLS,
     TOKEN,  # a key of whoever starts the engine, which components would see
     "RAY_ADDRESS",
@@ -35,6 +36,7 @@ _FOREIGN = (
     "RAY_JOB_CONFIG_JSON_ENV_VAR",
     "RAY_TMPDIR",
 )
+"""Variables of another Ray or engine, which an engine does not take over."""
 
 _SEVERAL_MACHINES = {
     # A machine that does not answer is lost after 33 to 40 s, else after 65 s. A network that is
@@ -57,7 +59,7 @@ def base_environment(
     could run code as the engine otherwise.
     """
     env = {} if loopback else dict(_SEVERAL_MACHINES)
-    env |= {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    env |= {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return env | {
         MARK: engine_id,
         "RAY_AUTH_MODE": "token",
@@ -65,7 +67,7 @@ def base_environment(
         LOOPBACK: "1" if loopback else "0",
         # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
-        "PYTHONPATH": _python_path(env),
+        "PYTHONPATH": python_path(env),
         HOOK: _LOOPBACK_HOOK,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
@@ -130,7 +132,7 @@ def edge_environment(sockets: Path, binary: str | None) -> dict[str, str]:
     return {EDGE: binary or "", FOLDER: str(sockets)}
 
 
-def _python_path(env: Mapping[str, str]) -> str:
+def python_path(env: Mapping[str, str]) -> str:
     """PYTHONPATH under which the engine's processes import this very package."""
     root = str(Path(anabranch.__file__).parents[1])
     known = [part for part in env.get("PYTHONPATH", "").split(os.pathsep) if part]

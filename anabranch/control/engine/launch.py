@@ -44,6 +44,8 @@ class EngineOptions:
     machine: MachineOptions = field(default_factory=MachineOptions)
     autoscaling: bool = False
     """Whether machines may be added, for which revisions wait then."""
+    address: str = ""
+    """The Ray on which the engine is, as ``auto`` or host:port; empty for one of its own."""
 
     def tls(self) -> TlsFiles | None:
         """The files of certificates, those too that variables name; EngineError for a part."""
@@ -62,6 +64,10 @@ class EngineOptions:
     def is_loopback(self) -> bool:
         """Return whether nothing outside this machine may reach the engine."""
         return ipaddress.IPv4Address(self.host()).is_loopback
+
+    def ports(self) -> dict[str, int]:
+        """The ports at which clients reach the engine, by their options."""
+        return {"--http-port": self.http_port, "--grpc-port": self.grpc_port}
 
     def reached_at(self) -> str:
         """The address at which this machine reaches the engine."""
@@ -91,7 +97,7 @@ def environment(
             f"{options.http_host} can be reached from other machines, and so can the ports of"
             " Ray, whose token travels unencrypted: let only trusted machines through to this one"
         )
-        warn(_anonymous_text(options.anonymous))
+        warn(anonymous_text(options.anonymous))
     if not ipaddress.IPv4Address(options.dashboard()).is_loopback:
         warn(
             f"the Ray dashboard on {options.dashboard_host} runs code for whoever has its token,"
@@ -106,16 +112,23 @@ def environment(
             home, state, block, options.is_loopback(), haproxy(warn, files is not None)
         ),
         **flags.gcs_environment(Path(state.runtime)),
+        **told(options),
+    }
+    return {**env, SHARED: shared_names(env)}
+
+
+def told(options: EngineOptions) -> dict[str, str]:
+    """The settings that whoever starts an engine gives as options."""
+    return {
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
         "ANABRANCH_GRPC_PORT": str(options.grpc_port),
-        **tls.tls_environment(files),
+        **tls.tls_environment(options.tls()),
         "ANABRANCH_MAX_BODY": str(size("--max-body", options.max_body)),
         **({"ANABRANCH_AUTOSCALING": "1"} if options.autoscaling else {}),
         **({"ANABRANCH_ANONYMOUS": options.anonymous} if options.anonymous else {}),
         **({"ANABRANCH_INGRESS": options.ingress} if options.ingress else {}),
     }
-    return {**env, SHARED: shared_names(env)}
 
 
 def machine_environment(
@@ -137,7 +150,7 @@ def machine_environment(
     }
 
 
-def _anonymous_text(roles: str) -> str:
+def anonymous_text(roles: str) -> str:
     """Return what callers without a key may do at an address that others reach."""
     if roles in ("", "none"):
         return (

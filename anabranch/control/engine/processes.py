@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from anabranch.control.nodes.shared import MARK
 from anabranch.errors import EngineError
+from anabranch.serve.workers.environment import MARK
 
 GRACE_S = 10.0
 """How long the leader may take to stop its children, in seconds."""
@@ -41,6 +41,12 @@ def belongs(pid: int, engine_id: str, runtime: Path) -> bool:
 def of_engine(engine_id: str, runtime: Path) -> list[psutil.Process]:
     """Every living process of the engine."""
     return [process for process in _own() if _belongs(process, engine_id, runtime)]
+
+
+def stop_leader(engine_id: str, leader: int | None, runtime: Path) -> None:
+    """Stop the leader of the engine's processes, and with it those that it has started itself."""
+    if leader is not None and belongs(leader, engine_id, runtime):
+        _signal([psutil.Process(leader)], "terminate", GRACE_S)
 
 
 def stop(engine_id: str, leader: int | None, runtime: Path) -> None:

@@ -11,6 +11,7 @@ from anabranch.control.nodes.files import MachineFiles
 from anabranch.control.observe.ended import EndedProcess
 from anabranch.control.observe.log_bounds import keep_within
 from anabranch.control.observe.logs import LoggedReplica, Logs, Wanted
+from anabranch.serve.attachment import is_attached
 from anabranch.serve.bound_actors import start_on
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
@@ -54,8 +55,8 @@ class MachineAgent:
 
 
 async def _bound(bounds: LogBounds) -> None:
-    """Keep this machine's logs within their bounds, for ever."""
-    while True:
+    """Keep the logs of a machine that is the engine's alone within their bounds, for ever."""
+    while not is_attached():  # where Ray's logs are somebody else's, too
         try:
             await asyncio.to_thread(lambda: keep_within(log_folder(), bounds))
         except OSError as error:

@@ -12,6 +12,7 @@ from ray.core.generated import autoscaler_pb2
 
 from anabranch.control.nodes.node import ClusterLook, Demand, Node, State
 from anabranch.errors import Conflict, Unavailable
+from anabranch.serve.attachment import home_node
 
 T = TypeVar("T")
 
@@ -87,13 +88,14 @@ class RayCluster:
 
 def _nodes(known: Any, state: Any) -> Iterator[Node]:
     states = {one.node_id: one for one in state.node_states}
+    home = home_node()
     for info in known:
         found = states.get(info.node_id)
         yield Node(
             id=info.node_id.hex(),
             name=info.node_name,
             address=info.node_manager_address,
-            is_head=info.is_head_node,
+            is_head=info.node_id.hex() == home if home else info.is_head_node,
             state=_state(info, found),
             since=info.start_time_ms / 1000,
             until=info.end_time_ms / 1000 if info.state == _DEAD else None,

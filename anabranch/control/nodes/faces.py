@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from anabranch.control.nodes.agent import start_agent
 from anabranch.control.nodes.ingress import AGENT, named
-from anabranch.control.nodes.node import Node
+from anabranch.control.nodes.node import Node, bound_to
 from anabranch.control.settings.settings import Settings
 from anabranch.router.limits import RequestLimits
 from anabranch.serve import bound_actors
@@ -20,8 +20,6 @@ from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
 from anabranch.serve.sockets import EDGE
 
 _ALL = "0.0.0.0"
-_LITTLE = 0.001
-"""As much of a machine's own resource as binds something to it."""
 
 
 def applications(
@@ -35,7 +33,7 @@ def applications(
     # Where even callers on this machine need keys, so do those who read.
     reads = loopback and bool(settings.anonymous)
     http, grpc = (at.host, at.http), (at.host, at.grpc)
-    bound = {"node:__internal_head__" if node.is_head else f"node:{node.address}": _LITTLE}
+    bound = bound_to(node)
     return {
         GATEWAY_APP: partial(gateway_app, bound, limits, settings.max_bundle, reads, http),
         FRONT_APP: partial(front_app, bound, limits, grpc),

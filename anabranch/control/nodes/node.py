@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from anabranch.errors import Conflict, NotFound
+from anabranch.serve.attachment import is_attached
 
 MACHINE = "anabranch.io/machine"
 """Label with the id of what was started on a machine; a machine that joins again has another."""
@@ -26,7 +27,10 @@ GONE: tuple[State, ...] = ("drained", "lost", "left")
 
 @dataclass(frozen=True)
 class Node:
-    """A machine. ``id`` is Ray's, in hex; ``since`` and ``until`` are Unix times in seconds."""
+    """A machine. ``id`` is Ray's, in hex; ``since`` and ``until`` are Unix times in seconds.
+
+    ``is_head`` tells that it has the engine's home, whichever node is the head of Ray.
+    """
 
     id: str
     name: str
@@ -48,6 +52,12 @@ class Node:
     def is_here(self) -> bool:
         """Return whether it is a part of the engine now."""
         return self.state not in GONE
+
+
+def bound_to(node: Node) -> dict[str, float]:
+    """Return as much of a machine's own resource in Ray as binds something to it."""
+    is_ray_s_head = node.is_head and not is_attached()
+    return {f"node:{'__internal_head__' if is_ray_s_head else node.address}": 0.001}
 
 
 @dataclass(frozen=True)

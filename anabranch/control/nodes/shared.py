@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from anabranch.control.settings.ray_tls import RAY_TLS_FILES
 from anabranch.serve.edge.binary import OVERRIDE
 from anabranch.serve.sockets import EDGE, FOLDER
+from anabranch.serve.workers.environment import MARK
 from anabranch.serve.workers.launcher import ZYGOTE
 
-MARK = "ANABRANCH_ENGINE_ID"
-"""Variable that every process of an engine on one machine inherits; its value is the id of what was
-started there."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
 GCS_STORAGE = "RAY_gcs_storage_path"

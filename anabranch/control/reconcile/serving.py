@@ -18,7 +18,7 @@ from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App, Status
 from anabranch.control.nodes.cluster import RayCluster
-from anabranch.control.nodes.node import ClusterLook
+from anabranch.control.nodes.node import ClusterLook, bound_to
 from anabranch.control.nodes.shared import LOOPBACK
 from anabranch.control.reconcile import room
 from anabranch.control.reconcile.room import Need
@@ -29,6 +29,7 @@ from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name, parse_app, router_app
+from anabranch.serve.attachment import is_attached, own_name, serve_name
 from anabranch.serve.own_port import obtain, opened_port, own_host
 from anabranch.serve.pools.entries import pool_app
 from anabranch.serve.replicas.base import start_reason
@@ -40,7 +41,7 @@ from anabranch.serve.replicas.router import RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
 from anabranch.serve.scaling.scaling import fewest, is_autoscaled, scaling_options
 from anabranch.serve.sockets import unix_folder
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 
 _MANY = 100_000
 """More requests than a replica ever has: the router's own gate is what bounds them."""
@@ -66,9 +67,9 @@ _STATUS: dict[ApplicationStatus, Status] = {
 
 
 def details() -> dict[str, Any]:
-    """Serve's applications in full, by name: status, message, deployments, replicas."""
+    """The engine's applications in full, by name: status, message, deployments, replicas."""
     found: dict[str, Any] = _client().get_serve_details()["applications"]
-    return found
+    return {own: app for name, app in found.items() if (own := own_name(name)) is not None}
 
 
 def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
@@ -137,7 +138,7 @@ def _last_line(text: str) -> str:
 
 def start(part: Part, release: Release, limits: RequestLimits) -> None:
     """Start a part of a release in its application; returns before it is healthy."""
-    name = app_name(release.graph, part, release.revision)
+    name = serve_name(app_name(release.graph, part, release.revision))
     if is_autoscaled(release.plan.head.scaling):
         release = replace(release, running=_running(release.graph))
     _STARTS.do(lambda: serve.RunTarget(_BUILDERS[part](release, limits), name, route_prefix=None))
@@ -164,7 +165,7 @@ def _running(graph: str) -> int:
 
 def start_application(name: str, build: Callable[[], serve.Application]) -> None:
     """Start an application that belongs to no graph; returns before it is healthy."""
-    _STARTS.do(lambda: serve.RunTarget(build(), name, route_prefix=None))
+    _STARTS.do(lambda: serve.RunTarget(build(), serve_name(name), route_prefix=None))
 
 
 def start_pool(pool: str) -> None:
@@ -177,8 +178,8 @@ def _pool(pool: str) -> serve.Application:
         name=POOL,
         ray_actor_options={
             "num_cpus": 0,
-            "resources": {"node:__internal_head__": 0.001},
-            "runtime_env": FORKED,
+            "resources": _of_the_engine_s_machine(),
+            "runtime_env": runtime_environment(),
         },
         health_check_period_s=_POOL_HEALTH_PERIOD,
         graceful_shutdown_wait_loop_s=0.2,
@@ -187,9 +188,16 @@ def _pool(pool: str) -> serve.Application:
     return decorate(PoolReplica).bind(pool)  # type: ignore[no-any-return]
 
 
+def _of_the_engine_s_machine() -> dict[str, float]:
+    """Return as much of the machine's own resource as binds something to it."""
+    if not is_attached():
+        return {"node:__internal_head__": 0.001}
+    return bound_to(next(one for one in _CLUSTER.look().nodes if one.is_head))
+
+
 def delete(name: str) -> None:
     """Take an application down; returns before it is gone."""
-    _client().delete_apps([name], blocking=False)
+    _client().delete_apps([serve_name(name)], blocking=False)
 
 
 def _client() -> ServeControllerClient:

@@ -58,7 +58,7 @@ class OwnPorts:
         yield "the --http-port", _only(self._settings.http_port)
         yield "the --grpc-port", _only(self._settings.grpc_port)
         state = read_state(self._settings.home)
-        if state is not None:
+        if state is not None and not state.attached:
             yield "the --dashboard-port", _only(urlsplit(state.dashboard).port or 0)
             yield f"in the block of ports {state.block[0]} to {state.block[-1]}", state.block
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.graph.plan.plan import Plan, Segment
+from anabranch.serve.workers.environment import inherited
 from anabranch.serve.workers.launcher import FORK
 
 REVISION_VARIABLE = "ANABRANCH_REVISION"
@@ -30,6 +31,7 @@ class Release:
     def environment(self, segment: Segment) -> dict[str, Any]:
         """The runtime environment of a segment's replicas."""
         variables = {"ANABRANCH_GRAPH": self.graph, REVISION_VARIABLE: str(self.revision)}
+        variables |= inherited()
         variables |= self.runtime_env.get("env_vars", {})
         if _may_be_forked(segment):
             variables[FORK] = "1"

@@ -19,6 +19,7 @@ from anabranch.control.release.bundles import REQUIREMENTS
 from anabranch.control.release.environments import Environments
 from anabranch.environment import Environment
 from anabranch.errors import AnabranchError
+from anabranch.serve.attachment import is_attached
 from anabranch.serve.workers.launcher import BUNDLE, PROBLEM, PYTHON
 
 TIMEOUT = "ANABRANCH_INSTALL_TIMEOUT"
@@ -31,10 +32,20 @@ def main(arguments: Sequence[str]) -> None:
     """Become the worker whose script and arguments are ``arguments``."""
     python = sys.executable
     try:
+        if is_attached():
+            _enter(arguments)
         python = str(worker_python(os.environ[BUNDLE], arguments) or python)
     except AnabranchError as error:
         os.environ[PROBLEM] = str(error)
     os.execv(python, [python, *arguments])
+
+
+def _enter(worker: Sequence[str]) -> None:
+    """Find the engine's variables on a Ray that somebody else has started."""
+    from anabranch.serve.attached.entry import Places, enter_by  # it takes Ray
+
+    option = "--gcs-address="
+    enter_by(Places.at(next(one.removeprefix(option) for one in worker if option in one)))
 
 
 def worker_python(digest: str, worker: Sequence[str]) -> Path | None:

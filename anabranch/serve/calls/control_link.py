@@ -21,6 +21,7 @@ from anabranch.router.backend import ControlAnswer, GraphState
 from anabranch.router.following import Follower
 from anabranch.router.table import ROUTER
 from anabranch.router.traffic.polling import POLL_S
+from anabranch.serve.attachment import serve_name
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import ask
 from anabranch.serve.edge.tls.copies import VersionedCertificates
@@ -176,7 +177,7 @@ class ControllerLink:
 def _router_of(graph: str) -> Any:
     """Return a handle of a graph's router, or None where that is no deployment of its own."""
     try:
-        return serve.get_deployment_handle(ROUTER, graph)
+        return serve.get_deployment_handle(ROUTER, serve_name(graph))
     except KeyError:
         return None
     except serve.exceptions.RayServeException:

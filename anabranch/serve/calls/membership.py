@@ -23,6 +23,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.generated import serve_pb2
 
 from anabranch.router.addresses import Reach
+from anabranch.serve.attachment import serve_name
 from anabranch.serve.calls.handle import ask
 from anabranch.serve.node import node_id
 
@@ -84,7 +85,7 @@ class ServeMembership:
         self._name = name
         self._node = node_id()
         self._handle: Any = serve.get_deployment_handle(
-            deployment, application, _check_exists=False, _record_telemetry=False
+            deployment, serve_name(application), _check_exists=False, _record_telemetry=False
         )
         self._metadata = self._handle.record_replica_metadata
         self._polling: LongPollClient | None = None

@@ -16,6 +16,7 @@ from ray import serve
 from anabranch.errors import Unavailable
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
+from anabranch.serve.attachment import serve_name
 from anabranch.serve.calls.handle import Handle
 from anabranch.telemetry.outlet import Outlet
 
@@ -28,7 +29,10 @@ ANSWER_S = 10.0
 
 
 class Sender:
-    """Sends watched values to the monitors. It is made on the loop that sends."""
+    """Sends watched values to the monitors of an application, by Serve's name of that.
+
+    It is made on the loop that sends.
+    """
 
     def __init__(self, graph: str, application: str) -> None:
         self._application = application
@@ -77,4 +81,6 @@ def sender_for(plan: Plan, application: str | None = None) -> Sender | None:
     """
     if not plan.monitors:
         return None
-    return Sender(plan.name, application or serve.get_replica_context().app_name)
+    if application is None:
+        return Sender(plan.name, serve.get_replica_context().app_name)
+    return Sender(plan.name, serve_name(application))

@@ -24,7 +24,7 @@ from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.replicas.gateway import Listen
 from anabranch.serve.sockets import EDGE, FRONT_SOCKET, patiently, unix_folder
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 
 FRONT_APP = "anabranch.grpc"
 """Has a dot, so that no graph can have the same name."""
@@ -71,7 +71,7 @@ def front_app(
         ray_actor_options={
             "num_cpus": 0,
             "resources": bound,
-            "runtime_env": FORKED,
+            "runtime_env": runtime_environment(),
         },
         max_ongoing_requests=100,
         health_check_period_s=_HEALTH_PERIOD,

@@ -28,7 +28,7 @@ from anabranch.serve.sockets import (
     unix_folder,
     unix_listener,
 )
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
@@ -94,7 +94,7 @@ def gateway_app(
         ray_actor_options={
             "num_cpus": 0,
             "resources": bound,
-            "runtime_env": FORKED,
+            "runtime_env": runtime_environment(),
         },
         max_ongoing_requests=100,
         health_check_period_s=_HEALTH_PERIOD,

@@ -26,8 +26,6 @@ HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 """Ray's variable that holds the name of a function that each worker calls first."""
 FORK = "ANABRANCH_FORK"
 """Variable that a worker which may be a fork has in its runtime environment."""
-FORKED = {"env_vars": {FORK: "1"}}
-"""The runtime environment of such a worker that needs nothing else."""
 BUNDLE = "ANABRANCH_BUNDLE"
 """Variable that holds the digest of the bundle that a worker on a cluster serves."""
 PROBLEM = "ANABRANCH_START_PROBLEM"

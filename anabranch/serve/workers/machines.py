@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 
 logger = logging.getLogger("anabranch.serve")
 
@@ -33,7 +33,8 @@ class MachineRounds:
     """Rounds of ``work``, a function of a module, over the machines that are there."""
 
     def __init__(self, work: Callable[[T], None]) -> None:
-        self._work: Any = ray.remote(num_cpus=0, max_retries=0, runtime_env=FORKED)(work)
+        environment = runtime_environment()
+        self._work: Any = ray.remote(num_cpus=0, max_retries=0, runtime_env=environment)(work)
         self._done: dict[str, _Done] = {}
 
     def round(self, argument: T, names: frozenset[str]) -> None:

@@ -124,6 +124,15 @@ def test_an_engine_on_loopback_says_how_machines_could_join(tmp_path: Path) -> N
     assert machines.log.events == []
 
 
+def test_on_a_ray_of_somebody_else_machines_come_and_go_by_ray_s_means(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, node("two"), ANABRANCH_HOME_NODE="ab12")
+    with pytest.raises(Conflict, match="by `ray start --address HOST:PORT`, is the engine's, too"):
+        machines.join()
+    with pytest.raises(Conflict, match=r"'two' is a machine of a Ray .*`ray drain-node`"):
+        machines.drain("two")
+    assert machines.log.events == [] and machines.cluster.told == []
+
+
 def test_other_versions_get_no_ticket(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match=r"ray 1\.0, and the engine ray"):
         Machines(tmp_path).join(versions=versions() | {"ray": "1.0"})

@@ -1,5 +1,6 @@
 """What is said of a home without an engine; the end-to-end tests examine engines."""
 
+import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.connection.engine_state import EngineState, write_state
-from anabranch.control.engine.doctor import _certificate, _kept, examine, ill
+from anabranch.control.engine.doctor import _certificate, _helpers, _kept, examine, ill
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority
@@ -31,6 +32,18 @@ def test_a_machine_that_was_given_up_says_why(tmp_path: Path, joined: bool, reme
     )
     (found,) = [one for one in examine(tmp_path) if one.part == "supervisor"]
     assert (found.state, found.remedy) == (problem, remedy)
+
+
+def test_a_ray_of_somebody_else_is_only_asked_whether_it_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        state = EngineState("id", "", "", "", address, "", attached=True)
+        (well,) = _helpers(tmp_path, state)
+    assert not ill([well])
+    assert well.state == f"answers at {address}; the engine has not started it"
+    (gone,) = _helpers(tmp_path, state)
+    assert gone.state.startswith(f"does not answer at {address}: ")
+    assert gone.remedy.startswith("start it again at this address")
 
 
 def test_a_certificate_is_well_until_it_ends_soon_or_is_not_replaced(tmp_path: Path) -> None:

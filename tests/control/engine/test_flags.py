@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from anabranch.control.engine import flags, ports
-from anabranch.control.nodes.shared import EDGE, MARK
-from anabranch.serve.sockets import FOLDER
+from anabranch.serve.sockets import EDGE, FOLDER
+from anabranch.serve.workers.environment import MARK
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are for Linux")
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from anabranch.control.engine import processes
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 
 WAITS = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.control.nodes.node import ClusterLook
+from anabranch.control.nodes.node import ClusterLook, bound_to
 from anabranch.errors import Conflict, NotFound
-from tests.control.nodes.machines import node
+from anabranch.serve.attachment import HOME_NODE
+from tests.control.nodes.machines import TWO, node
 
 HEAD = node("zeta", is_head=True, address="10.0.0.1")
+
+
+def test_what_is_bound_to_the_head_goes_where_the_engine_s_home_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(HOME_NODE, raising=False)
+    assert bound_to(HEAD) == {"node:__internal_head__": 0.001}
+    assert bound_to(TWO) == {"node:10.0.0.2": 0.001}
+    monkeypatch.setenv(HOME_NODE, HEAD.id)
+    assert bound_to(HEAD) == {"node:10.0.0.1": 0.001}
 
 
 def test_the_head_comes_first() -> None:

@@ -9,8 +9,9 @@ import pytest
 from anabranch.client.connection.engine_state import EngineState
 from anabranch.control.engine.launch import EngineOptions, environment
 from anabranch.control.engine.ports import claim
-from anabranch.control.nodes.shared import MARK, SHARED, shared_names, shared_values
+from anabranch.control.nodes.shared import SHARED, shared_names, shared_values
 from anabranch.serve.sockets import FOLDER
+from anabranch.serve.workers.environment import MARK
 from anabranch.serve.workers.launcher import HOOK, ZYGOTE
 
 

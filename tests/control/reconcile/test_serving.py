@@ -27,6 +27,7 @@ from anabranch.control.reconcile.serving import (
 from anabranch.control.release.release import Release
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.router.limits import RequestLimits
+from anabranch.serve.attachment import HOME_NODE
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import FORK
@@ -191,6 +192,40 @@ def test_what_needs_more_threads_or_a_gpu_is_not_forked(
     assert found["working_dir"] == "file:///b.zip"
     assert found["env_vars"][REVISION_VARIABLE] == "7"
     assert (FORK in found["env_vars"]) is forked
+
+
+class OthersServe:
+    """Serve as its client tells of it, with applications of others."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def get_serve_details(self) -> dict[str, Any]:
+        names = "g", "g.r7", "anabranch.g", "anabranch.g.r7", "anabranch.anabranch.gateway"
+        return {"applications": {name: {"name": name} for name in names}}
+
+    def delete_apps(self, names: list[str], blocking: bool) -> None:
+        assert not blocking
+        self.deleted += names
+
+
+def test_on_a_ray_of_somebody_else_their_applications_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A graph may have the name of one of theirs."""
+    others, targets = OthersServe(), list[serve.RunTarget]()
+    monkeypatch.setenv(HOME_NODE, "ab12")
+    monkeypatch.setattr(serving, "_client", lambda: others)
+    monkeypatch.setattr(serve, "run_many", lambda found, **options: targets.extend(found))
+    assert set(serving.details()) == {"g", "g.r7", "anabranch.gateway"}
+    plan = Plan("g", {}, {}, {}, {}, (Segment("head", ()), Segment("net", ("a",))), 0, 1.0)
+    release = Release("g", 7, "graph.yaml", plan, {})
+    start("segments", release, RequestLimits())
+    serving.start_application("anabranch.gateway", lambda: targets[0].target)
+    serving.delete("g")
+    assert [one.name for one in targets] == ["anabranch.g.r7", "anabranch.anabranch.gateway"]
+    assert others.deleted == ["anabranch.g"]
+    assert release.environment(plan.segments[0])["env_vars"][HOME_NODE] == "ab12"
 
 
 def test_many_that_start_at_once_do_not_get_into_each_others_way(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import EngineError
-from anabranch.serve.calls.secret import TOKEN, call_secret
+from anabranch.serve.calls.secret import OWN, TOKEN, call_secret
 
 
 def secret(monkeypatch: pytest.MonkeyPatch, path: Path, token: bytes) -> bytes:
@@ -38,4 +38,16 @@ def test_without_a_token_there_is_none(
         call_secret()
     monkeypatch.delenv(TOKEN)
     with pytest.raises(EngineError, match=TOKEN):
+        call_secret()
+
+
+def test_on_a_ray_of_somebody_else_the_engine_has_a_token_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_ray = secret(monkeypatch, tmp_path / "ray", b"of ray")
+    (tmp_path / "own").write_bytes(b"own")
+    monkeypatch.setenv(OWN, str(tmp_path / "own"))
+    assert call_secret() not in (of_ray, b"own")
+    monkeypatch.setenv(OWN, str(tmp_path / "missing"))
+    with pytest.raises(EngineError, match=OWN):
         call_secret()

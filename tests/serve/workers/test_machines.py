@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from anabranch.serve.workers import machines
-from anabranch.serve.workers.launcher import FORKED
+from anabranch.serve.workers.environment import runtime_environment
 from anabranch.serve.workers.machines import MachineRounds
 
 A, B, C, DEAD = (letter * 56 for letter in "abcd")
@@ -33,7 +33,8 @@ class Cluster:
         return [dead, *({"NodeID": name, "Alive": True} for name in self.alive)]
 
     def remote(self, **options: object) -> Any:
-        assert options == {"num_cpus": 0, "max_retries": 0, "runtime_env": FORKED}
+        expected = {"num_cpus": 0, "max_retries": 0, "runtime_env": runtime_environment()}
+        assert options == expected
         return lambda work: _Task(self, work)
 
     def wait(self, tasks: list[str], num_returns: int, timeout: float) -> Sequence[list[str]]:

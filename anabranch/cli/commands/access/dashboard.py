@@ -62,6 +62,11 @@ def dashboard(
     from anabranch.client.connection.engine_state import require_state
 
     state = require_state(folder)
+    if state.attached:
+        raise EngineError(
+            "the engine is on a Ray that it has not started, and does not know how one logs in to"
+            f" the dashboard of that: it is at {state.dashboard or 'no address that Ray tells'}"
+        )
     with LoginPage(state.dashboard, _token(state.info(folder).dashboard_token), state.id) as page:
         if print_link:
             result(page.link)

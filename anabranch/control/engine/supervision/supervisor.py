@@ -56,6 +56,10 @@ ADOPT = "ANABRANCH_ADOPT"
 MODULE = "anabranch.control.engine.supervision.supervisor"
 JOINED = "anabranch.control.engine.joining.worker"
 """The supervisor of a machine that has joined an engine."""
+ATTACHED = "anabranch.control.engine.attaching.keeper"
+"""The supervisor of an engine on a Ray that somebody else has started."""
+ATTACH = "attach"
+"""The first argument of that one."""
 HEAD = "--head"
 """The word of Ray's command line that only the head of an engine has."""
 LOG = "logs/supervisor.log"
@@ -266,7 +270,7 @@ def start(
     arguments: Sequence[str], env: Mapping[str, str], mode: str = "wb", fds: Collection[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a supervisor in a session of its own, whose log is opened in ``mode``."""
-    module = MODULE if HEAD in arguments else JOINED
+    module = ATTACHED if ATTACH in arguments else MODULE if HEAD in arguments else JOINED
     home = Environment(env).home
     log = home / LOG
     log.parent.mkdir(exist_ok=True)

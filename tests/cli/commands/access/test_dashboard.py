@@ -6,6 +6,7 @@ import http.client
 import stat
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from queue import SimpleQueue
@@ -135,6 +136,13 @@ def test_where_there_is_no_browser_the_link_is_printed(
     done = CliRunner().invoke(app, ["dashboard", "--home", str(home), "--print"])
     followed.join()
     assert done.exit_code == 0, done.output
+
+
+def test_the_dashboard_of_a_ray_of_somebody_else_is_named(home: Path) -> None:
+    write_state(home, replace(STATE, attached=True))
+    done = CliRunner().invoke(app, ["dashboard", "--home", str(home)])
+    assert isinstance(done.exception, EngineError)
+    assert str(done.exception).endswith(f"the dashboard of that: it is at {STATE.dashboard}")
 
 
 def test_without_the_token_the_error_names_its_file(home: Path) -> None:

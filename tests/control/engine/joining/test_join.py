@@ -20,9 +20,9 @@ from anabranch.control.engine.joining.invitation import keep
 from anabranch.control.engine.joining.join import JoinOptions, join, leave
 from anabranch.control.engine.runtime import make_runtime
 from anabranch.control.nodes.options import MachineOptions
-from anabranch.control.nodes.shared import MARK
 from anabranch.control.nodes.ticket import DRAINED
 from anabranch.errors import Conflict, EngineError
+from anabranch.serve.workers.environment import MARK
 from tests.control.engine.joining.engines import TICKET, Head, head
 from tests.ports import free_ports
 from tests.waiting import until

@@ -15,7 +15,7 @@ import pytest
 
 from anabranch.control.engine.supervision import grown
 from anabranch.control.engine.supervision.grown import LEAST_S, TURN_S, GrownController
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 
 GROWS = """
 import sys

@@ -13,7 +13,7 @@ from anabranch.control.engine import processes
 from anabranch.control.engine.supervision import snapshot, stopped
 from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 from tests.waiting import until
 
 

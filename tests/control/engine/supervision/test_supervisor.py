@@ -15,9 +15,9 @@ import pytest
 from anabranch.client.connection.engine_state import EngineState, read_state, write_state
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.supervisor import Launch, Supervisor
-from anabranch.control.nodes.shared import MARK
 from anabranch.errors import EngineError
 from anabranch.pulse import Pulse, beats_in
+from anabranch.serve.workers.environment import MARK
 from tests.waiting import until
 
 SLEEPS = "import os, pathlib, time; pathlib.Path('head.pid').write_text(str(os.getpid())); "

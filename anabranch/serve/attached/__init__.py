@@ -1,0 +1,1 @@
+"""What an engine's processes find on their machine where somebody else has started Ray."""

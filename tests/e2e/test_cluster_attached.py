@@ -1,0 +1,168 @@
+"""An engine on a Ray that the test has started itself, beside a Serve application of somebody else.
+
+That application answers before, during and after the engine, and of the engine nothing is left.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from anabranch import Graph
+from tests.engines import done
+from tests.machines import HOME, Machine, Network
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+OTHERS = """
+import sys
+
+import ray
+from ray import serve
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Neighbour:
+    def __call__(self, request):
+        return "neighbour"
+
+
+ray.init("auto", namespace="others", log_to_driver=False)
+serve.start(http_options={"host": "0.0.0.0", "port": int(sys.argv[1])})
+serve.run(Neighbour.bind(), name="digits", route_prefix="/digits")
+"""
+"""Somebody else's application, which is called as a graph is."""
+LOOK = """
+import json
+
+import ray
+from ray import serve
+from ray._private import state
+from ray.util import list_named_actors
+
+ray.init("auto", namespace="looking", log_to_driver=False)
+named = [one["name"] for one in list_named_actors(all_namespaces=True)]
+found = {
+    "applications": sorted(serve.status().applications),
+    "ours": sorted(one for one in named if "anabranch" in one),
+    "actors": sorted(one["Name"] for one in state.actors(actor_state_name="ALIVE").values()),
+}
+print(json.dumps(found))
+"""
+SPEC = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: digits}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  nodes:
+    double: {type: predictor, component: parts.py:Double, inputs: {x: x}}
+    shift:
+      type: predictor
+      component: parts.py:Shift
+      inputs: {x: double}
+      resources: {RESOURCES}
+  outputs: {y: shift}
+"""
+PARTS = """
+class Double:
+    def predict(self, x):
+        return x * 2
+
+
+class Shift:
+    def predict(self, x):
+        return x + 1
+"""
+VALUES = np.float32([[1, 2], [3, 4]])
+BODY = {
+    "inputs": [
+        {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": VALUES.flatten().tolist()}
+    ]
+}
+NEIGHBOUR_PORT = 8111
+
+
+class Others:
+    """Somebody else's Ray, with an application of theirs on it, whose head is a machine."""
+
+    def __init__(self, head: Machine) -> None:
+        self.head = head
+
+    def start(self) -> None:
+        address = f"--node-ip-address={self.head.address}"
+        options = "--num-cpus=2", "--include-dashboard=true", "--disable-usage-stats"
+        done(self.head.run("ray", "start", "--head", address, *options))
+        done(self._python(OTHERS, str(NEIGHBOUR_PORT)))
+
+    def answers(self) -> bool:
+        """Return whether their application answers."""
+        with self.head.inside():
+            url = f"http://{self.head.address}:{NEIGHBOUR_PORT}/digits"
+            return httpx.get(url, timeout=30).text == "neighbour"
+
+    def look(self) -> dict[str, Any]:
+        """What there is on their Ray: applications, actors, and those of an engine."""
+        found: dict[str, Any] = json.loads(done(self._python(LOOK)).stdout.splitlines()[-1])
+        return found
+
+    def _python(self, code: str, *arguments: str) -> Any:
+        return self.head.run(sys.executable, "-c", code, *arguments)
+
+
+def left_on(machine: Machine) -> list[str]:
+    """What an engine has left on a machine: folders, and processes by their variables."""
+    found = machine.run(
+        "sh", "-c", "ls -d /tmp/anab-*; grep -l ANABRANCH_ENGINE_ID /proc/[0-9]*/environ"
+    )
+    return found.stdout.split()
+
+
+def write(folder: Path, resources: str) -> Path:
+    folder.mkdir()
+    (folder / "parts.py").write_text(PARTS)
+    spec = folder / "graph.yaml"
+    spec.write_text(SPEC.replace("RESOURCES", resources))
+    return spec
+
+
+def expected(spec: Path) -> list[float]:
+    answer = Graph.load(spec).run({"x": VALUES})["y"]
+    return [float(value) for value in answer.flatten()]
+
+
+def infer(machine: Machine, url: str) -> list[float]:
+    with machine.inside():
+        reply = httpx.post(f"{url}/v2/models/digits/infer", json=BODY, timeout=60)
+    assert reply.status_code == 200, reply.text
+    found: list[float] = reply.json()["outputs"][0]["data"]
+    return found
+
+
+def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() -> None:
+    with Network() as network:
+        one = network.machine("one")
+        theirs = Others(one)
+        theirs.start()
+        assert theirs.answers()
+        before = theirs.look()
+        up = one.run("anabranch", "up", "--address", "auto", "-o", "json")
+        assert up.returncode == 0, up.stderr
+        spec = write(one.path(f"{HOME}/digits"), "cpu: 1")
+        done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+        assert infer(one, "http://127.0.0.1:8000") == expected(spec)
+        assert theirs.answers()
+        health = one.run("anabranch", "doctor")
+        assert health.returncode == 0, health.stdout
+        assert "which the engine has not started" in health.stdout
+        assert set(theirs.look()["applications"]) > set(before["applications"])
+        done(one.run("anabranch", "down"))
+        assert theirs.answers()
+        assert theirs.look() == before
+        assert left_on(one) == []
