@@ -342,7 +342,7 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
                 await handler.unary_stream(message, context)
             else:
                 await handler.unary_unary(message, context)
-        if handler.stream_stream:
+        if "error_message" in response_type(method).DESCRIPTOR.fields_by_name:
             answers = map(response_type(method).FromString, context.written)
             return not any(_SAID.search(one.error_message) for one in answers)
         return context.code not in _REFUSED
