@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -70,18 +70,26 @@ def _check(of: Installation, folders: Iterable[GraphFolder]) -> None:
 
 
 def _readme(of: Installation, groups: Iterable[WorkerGroup], job: str, layer: bool) -> str:
-    typed = [one for one in groups if one.accelerator]
-    nodes = "".join(
-        f"Pods of group `{one.name}` need nodes with {one.accelerator}: give their template in"
-        " `cluster.yaml` the node selector that your nodes have for it. "
-        for one in typed
-    )
+    nodes = "".join(sentence for one in groups for sentence in _placing(one))
     base = "anabranch:base" if layer else of.image
     built = f", then `docker build --build-arg BASE={base} --tag {of.image} {_LAYER}` here"
     return _README.format(
         base=base, layer=built if layer else "", name=of.name, job=f"job/{job}", nodes=nodes,
         kubectl=f"kubectl --namespace {of.namespace}" if of.namespace else "kubectl", port=HTTP,
     ).replace(" \n", "\n")  # fmt: skip
+
+
+def _placing(group: WorkerGroup) -> Iterator[str]:
+    """Yield sentences on the nodes of Kubernetes that a group's pods need."""
+    special = [*filter(None, [group.accelerator]), *group.custom]
+    if special:
+        yield (
+            f"Pods of group `{group.name}` need nodes with {' and '.join(special)}: give their"
+            " template in `cluster.yaml` the node selector that your nodes have for it. "
+        )
+    if group.labels:
+        labels = ", ".join(f"`{key}={value}`" for key, value in group.labels.items())
+        yield f"Pods of group `{group.name}` go to nodes that have the label {labels}. "
 
 
 class _Dumper(yaml.SafeDumper):

@@ -83,16 +83,32 @@ def head_pod(of: Installation, claim: str) -> Json:
 
 def worker_pod(of: Installation, group: WorkerGroup) -> Json:
     """Return the template of a worker, which joins the head."""
-    has = {"CPU": group.cpu, "GPU": group.gpu, "memory": f"{group.memory}B"}
+    has = {**group.amounts, "memory": f"{group.memory}B"}
     reserved = ",".join(f"{name}={size}" for name, size in has.items() if size)
     command = ["anabranch", "join", f"http://{of.head}:{HTTP}", "--token-file", _TOKEN]
+    if group.labels:
+        command += ["--labels", ",".join("=".join(pair) for pair in group.labels.items())]
     container = of.container(
         "ray-worker",
         [*command, "--foreground", "--resources", reserved],
         env=_ENVIRONMENT,
         **_serving(_resources(group.cpu, group.memory, group.gpu)),
     )
-    return _serving_template(of, container, {"emptyDir": {}}, {"token": _TOKEN})
+    template = _serving_template(of, container, {"emptyDir": {}}, {"token": _TOKEN})
+    template["spec"] |= _placed(of, group)
+    return template
+
+
+def _placed(of: Installation, group: WorkerGroup) -> Json:
+    """Return where the pods of a group are placed: on nodes with its labels, on many of them."""
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"ray.io/cluster": of.name, "ray.io/group": group.name}},
+    }
+    selector = {"nodeSelector": dict(group.labels)} if group.labels else {}
+    return {**selector, "topologySpreadConstraints": [spread]}
 
 
 def deploying_pod(

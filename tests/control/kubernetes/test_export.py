@@ -58,6 +58,12 @@ def test_the_export_of_an_example_is_valid(name: str, layer: bool, tmp_path: Pat
     assert [mistake for one in found for mistake in mistakes(one)] == []
 
 
+def test_groups_with_labels_and_resources_of_their_own_are_valid() -> None:
+    west = WorkerGroup("cpu-fpga", custom={"fpga": 1}, labels={"zone": "west"})
+    found = objects(export(OF, [*GROUPS, west], [SMALL]))
+    assert [mistake for one in found for mistake in mistakes(one)] == []
+
+
 def test_an_unknown_field_is_a_mistake() -> None:
     for one in objects(export(OF, GROUPS, [SMALL])):
         one["metadata"]["nonsense"] = 1
@@ -70,13 +76,16 @@ def test_an_unknown_field_is_a_mistake() -> None:
 
 def test_the_readme_has_six_lines_with_every_command() -> None:
     gpu = WorkerGroup("gpu-a100", gpu=1, accelerator="A100")
-    text = export(OF, [*GROUPS, gpu], [SMALL])["README.md"].decode()
+    west = WorkerGroup("cpu-fpga", custom={"fpga": 1}, labels={"zone": "west"})
+    text = export(OF, [*GROUPS, gpu, west], [SMALL])["README.md"].decode()
     lines = text.splitlines()
     assert [line[:2] for line in lines] == [f"{number}." for number in range(1, 7)]
     assert all("{" not in line for line in lines)
     job = next(o for o in objects(export(OF, GROUPS, [SMALL])) if o["kind"] == "Job")
     assert f"job/{job['metadata']['name']}`" in lines[3]
     assert "`gpu-a100` need nodes with A100" in lines[3]
+    assert "`cpu-fpga` need nodes with fpga" in lines[3]
+    assert "`cpu-fpga` go to nodes that have the label `zone=west`." in lines[3]
     assert text.count("kubectl --namespace ml ") == text.count("kubectl ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from anabranch.control.kubernetes.groups import (
     WorkerGroup,
     worker_groups,
 )
+from anabranch.errors import InvalidRequest
 from anabranch.graph.plan.plan import Plan
 from tests.examples import examples
 
@@ -23,6 +25,7 @@ GIB = 2**30
 AMOUNTS = st.fixed_dictionaries(
     {},
     optional={
+        "custom": st.sampled_from([{"fpga": 0.5}, {"fpga": 2.0}, {"fpga": 1.0, "seat": 1.0}]),
         "cpu": st.sampled_from([0.5, 1, 3, 7.5]),
         "gpu": st.sampled_from([0.5, 1, 4]),
         "memory": st.sampled_from(["512MiB", "3GiB", "17GiB"]),
@@ -32,15 +35,20 @@ AMOUNTS = st.fixed_dictionaries(
 REPLICAS = st.integers(1, 5)
 
 
-def plan(*nodes: tuple[dict[str, Any], int]) -> Plan:
-    """Return the plan of a graph with a head, and a segment for each of the resources."""
-    graph = Graph("shop").input("x", "FP32", [-1])
+def plan(
+    *nodes: tuple[dict[str, Any], int], placement: dict[str, Any] | None = None, **routers: Any
+) -> Plan:
+    """Return the plan of a graph with a head, and a segment for each of the resources.
+
+    ``placement`` is that of the segments, ``routers`` that of the graph.
+    """
+    graph = Graph("shop", placement=routers or None).input("x", "FP32", [-1])
     graph.transformer("first", method="softmax", inputs={"x": "x"})
     last = "first"
     for at, (resources, replicas) in enumerate(nodes):
         graph.transformer(
-            f"n{at}", method="softmax", inputs={"x": last}, resources=resources,
-            scaling={"replicas": replicas},
+            f"n{at}", method="softmax", inputs={"x": last}, resources=resources or None,
+            scaling={"replicas": replicas}, placement=placement,
         )  # fmt: skip
         last = f"n{at}"
     return graph.output("y", last).plan
@@ -75,34 +83,69 @@ def test_autoscaled_segments_have_places_for_their_most_replicas() -> None:
     assert group.replicas == 4
 
 
+def test_pods_have_the_resources_and_labels_that_replicas_ask_for() -> None:
+    asked = {"custom": {"fpga": 0.5}}
+    labels = {"zone": "in(south, west)", "example.org/disk": "ssd", "mode": "!slow"}
+    first = plan((asked, 3), ({"custom": {"fpga": 2}, "cpu": 4}, 1), placement={"labels": labels})
+    own = {"zone": "south", "example.org/disk": "ssd"}
+    assert worker_groups([first]) == [
+        WorkerGroup("cpu"),
+        WorkerGroup("cpu-fpga-disk-ssd-zone-south", 4, replicas=2, custom={"fpga": 2}, labels=own),
+    ]
+
+
+def test_routers_have_their_place_too() -> None:
+    graph = plan(labels={"zone": "south"})
+    assert worker_groups([graph]) == [
+        WorkerGroup("cpu"), WorkerGroup("cpu-zone-south", labels={"zone": "south"}),
+    ]  # fmt: skip
+
+
+def test_replicas_that_do_not_share_a_machine_have_a_pod_each() -> None:
+    apart = plan(({}, 3), ({"cpu": 0.5}, 2), placement={"spread": "node"})
+    assert [one.replicas for one in worker_groups([apart])] == [3]
+
+
+def test_groups_of_different_places_have_different_names() -> None:
+    long = {f"label-{at}": "x" * 20 for at in range(3)}
+    both = [plan(labels={**long, "label-9": end}) for end in ("a", "b")]
+    names = [one.name for one in worker_groups(both)]
+    first = f"cpu-label-0-{'x' * 18}"  # as long as names may be
+    assert names == ["cpu", first, f"{first}-2"]
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    [
+        ({"node_affinity": "gpu-2"}, "segment 'n0' of graph 'shop' asks for the machine 'gpu-2'"),
+        ({"labels": {"ray.io/market-type": "spot"}}, "with label 'ray.io/market-type'.*accelerat"),
+    ],
+)
+def test_what_no_manifest_can_promise_is_refused(placement: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidRequest, match=expected):
+        worker_groups([plan(({}, 1), placement=placement)])
+    negative = {"labels": {"ray.io/market-type": "!spot"}}
+    assert [one.name for one in worker_groups([plan(({}, 1), placement=negative)])] == [PLAIN]
+
+
 @settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.tuples(AMOUNTS, REPLICAS), max_size=4))
 def test_every_replica_fits_and_no_pod_is_idle(nodes: list[tuple[dict[str, Any], int]]) -> None:
-    groups = {one.name: one for one in worker_groups([plan(*nodes)])}
-    asked = [
-        (part.resources, replicas)
-        for part, (_, replicas) in zip(plan(*nodes).segments[1:], nodes, strict=True)
-    ]
-    total = {name: [0.0, 0.0, 0.0, 0] for name in groups}
-    for wanted, replicas in asked:
+    graph = plan(*nodes)
+    groups = {one.name: one for one in worker_groups([graph])}
+    total: dict[str, Counter[str]] = {name: Counter() for name in groups}
+    for part, (_, replicas) in zip(graph.segments[1:], nodes, strict=True):
+        wanted = part.resources
         assert wanted is not None
-        name = (
-            f"gpu-{wanted.accelerator.lower()}"
-            if wanted.accelerator
-            else ("gpu" if wanted.gpu else PLAIN)
-        )
-        one = groups[name]
+        kind = f"gpu-{wanted.accelerator.lower()}" if wanted.accelerator else "gpu"
         gpu = wanted.gpu or (1 if wanted.accelerator else 0)
-        sizes = (wanted.cpu or 0, gpu, int(wanted.memory or 0))
-        assert all(
-            size <= most for size, most in zip(sizes, (one.cpu, one.gpu, one.memory), strict=True)
-        )
-        for at, size in enumerate(sizes):
-            total[name][at] += size * replicas
-        total[name][3] += replicas
-    for name, (cpu, gpus, memory, replicas) in total.items():
+        name = "-".join([kind if gpu else PLAIN, *sorted(wanted.custom or ())])
+        sizes = {"CPU": wanted.cpu or 0, "GPU": gpu, "memory": int(wanted.memory or 0)}
+        for what, size in {**sizes, **(wanted.custom or {})}.items():
+            assert size <= groups[name].amounts[what]
+            total[name][what] += size * replicas  # type: ignore[assignment]
+        total[name]["replicas"] += replicas
+    for name, counted in total.items():
         one = groups[name]
-        assert cpu <= one.cpu * one.replicas
-        assert gpus <= one.gpu * one.replicas
-        assert memory <= one.memory * one.replicas
-        assert one.replicas <= max(1, replicas)
+        assert one.replicas <= max(1, counted.pop("replicas", 0))
+        assert all(size <= one.amounts[what] * one.replicas for what, size in counted.items())

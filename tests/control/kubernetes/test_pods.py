@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -15,11 +16,14 @@ from anabranch.control.kubernetes.pods import (
     head_pod,
     worker_pod,
 )
+from anabranch.control.nodes.options import MachineOptions
 
 OF = Installation("shop", "image:1")
 PODS = {
     "head": head_pod(OF, "shop-home"),
-    "worker": worker_pod(OF, WorkerGroup("gpu", 4, 2, 8 * 2**30)),
+    "worker": worker_pod(
+        OF, WorkerGroup("gpu", 4, 2, 8 * 2**30, custom={"fpga": 1}, labels={"zone": "a", "b": "c"})
+    ),
     "job": deploying_pod(OF, ["a/graph.yaml"], {"a": {"configMap": {"name": "map"}}}),
 }
 
@@ -77,5 +81,25 @@ def test_every_probe_is_given_so_that_kuberay_adds_none() -> None:
 
 def test_a_worker_says_what_replicas_may_have_of_it() -> None:
     _, one = containers(PODS["worker"])
-    assert one["command"][-1] == f"CPU=4,GPU=2,memory={8 * 2**30}B"
+    assert one["command"][-1] == f"CPU=4,GPU=2,memory={8 * 2**30}B,fpga=1"
     assert one["resources"]["limits"] == {"cpu": "4", "memory": "10240Mi", "nvidia.com/gpu": "2"}
+
+
+def test_a_worker_is_placed_by_the_labels_that_its_machine_has() -> None:
+    _, one = containers(PODS["worker"])
+    assert one["command"][one["command"].index("--labels") + 1] == "zone=a,b=c"
+    assert PODS["worker"]["spec"]["nodeSelector"] == {"zone": "a", "b": "c"}
+    (spread,) = PODS["worker"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"]["ray.io/group"] == "gpu"
+    plain = worker_pod(OF, WorkerGroup("cpu"))
+    assert "nodeSelector" not in plain["spec"]
+    assert "--labels" not in plain["spec"]["containers"][0]["command"]
+
+
+def test_join_takes_what_a_worker_says_of_itself() -> None:
+    group = WorkerGroup("cpu", custom={"fpga": 1}, labels={"zone": "a"})
+    (one,) = worker_pod(OF, group)["spec"]["containers"]
+    said = dict(zip(one["command"], one["command"][1:], strict=False))
+    found = MachineOptions(said["--labels"], said["--resources"]).arguments("m")
+    assert json.loads(str(found["--resources"])) == {"fpga": 1.0}
+    assert str(found["--labels"]).startswith("zone=a,")
