@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import SpanContext
 
+HOST = "host.name"
+"""Attribute with the name of the machine on which a span was recorded."""
 SCOPE = "anabranch"
 """Name of the instrumentation scope."""
 
@@ -86,6 +89,7 @@ def resource_of(env: Mapping[str, str]) -> Resource:
             "service.name": env.get(SERVICE) or "anabranch",
             "service.version": version("anabranch"),
             "process.pid": os.getpid(),
+            HOST: socket.gethostname(),
         }
     )
 

@@ -7,15 +7,17 @@ be called here.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar
 
-from anabranch.telemetry.otlp import OtlpDelivery
+from anabranch.telemetry.otlp import HOST, OtlpDelivery
 from anabranch.telemetry.outlet import Deliver, Outlet
 from anabranch.telemetry.span import Attribute, Kind, Span, SpanFailure
 from anabranch.telemetry.trace import Trace
@@ -57,7 +59,7 @@ class Traces:
         if self._settings.exported:
             (self._exported or self._open_exported()).offer(span, _SIZE)
         if self._tell is not None and span.place.is_shown:
-            (self._shown or self._open_shown(self._tell)).offer(span, _SIZE)
+            (self._shown or self._open_shown(self._tell)).offer(_with_host(span), _SIZE)
 
     def close(self) -> None:
         """Deliver what waits, for a few seconds at most; the process ends."""
@@ -88,6 +90,11 @@ class Traces:
     @property
     def _graph(self) -> str:
         return self._env.get("ANABRANCH_GRAPH", "")
+
+
+def _with_host(span: Span) -> Span:
+    """Return a span that says where it was recorded, as the resource of an exported one does."""
+    return replace(span, attributes={**span.attributes, HOST: socket.gethostname()})
 
 
 TRACES = Traces()

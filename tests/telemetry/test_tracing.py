@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +82,7 @@ def test_spans_reach_a_collector(
     assert (node.status, node.events) == ("error", ("exception",))
     assert (request.kind, node.kind) == ("server", "internal")
     assert request.resource["service.name"] == "models" and request.process == os.getpid()
+    assert request.resource["host.name"] == socket.gethostname()
     assert collector.headers[0]["x-team"] == "vision"
 
 
@@ -128,6 +130,7 @@ def test_spans_that_are_to_be_shown_go_another_way(monkeypatch: pytest.MonkeyPat
     assert queue["parent_id"] == request["span_id"] and request["parent_id"] is None
     assert (request["status"], request["error"]) == ("error", "503")
     assert 0 < queue["seconds"] <= request["seconds"]
+    assert queue["attributes"] == request["attributes"] == {"host.name": socket.gethostname()}
     assert counts("shown", "traces-shown")["sent"] == 2
     assert counts("shown")["selected"] == 0
 
