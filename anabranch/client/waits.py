@@ -169,28 +169,25 @@ def _is_there(name: str) -> Operation[bool]:
 def until_drained(
     node: str, timeout: float, say: Callable[[str], None] = lambda text: None
 ) -> Operation[None]:
-    """Drain a machine, and wait until no replica of a graph is left on it, or it is gone.
+    """Drain a machine, and wait until nothing is left on it, no request either, or it is gone.
 
-    ``say`` hears how many there are still. An engine that restarts is waited for. Raise as
+    ``say`` hears how many replicas there are still. An engine that restarts is waited for. Raise as
     ``control.drain`` does, and DeployError after ``timeout`` seconds, with what is left; the
     machine goes on being drained.
     """
     deadline = time.monotonic() + timeout
     drained = yield from control.drain(node)
-    before = -1
+    before = ""
     while True:
         found = yield from _try(control.nodes, deadline)
-        left = [one for of in found.get("nodes", ()) for one in _left(of, drained["id"])]
-        count = sum(one["replicas"] for one in left)
-        if found and not count:
+        left = next((one for one in found.get("nodes", ()) if _is_left(one, drained["id"])), None)
+        if found and left is None:
             return
-        if found and count != before:
-            say(f"{count} {'replica' if count == 1 else 'replicas'} still to move")
-            before = count
+        if left is not None and (what := _still(left)) != before:
+            say(what)
+            before = what
         if time.monotonic() > deadline:
-            raise DeployError(
-                _not_drained(drained["name"], timeout, left, found.get("pending", ()))
-            )
+            raise DeployError(_not_drained(left or drained, timeout, found.get("pending", ())))
         yield from pause(_DRAIN_PAUSE_S)
 
 
@@ -208,17 +205,25 @@ def _rollout_of(name: str, found: Json) -> str:
     return f"the rollout of {name} revision {found['revision']}"
 
 
-def _left(node: Json, machine: str) -> Sequence[Json]:
-    """Return what is on a machine that is to be empty."""
+def _is_left(node: Json, machine: str) -> bool:
+    """Return whether there is something on a machine that is to be empty."""
     is_it = node["id"] == machine and node["state"] != "lost"
-    return node["segments"] if is_it else ()
+    return is_it and bool(node["segments"] or node["ingress"])
 
 
-def _not_drained(node: str, timeout: float, left: Sequence[Json], pending: Sequence[Json]) -> str:
-    names = ", ".join(sorted({f"{one['graph']} ({one['deployment']})" for one in left}))
+def _still(node: Json) -> str:
+    count = sum(one["replicas"] for one in node["segments"])
+    if not count:
+        return "requests are still under way at its edge"
+    return f"{count} {'replica' if count == 1 else 'replicas'} still to move"
+
+
+def _not_drained(node: Json, timeout: float, pending: Sequence[Json]) -> str:
+    names = sorted({f"{one['graph']} ({one['deployment']})" for one in node["segments"]})
+    has = f"replicas of {', '.join(names)}" if names else "requests under way"
     wanted = ", ".join(
         " and ".join(f"{size:g} {name}" for name, size in one["resources"].items())
         for one in pending
     )
-    missing = f"; no other machine has {wanted} free" if wanted else ""
-    return f"machine {node!r} still has replicas of {names} after {timeout:g} s{missing}"
+    missing = f"; no other machine has {wanted} free" if wanted and names else ""
+    return f"machine {node['name']!r} still has {has} after {timeout:g} s{missing}"

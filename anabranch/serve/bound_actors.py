@@ -38,15 +38,22 @@ def start_on(machine: str, kind: type, name: str, *arguments: object) -> Any:
     return configured.remote(*arguments)
 
 
+def ask(name: str, method: str, patience: float = 5.0) -> Any:
+    """Return what a method of an actor answers; None if there is no actor, or it does not answer.
+
+    It is waited for ``patience`` seconds at most.
+    """
+    with suppress(ValueError, ray.exceptions.RayError):
+        actor: Any = ray.get_actor(name, NAMESPACE)
+        return ray.get(getattr(actor, method).remote(), timeout=patience)
+    return None
+
+
 def stop(name: str, last: str, patience: float = 5.0) -> None:
     """End an actor for good, if there is one of this name.
 
     It answers a call of its method ``last`` before, for which it has ``patience`` seconds.
     """
-    try:
-        actor: Any = ray.get_actor(name, NAMESPACE)
-    except ValueError:
-        return
-    with suppress(ray.exceptions.RayError):
-        ray.get(getattr(actor, last).remote(), timeout=patience)
-    ray.kill(actor)
+    ask(name, last, patience)
+    with suppress(ValueError):
+        ray.kill(ray.get_actor(name, NAMESPACE))

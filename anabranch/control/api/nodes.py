@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol
 
@@ -26,7 +25,7 @@ from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.shared import LOOPBACK, shared_values
 from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
 from anabranch.control.nodes.turns import JoinTurns
-from anabranch.control.nodes.views import node_view, nodes_view, placed
+from anabranch.control.nodes.views import node_view, nodes_view
 from anabranch.control.observe.refusals import EventLog
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import Conflict
@@ -172,7 +171,7 @@ class NodeApi:
         if node.state != "draining":
             self._begin(node)
             node = self._cluster.look().of(node.id)
-        return node_view(node, placed(self._applications()).get(node.id, Counter()))
+        return node_view(node, self._applications())
 
     def _begin(self, node: Node) -> None:
         message = f"machine {node.name!r} ({node.address}) is drained"

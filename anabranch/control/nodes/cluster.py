@@ -63,7 +63,9 @@ class RayCluster:
         reply = _MESSAGES.GetClusterResourceStateReply()
         reply.ParseFromString(self._ask(lambda gcs: gcs.get_cluster_resource_state()))
         state = reply.cluster_resource_state
-        return ClusterLook(tuple(_nodes(known.values(), state)), tuple(_demands(state)))
+        draining = self._ask(lambda gcs: gcs.get_draining_nodes(timeout=_TIMEOUT_S))
+        nodes = _nodes(known.values(), state, draining)
+        return ClusterLook(tuple(nodes), tuple(_demands(state)))
 
     def drain(self, node: str, why: str) -> None:
         """Have replicas moved from the machine of an id, which ends then. Conflict if refused.
@@ -86,7 +88,8 @@ class RayCluster:
             raise Unavailable(f"Ray's GCS does not answer: {error}") from None
 
 
-def _nodes(known: Any, state: Any) -> Iterator[Node]:
+def _nodes(known: Any, state: Any, draining: Mapping[str, int]) -> Iterator[Node]:
+    """Yield the machines; ``draining`` are Unix times in ms by id, 0 where there is no deadline."""
     states = {one.node_id: one for one in state.node_states}
     home = home_node()
     for info in known:
@@ -102,6 +105,7 @@ def _nodes(known: Any, state: Any) -> Iterator[Node]:
             total=dict(info.resources_total),
             available={} if found is None else dict(found.available_resources),
             labels=dict(info.labels),
+            deadline=draining.get(info.node_id.hex(), 0) / 1000 or None,
         )
 
 

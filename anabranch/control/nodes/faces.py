@@ -105,6 +105,10 @@ class FaceRunner:
         else:
             self._serve.delete(name)
 
+    def has_closed(self, name: str) -> bool:
+        """Have an edge accept nothing from now on; return whether it may stop."""
+        return bool(bound_actors.ask(name, "drain"))
+
 
 def _address(settings: Settings, node: Node) -> EdgeAddress:
     """Return where a machine answers: as ``up`` was told, at the ports that all have alike."""

@@ -28,10 +28,14 @@ Names: TypeAlias = Mapping[str, tuple[str, Node]]
 
 
 class Steps(NamedTuple):
-    """What is to start, by kind and machine, and what is to stop, by name."""
+    """What is to start, by kind and machine, and what is to stop, by name.
+
+    ``close`` are edges that are to stop once nothing is under way there, with their machines.
+    """
 
     start: list[tuple[str, Node]]
     stop: list[str]
+    close: list[tuple[str, Node]]
 
 
 def named(kind: str, node: Node) -> str:
@@ -52,15 +56,20 @@ def wanted(nodes: Iterable[Node], ingress: Ingress) -> Names:
     }
 
 
-def steps(names: Names, running: Collection[str]) -> Steps:
-    """Return what leads from what runs to what is to run.
+def steps(names: Names, running: Collection[str], present: Iterable[Node]) -> Steps:
+    """Return what leads from what runs to what is to run on the machines that are there.
 
-    Edges stop first, so that nobody sends anything to a gateway that goes.
+    Edges stop first, so that nobody sends anything to a gateway that goes; on a machine that is
+    there, gateway and front stay until its edge has closed.
     """
-    gone = [one for one in running if _kind(one) and one not in names]
+    edges = {named(EDGE_ACTOR, one): one for one in present if not one.is_head}
+    close = [(name, node) for name, node in edges.items() if name in {*running} - {*names}]
+    kept = {named(kind, node) for _, node in close for kind in FACES}
+    gone = [one for one in running if _kind(one) and one not in names and one not in kept]
     return Steps(
         [where for name, where in names.items() if name not in running],
         sorted(gone, key=lambda one: (_kind(one) != EDGE_ACTOR, one)),
+        close,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Protocol
@@ -15,6 +16,8 @@ from anabranch.errors import Unavailable
 
 PERIOD_S = 1.0
 """Time between two looks at the machines that are there, in seconds."""
+_LAST_S = 6.0
+"""Time before a machine's end at which its edge is stopped, with what is under way, in seconds."""
 
 logger = logging.getLogger("anabranch.control")
 
@@ -40,6 +43,10 @@ class Runner(Protocol):
 
     def stop(self, name: str) -> None:
         """Stop what has this name."""
+        ...
+
+    def has_closed(self, name: str) -> bool:
+        """Have an edge accept nothing from now on; return whether it may stop."""
         ...
 
 
@@ -79,12 +86,20 @@ class MachineKeeper:
         self.present = tuple(one for one in look.nodes if one.is_here)
         _try("cannot count what is on machines", partial(self._see, self.present))
         names = ingress.wanted(self.present, self._rule)
-        found = ingress.steps(names, self._runner.running())
+        found = ingress.steps(names, self._runner.running(), self.present)
+        for name, node in found.close:
+            _try(f"cannot close {name}", partial(self._close, name, node))
         for name in found.stop:
             _try(f"cannot stop {name}", partial(self._runner.stop, name))
         for kind, node in found.start:
             what = f"cannot start {kind} on machine {node.name}"
             _try(what, partial(self._runner.start, kind, node))
+
+    def _close(self, name: str, node: Node) -> None:
+        """Have an edge closed, and stop it once it is, or the end of its machine is near."""
+        has_time = node.deadline is None or node.deadline - time.time() > _LAST_S
+        if self._runner.has_closed(name) or not has_time:
+            self._runner.stop(name)
 
 
 def _try(what: str, work: Callable[[], None]) -> None:

@@ -42,6 +42,9 @@ class Node:
     total: Mapping[str, float] = field(default_factory=dict)
     available: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    deadline: float | None = None
+    """Unix time in seconds by which a machine that is drained will have gone, where that is known.
+    """
 
     @property
     def machine(self) -> str:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from anabranch.control.nodes.ingress import named
 from anabranch.control.nodes.node import IMPLICIT, OWN_LABELS, ClusterLook, Node
 from anabranch.control.timestamps import timestamp
 from anabranch.router.table import Part, parse_app
+from anabranch.serve.replicas.gateway import GATEWAY_APP
 
 _INTERNAL = "node:"
 """How the names of resources begin by which Ray ties something to a machine."""
@@ -27,11 +29,14 @@ class Share(NamedTuple):
 def nodes_view(look: ClusterLook, apps: Mapping[str, Any]) -> dict[str, Any]:
     """Machines, and what waits for a place: ``{"nodes", "pending", "waiting"}``."""
     places = placed(apps)
+    # What takes requests on a machine that is drained has no other place, and wants none.
+    bound = {f"{_INTERNAL}{one.address}" for one in look.nodes if one.state == "draining"}
     return {
-        "nodes": [node_view(one, places.get(one.id, Counter())) for one in look.shown()],
+        "nodes": [_node(one, places, apps) for one in look.shown()],
         "pending": [
             {"resources": _asked(one.resources), "labels": dict(one.labels), "count": one.count}
             for one in look.pending
+            if not bound & one.resources.keys()
         ],
         "waiting": _segments(places.get("", Counter())),
     }
@@ -42,8 +47,17 @@ def _asked(resources: Mapping[str, float]) -> dict[str, float]:
     return {name: size for name, size in resources.items() if not name.startswith(IMPLICIT)}
 
 
-def node_view(node: Node, segments: Counter[Share]) -> dict[str, Any]:
-    """A machine: resources with what is used of each, labels of its user, segments."""
+def node_view(node: Node, apps: Mapping[str, Any]) -> dict[str, Any]:
+    """A machine: resources with what is used of each, labels of its user, segments.
+
+    ``ingress`` says whether it takes requests, or those that it has taken are under way there.
+    """
+    return _node(node, placed(apps), apps)
+
+
+def _node(
+    node: Node, places: Mapping[str, Counter[Share]], apps: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "name": node.name,
         "id": node.id,
@@ -62,7 +76,8 @@ def node_view(node: Node, segments: Counter[Share]) -> dict[str, Any]:
             for name, value in sorted(node.labels.items())
             if not name.startswith(OWN_LABELS)
         },
-        "segments": _segments(segments),
+        "segments": _segments(places.get(node.id, Counter())),
+        "ingress": node.is_here and named(GATEWAY_APP, node) in apps,
     }
 
 

@@ -70,6 +70,7 @@ class EdgeProxy:
         self._lock = asyncio.Lock()
         self._unsettled = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._watcher: asyncio.Task[None]
         self._leaver: asyncio.Task[None] | None = None
 
     @classmethod
@@ -98,8 +99,9 @@ class EdgeProxy:
         with suppress(EngineError):  # the next look is the first one
             await refusals.look()
         asking = end_if_silent(proxy._api, lambda: proxy._process)
-        work = (proxy._watch(), proxy._tidy(), asking, refusals.run())
-        proxy._tasks = [asyncio.create_task(one) for one in work]
+        proxy._watcher = asyncio.create_task(proxy._watch())
+        others = (proxy._tidy(), asking, refusals.run())
+        proxy._tasks = [proxy._watcher, *map(asyncio.create_task, others)]
         return proxy
 
     async def apply(self, routes: Mapping[str, EdgeRoute]) -> None:
@@ -129,6 +131,21 @@ class EdgeProxy:
         name = server_name(address)
         state = await self._api.state(ROUTES_MAP)
         await self._api.break_off(one for one in state.servers if one[1] == name)
+
+    async def stop_accepting(self) -> None:
+        """Refuse new connections from now on; those that there are close after their next answer.
+
+        HAProxy goes on with its routes, and is not started again should it end.
+        """
+        self._watcher.cancel()
+        for listener in self._listeners.values():
+            listener.shutdown(socket.SHUT_RDWR)  # for HAProxy's copy, too
+        self._close_listeners()
+        await self._api.stop_accepting()
+
+    async def under_way(self) -> int:
+        """Return how many requests of clients are under way; EngineError if HAProxy has ended."""
+        return await self._api.under_way()
 
     async def close(self) -> None:
         """End HAProxy, for which requests under way have STOP_S, and remove its files."""

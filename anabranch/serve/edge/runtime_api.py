@@ -19,9 +19,12 @@ _PROMPT = b"\n> "
 _LONGEST_ANSWER = 2**26
 _CONTINUED = re.compile(r"^(\+ )+")
 """Prompts for the lines of a command that has several."""
+_FRONTENDS = ("http", "grpc")
+_OF_CLIENTS = re.compile(rf"^0x.* fe=(?:{'|'.join(_FRONTENDS)}) ", re.MULTILINE)
+"""A stream of a client, as ``show sess`` tells of it in a line."""
 FileKind: TypeAlias = Literal["cert", "ca-file"]
 """A certificate with its key, or authorities of clients' certificates."""
-_DONE = ("", "New server registered.", "Server deleted.")
+_DONE = ("", "New server registered.", "Server deleted.", "Frontend was already shut down.")
 
 
 class RuntimeApi:
@@ -75,6 +78,15 @@ class RuntimeApi:
     async def break_off(self, servers: Iterable[tuple[str, str]]) -> None:
         """End the requests that these servers have, as if their connections had ended."""
         await self.ask(*(f"shutdown sessions server {'/'.join(server)}" for server in servers))
+
+    async def stop_accepting(self) -> None:
+        """Accept no further connection; those that there are close after their next answer."""
+        await self.run(f"shutdown frontend {name}" for name in _FRONTENDS)
+
+    async def under_way(self) -> int:
+        """Return how many requests of clients are under way, those that are arriving among them."""
+        (text,) = await self.ask("show sess")
+        return len(_OF_CLIENTS.findall(text))
 
     async def remove(self, servers: Iterable[tuple[str, str]]) -> None:
         """Remove those of these drained servers that are idle by now."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
+from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.router.addresses import Addresses
 from anabranch.router.between_nodes import node_folder
 from anabranch.router.following import RETRY_S, Follower
@@ -21,6 +22,7 @@ from anabranch.serve.bound_actors import start_on
 from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.edge.configuration import STATS_SOCKET, EdgeOptions
 from anabranch.serve.edge.crowding import ConnectionLimits
+from anabranch.serve.edge.leaving import Leaving
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
@@ -84,6 +86,7 @@ class Edge:
         self._known = Addresses()
         self._routers: Mapping[str, tuple[str, ...]] = {}
         self._watch = RouterWatch(self._reroute, self._give_up)
+        self._leaving: Leaving | None = None
         self._problem = "it is starting"
         self._open = asyncio.Event()
         self._running = asyncio.create_task(self._start())
@@ -95,6 +98,21 @@ class Edge:
                 await self._open.wait()
         except TimeoutError:
             raise EngineError(f"the edge does not start: {self._problem}") from None
+
+    async def drain(self) -> bool:
+        """Accept no connection from now on; return whether the edge may be closed.
+
+        That is once nothing has been under way for a while, and at the latest when each request
+        has had the longest time that a graph gives one. Ask again and again.
+        """
+        if not self._open.is_set():
+            return True
+        self._leaving = self._leaving or Leaving(self._proxy, self._longest)
+        return await self._leaving.is_over()
+
+    def _longest(self) -> float:
+        """Return how long a request may take, to a graph or to the gateway, in seconds."""
+        return max([DEFAULT_TIMEOUT, *self._known.longest.values()])
 
     async def close(self) -> None:
         """Accept nothing from now on, and return once requests under way have had their time."""

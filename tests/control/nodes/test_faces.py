@@ -115,3 +115,19 @@ def test_actors_and_applications_stop_in_their_own_ways(
     runner.stop(named(kind, TWO))
     runner.stop(named(FRONT_APP, TWO))
     assert stopped == [(named(kind, TWO), "close"), (named(FRONT_APP, TWO), "")]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(True, True), (False, False), (None, False)])
+def test_an_edge_that_does_not_say_so_has_not_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: bool | None, expected: bool
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def ask(name: str, method: str) -> bool | None:
+        asked.append((name, method))
+        return answer
+
+    monkeypatch.setattr(faces.bound_actors, "ask", ask)
+    edge = named(EDGE_ACTOR, TWO)
+    assert FaceRunner(settings, serving, dict).has_closed(edge) is expected
+    assert asked == [(edge, "drain")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from anabranch.control.nodes.keeper import MachineKeeper
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.settings.ingress import Ingress
 from anabranch.errors import Unavailable
+from anabranch.serve.replicas.edge import EDGE_ACTOR
 from tests.control.nodes.machines import HEAD, THREE, TWO, numbered
 
 
@@ -22,6 +24,8 @@ class Cluster:
         self.is_away = False
         self.runs = set(FACES)
         self.failing: set[str] = set()
+        self.closing: list[str] = []
+        self.is_quiet = False
 
     def look(self) -> ClusterLook:
         if self.is_away:
@@ -42,6 +46,10 @@ class Cluster:
         if name in self.failing:
             raise RuntimeError("it does not end")
         self.runs.remove(name)
+
+    def has_closed(self, name: str) -> bool:
+        self.closing.append(name)
+        return self.is_quiet
 
 
 def names(*nodes: Node) -> set[str]:
@@ -90,3 +98,34 @@ def test_while_nobody_knows_the_machines_all_stays_as_it_is(
     keeper.round()
     assert (keeper.present, cluster.runs) == ((HEAD, TWO), names(TWO))
     assert "machines are not known now" in caplog.text
+
+
+@pytest.mark.parametrize("ends_in", [None, 60.0])
+def test_an_edge_closes_on_a_machine_that_is_drained_and_stops_once_it_is_quiet(
+    ends_in: float | None,
+) -> None:
+    cluster = Cluster(HEAD, TWO)
+    keeper = MachineKeeper(cluster, cluster, Ingress())
+    keeper.round()
+    deadline = None if ends_in is None else time.time() + ends_in
+    going = numbered(2, state="draining", deadline=deadline)
+    edge = named(EDGE_ACTOR, going)
+    cluster.nodes = (HEAD, going)
+    keeper.round()
+    assert (cluster.runs, cluster.closing) == (names(TWO), [edge])
+    cluster.is_quiet = True
+    keeper.round()
+    assert cluster.runs == names(TWO) - {edge}
+    keeper.round()
+    assert cluster.runs == {*FACES, named(AGENT, going)}
+    assert cluster.closing == [edge, edge]
+
+
+def test_an_edge_stops_before_its_machine_does() -> None:
+    cluster = Cluster(HEAD, TWO)
+    keeper = MachineKeeper(cluster, cluster, Ingress())
+    keeper.round()
+    going = numbered(2, state="draining", deadline=time.time() + 5)
+    cluster.nodes = (HEAD, going)
+    keeper.round()
+    assert cluster.runs == names(TWO) - {named(EDGE_ACTOR, going)}

@@ -13,6 +13,7 @@ import pytest
 from anabranch.errors import EngineError
 from anabranch.router.addresses import Addresses, Reach, RouterAddress
 from anabranch.serve.calls import control_link
+from anabranch.serve.edge import leaving
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import find
@@ -125,6 +126,41 @@ def test_it_goes_on_with_the_routers_that_it_knows(
             controller.is_away = False
             controller.tell(near)
             await eventually(lambda: answered_by("near"))
+
+    asyncio.run(main())
+
+
+def test_it_may_be_closed_once_nothing_is_under_way_or_has_had_the_longest_time(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(leaving, "QUIET_S", 0.0)
+
+    async def main() -> None:
+        controller = Controller()
+        async with (
+            started(monkeypatch, controller) as (edge, at),
+            Server(folder, "router") as router,
+        ):
+            controller.tell(router)
+
+            async def is_there() -> bool:
+                return (await ask(at.http, "/v2/models/digits/infer")).status == 200
+
+            await eventually(is_there)
+            router.behaviour, before = "wait", len(router.seen)
+            asked = asyncio.create_task(ask(at.http, "/v2/models/digits/infer"))
+
+            async def arrived() -> bool:
+                return len(router.seen) > before
+
+            await eventually(arrived)
+            assert not await edge.drain()
+            assert edge._longest() == 60.0
+            router.go.set()
+            assert (await asked).document[0] == "router"
+            await eventually(edge.drain)
+            await edge.close()
+            assert await edge.drain()
 
     asyncio.run(main())
 

@@ -71,7 +71,8 @@ class MachinePlace:
         own = found.own
         if own is None:
             raise EngineError(f"the engine at {found.invitation.url} does not know this machine")
-        self._is_empty = own["state"] == "draining" and not own["segments"]
+        is_used = own["segments"] or own["ingress"]
+        self._is_empty = own["state"] == "draining" and not is_used
 
     def require_wanted(self) -> None:
         """Raise EngineError once the machine was drained: nothing is left on it."""

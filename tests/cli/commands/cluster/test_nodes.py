@@ -10,7 +10,7 @@ MACHINE = {
     "name": "two", "id": "n2", "machine": "m2", "address": "10.0.0.3", "head": False,
     "state": "alive", "since": "2026-01-31T12:00:00+00:00", "labels": {},
     "segments": [{"graph": "g", "revision": 1, "deployment": "y", "replicas": 1}],
-    "resources": {"CPU": {"total": 8.0, "used": 0.0}},
+    "resources": {"CPU": {"total": 8.0, "used": 0.0}}, "ingress": False,
 }  # fmt: skip
 NODES = {"nodes": [MACHINE], "pending": [], "waiting": []}
 
@@ -41,3 +41,12 @@ def test_what_cannot_move_is_told_with_what_is_missing(played: Served) -> None:
     assert str(done.exception) == (
         "machine 'two' still has replicas of g (y) after 0 s; no other machine has 4 CPU free"
     )
+
+
+def test_requests_that_are_under_way_at_its_edge_are_waited_for(played: Served) -> None:
+    closing = MACHINE | {"segments": [], "ingress": True}
+    played.graphs["GET /control/v1/nodes"] = {**NODES, "nodes": [closing]}
+    done = played.run("nodes", "drain", "two", "--timeout", "0s")
+    assert done.exit_code == 1
+    assert "requests are still under way at its edge" in done.stderr
+    assert str(done.exception) == "machine 'two' still has requests under way after 0 s"

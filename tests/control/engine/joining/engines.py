@@ -38,12 +38,15 @@ class Head:
     def asked(self) -> list[Asked]:
         return self.web.asked
 
-    def know(self, machine: str, state: str = "alive", segments: Sequence[Any] = ()) -> None:
-        one = {
-            "id": f"n-{machine}", "machine": machine, "state": state, "segments": list(segments),
-            "address": "10.0.0.3",
-        }  # fmt: skip
-        self.nodes = [one]
+    def know(
+        self,
+        machine: str,
+        state: str = "alive",
+        segments: Sequence[Any] = (),
+        ingress: bool = False,
+    ) -> None:
+        one = {"id": f"n-{machine}", "machine": machine, "state": state, "address": "10.0.0.3"}
+        self.nodes = [{**one, "segments": list(segments), "ingress": ingress}]
 
     def _answer(self, asked: Asked) -> Answer:
         if self.refusals:

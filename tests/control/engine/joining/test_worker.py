@@ -66,15 +66,18 @@ def test_a_machine_ends_once_it_is_drained_and_nothing_is_left_on_it(
 ) -> None:
     place, helpers = MachinePlace(search(tmp_path, engine.url)), Helpers()
     watch = WantedWatch(place, helpers)
-    for state, segments in (("alive", []), ("draining", [{"graph": "g"}])):
-        engine.know("m1", state, segments)
+    graph = {"graph": "g"}
+    for state, segments, ingress in (
+        ("alive", [], False), ("draining", [graph], False), ("draining", [], True)
+    ):  # fmt: skip
+        engine.know("m1", state, segments, ingress)
         place.ask()
         assert watch.watch(1) is None
     engine.know("m1", "draining")
     place.ask()
     with pytest.raises(EngineError, match="this machine was drained"):
         watch.watch(1)
-    assert helpers.watched == 2
+    assert helpers.watched == 3
     watch.forget()
     assert helpers.watched == 0
 
