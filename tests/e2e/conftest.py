@@ -230,7 +230,9 @@ class Answered(NamedTuple):
 
 @dataclass
 class Load:
-    """Clients that ask again and again; ``outcomes`` counts statuses and errors by name.
+    """Clients that ask again and again, ``most`` times at most.
+
+    ``outcomes`` counts statuses and errors by name.
 
     By hand, and with a pause that a client library would compute in: the engine answers as many
     requests as it would otherwise, and has the processors for them and for what else a test does.
@@ -240,6 +242,7 @@ class Load:
     body: Any
     clients: int
     seconds: float = LONGEST_LOAD_S
+    most: int = MOST_REQUESTS
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     timeline: list[Answered] = field(default_factory=list)
@@ -265,7 +268,7 @@ class Load:
 
     def until_asked(self, count: int) -> None:
         """Keep asking until ``count`` more requests were answered, or as many as there may be."""
-        goal = min(self.total + count, MOST_REQUESTS)
+        goal = min(self.total + count, self.most)
         self.until(lambda: self.total >= goal)
 
     async def _all(self) -> None:
@@ -274,7 +277,7 @@ class Load:
     async def _one(self) -> None:
         ends = time.monotonic() + self.seconds
         client = _Client(self.url, self.body)
-        while not self._stop.is_set() and time.monotonic() < ends and self.total < MOST_REQUESTS:
+        while not self._stop.is_set() and time.monotonic() < ends and self.total < self.most:
             asked = time.monotonic()
             try:
                 reply = await client.ask()
@@ -354,9 +357,13 @@ def asking(
 def load(engine: Engine) -> Callable[..., Any]:
     @contextmanager
     def running(
-        name: str, body: Any = BODY, clients: int = 8, seconds: float = LONGEST_LOAD_S
+        name: str,
+        body: Any = BODY,
+        clients: int = 8,
+        seconds: float = LONGEST_LOAD_S,
+        most: int = MOST_REQUESTS,
     ) -> Iterator[Load]:
-        with asking(Load(f"{engine.graph_url(name)}/infer", body, clients, seconds)) as one:
+        with asking(Load(f"{engine.graph_url(name)}/infer", body, clients, seconds, most)) as one:
             yield one
 
     return running

@@ -36,6 +36,8 @@ CLIENTS = 8
 ROUTERS = 2
 TIMES = [1, pytest.param(20, marks=pytest.mark.nightly)]
 """How often a process is killed: once by day."""
+ENDLESS = {"seconds": 1200.0, "most": 10**9}
+"""A load that goes on until the last of them has a successor."""
 
 
 def scaled(graph: dict[str, Any], replicas: int = ROUTERS) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def replaced(find: Callable[[], list[psutil.Process]], before: list[psutil.Proce
 def test_haproxy_dies_and_who_asks_at_once_waits_for_the_next(
     engine: Engine, again: str, load: Callable[..., Any], times: int
 ) -> None:
-    with load(again, clients=CLIENTS) as running:
+    with load(again, clients=CLIENTS, **ENDLESS) as running:
         for _ in range(times):
             before = proxies(engine)
             failed = sum(running.failures.values())
@@ -98,7 +100,7 @@ def test_haproxy_dies_and_who_asks_at_once_waits_for_the_next(
 def test_the_edge_s_actor_dies_and_no_request_fails(
     engine: Engine, given: Given, again: str, load: Callable[..., Any], times: int
 ) -> None:
-    with load(again, clients=CLIENTS) as running:
+    with load(again, clients=CLIENTS, **ENDLESS) as running:
         for number in range(times):
             before = actors(engine, "Edge")
             kill(before[0])
@@ -116,7 +118,7 @@ def test_the_edge_s_actor_dies_and_no_request_fails(
 def test_the_gateway_dies_and_graphs_do_not_notice(
     engine: Engine, again: str, load: Callable[..., Any], times: int
 ) -> None:
-    with load(again, clients=CLIENTS) as running:
+    with load(again, clients=CLIENTS, **ENDLESS) as running:
         for _ in range(times):
             before = actors(engine, "ServeReplica:anabranch.gateway")
             kill(before[0])
@@ -136,7 +138,7 @@ def is_live(engine: Engine) -> bool:
 def test_a_router_dies_and_no_request_is_lost_that_may_be_evaluated_again(
     engine: Engine, again: str, load: Callable[..., Any], times: int
 ) -> None:
-    with load(again, clients=CLIENTS) as running:
+    with load(again, clients=CLIENTS, **ENDLESS) as running:
         kill_routers(engine, again, running, times)
     assert running.failures == {}
 
@@ -146,7 +148,7 @@ def test_a_router_dies_and_no_request_is_lost_that_may_be_evaluated_again(
 def test_a_router_dies_and_only_what_it_had_is_lost(
     engine: Engine, once: str, load: Callable[..., Any], times: int
 ) -> None:
-    with load(once, clients=CLIENTS) as running:
+    with load(once, clients=CLIENTS, **ENDLESS) as running:
         kill_routers(engine, once, running, times)
     assert sum(running.failures.values()) <= times * CLIENTS
 

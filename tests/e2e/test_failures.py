@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Given, node, spec, value
+from tests.e2e.conftest import Given, Load, node, spec, value
 from tests.engines import BODY, HTTP, Engine, actor_processes
 from tests.waiting import until
 
@@ -20,6 +20,9 @@ pytestmark = pytest.mark.e2e
 
 SECONDS = 1.0
 """The time that a request has."""
+CLIENTS, KILLS = 8, 20
+ENDLESS, ENDLESS_S = 10**9, 1200.0
+"""Bounds of a load that a test does not reach."""
 CODE = '''
 import asyncio
 import os
@@ -143,22 +146,41 @@ def is_still(beat: Path) -> bool:
     return beat.stat().st_size == before
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.nightly)])
 def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
     engine: Engine, given: Given, load: Callable[..., Any], kills: int
 ) -> None:
     twice = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 5}
     name = given.deployed(spec(f"mortal{kills}", echo=node("Echo", **twice)), CODE)
-    with load(name) as running:
-        running.until_asked(500)
-        for _ in range(kills):
-            running.until(lambda: len(replicas(engine, name)) == 2)
-            before = replicas(engine, name)
-            os.kill(before[0], signal.SIGKILL)
-            running.until_asked(50)
-            running.until(lambda gone=before[0]: len({*replicas(engine, name)} - {gone}) == 2)
-        running.until_asked(200)
+    with load(name, seconds=ENDLESS_S, most=ENDLESS) as running:
+        kill_replicas(engine, name, running, kills)
     assert running.failures == {}
+
+
+@pytest.mark.nightly
+def test_killing_replicas_of_another_segment_fails_only_what_they_had(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    name = given.deployed(spec("once", echo=node("Echo", scaling={"replicas": 2})), CODE)
+    with load(name, clients=CLIENTS, seconds=ENDLESS_S, most=ENDLESS) as running:
+        kill_replicas(engine, name, running, KILLS)
+    assert sum(running.failures.values()) <= KILLS * CLIENTS
+    assert running.failures.keys() <= {"503"}
+
+
+def kill_replicas(engine: Engine, name: str, running: Load, kills: int) -> None:
+    """Kill one of two replicas of a segment under load, and wait for its successor, over and over.
+
+    At least 50 requests are answered meanwhile, and the load does not end before the last.
+    """
+    running.until_asked(500)
+    for _ in range(kills):
+        running.until(lambda: len(replicas(engine, name)) == 2)
+        before = replicas(engine, name)
+        os.kill(before[0], signal.SIGKILL)
+        running.until_asked(50)
+        running.until(lambda gone=before[0]: len({*replicas(engine, name)} - {gone}) == 2)
+    running.until_asked(200)
 
 
 def replicas(engine: Engine, name: str) -> list[int]:
