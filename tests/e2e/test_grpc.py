@@ -61,6 +61,7 @@ class Count:
 """
 LARGE = {"note": InferParameter(string_param="n" * 200_000)}
 """Parameters that no buffer of the edge holds."""
+GOOD = "[2.0, 4.0]"
 CLIENTS = 2
 """That ask at a time; more would take the processor from those who answer."""
 
@@ -114,15 +115,18 @@ def code(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
 
 
 @contextmanager
-def asked(client: Client, name: str) -> Iterator[Counter[str]]:
-    """Clients that ask a graph all the time; how often each answer came, or each error."""
+def asked(client: Client, name: str, **fields: Any) -> Iterator[Counter[str]]:
+    """Clients that ask a graph all the time; how often each answer came, or each error.
+
+    ``fields`` are those of their messages.
+    """
     outcomes: Counter[str] = Counter()
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
             try:
-                outcome = str(client.infer(name))
+                outcome = str(client.infer(name, **fields))
             except grpc.RpcError as error:
                 outcome = f"{error.code().name}: {error.details()}"
             outcomes[outcome] += 1
@@ -240,12 +244,30 @@ def test_each_request_of_a_stream_names_its_graph(client: Client, graphs: list[s
     assert values == [[2, 4], [1, 2], [2, 3], [3, 4]]
 
 
-def test_the_front_comes_back_by_itself(engine: Engine, client: Client, graphs: list[str]) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.nightly)])
+def test_the_front_dies_and_only_calls_that_need_it_notice(
+    engine: Engine, client: Client, graphs: list[str], times: int
+) -> None:
+    """Those that come while there is none are told that it cannot be reached; what is under way in
+    it may end otherwise.
+    """
     until(lambda: ready(client, "rpc-double"))
-    (front,) = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
-    os.kill(front.pid, signal.SIGKILL)
-    until(lambda: ready(client, "rpc-double"))
-    assert client.infer("rpc-double") == [2, 4]
+    with asked(client, "rpc-double") as lean, asked(client, "rpc-double", parameters=LARGE) as far:
+        for _ in range(times):
+            (front,) = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
+            os.kill(front.pid, signal.SIGKILL)
+            until(lambda old=front.pid: is_replaced(engine, old))
+            before = far[GOOD], lean[GOOD]
+            until(lambda had=before: far[GOOD] > had[0] + 20 and lean[GOOD] > had[1] + 20)
+    assert lean.keys() == {GOOD}
+    others = {one: far[one] for one in far if one != GOOD and not one.startswith("UNAVAILABLE")}
+    assert sum(others.values()) <= times * CLIENTS, others
+    print(others)
+
+
+def is_replaced(engine: Engine, front: int) -> bool:
+    found = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
+    return len(found) == 1 and found[0].pid != front
 
 
 def test_a_router_that_is_killed_is_left_out_at_once(
