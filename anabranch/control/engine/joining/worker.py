@@ -43,8 +43,9 @@ from anabranch.serve.sockets import FOLDER
 
 ADDRESS = "--address="
 """The beginning of the argument that says where Ray's GCS is."""
-UNKNOWN_S = 15.0
-"""Time without the engine knowing this machine after which it joins again, in seconds."""
+UNKNOWN_S = 30.0
+"""Time without the engine knowing this machine after which it joins again, in seconds; it is longer
+than from one look for an engine that does not answer to the end of the next."""
 _PAUSE_S = 2.0
 
 logger = logging.getLogger("anabranch.supervisor")
