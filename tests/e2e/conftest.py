@@ -16,11 +16,9 @@ from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
-    AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
-    nullcontext,
     suppress,
 )
 from dataclasses import dataclass, field
@@ -333,26 +331,6 @@ class _Client:
                 await writer.wait_closed()
 
 
-@contextmanager
-def asking(
-    one: Load, inside: Callable[[], AbstractContextManager[object]] = nullcontext
-) -> Iterator[Load]:
-    """Have the clients of a load ask meanwhile; from a machine, if they are to be `inside` it."""
-
-    def run() -> None:
-        with inside():
-            one.run()
-
-    thread = threading.Thread(target=run, name="load")
-    thread.start()
-    try:
-        one.until_asked(one.clients)
-        yield one
-    finally:
-        one.stop()
-        thread.join()
-
-
 @pytest.fixture
 def load(engine: Engine) -> Callable[..., Any]:
     @contextmanager
@@ -363,8 +341,15 @@ def load(engine: Engine) -> Callable[..., Any]:
         seconds: float = LONGEST_LOAD_S,
         most: int = MOST_REQUESTS,
     ) -> Iterator[Load]:
-        with asking(Load(f"{engine.graph_url(name)}/infer", body, clients, seconds, most)) as one:
+        one = Load(f"{engine.graph_url(name)}/infer", body, clients, seconds, most)
+        thread = threading.Thread(target=one.run, name="load")
+        thread.start()
+        try:
+            one.until_asked(clients)
             yield one
+        finally:
+            one.stop()
+            thread.join()
 
     return running
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clusters import CLIENTS, Cluster
-from tests.e2e.test_cluster_lost import SPEC, deploy, ids
-from tests.e2e.test_cluster_nodes import ROOM
+from tests.e2e.test_cluster_lost import SPEC, both_run, deploy, ids
+from tests.e2e.test_cluster_nodes import PARTS, ROOM
 from tests.engines import done
 from tests.machines import Network
 from tests.waiting import until
@@ -30,10 +30,15 @@ def cluster() -> Iterator[Cluster]:
         for machine in one.machines[1:]:
             done(one.join(machine, *ROOM))
         deploy(one, "pair", cpu=2, replicas=2)
-        until(lambda: one.running("pair", "far") == 2)
-        for machine in one.machines[1:]:
-            until(lambda edge=machine: one.answers("pair", edge), 120)
+        until(lambda: both_run(one))
+        answered(one, "pair")
         yield one
+
+
+def answered(cluster: Cluster, name: str) -> None:
+    """Wait until the edges of all machines answer for a graph."""
+    for machine in cluster.machines:
+        until(lambda edge=machine: cluster.answers(name, edge), 120)
 
 
 def gcs(cluster: Cluster) -> str:
@@ -42,35 +47,35 @@ def gcs(cluster: Cluster) -> str:
 
 
 def test_the_gcs_of_several_machines_is_killed_and_no_request_fails(cluster: Cluster) -> None:
-    nodes, killed = ids(cluster), gcs(cluster)
-    with cluster.load("pair", *cluster.machines) as told:
-        told.more()
+    before, killed = ids(cluster), gcs(cluster)
+    with cluster.load("pair", *cluster.machines) as asking:
+        asking.more()
         done(cluster.head.run("kill", "-KILL", killed))
         until(lambda: gcs(cluster) not in ("", killed), 60)
-        told.more()
+        asking.more()
         deploy(cluster, "later", cpu=2, replicas=2)
-        told.more()
-    print(f"slowest request {told.slowest:.1f} s, {told.found}")
-    assert told.found.keys() == {"ok"}, told.found
-    assert all(cluster.answers("later", one) for one in cluster.machines)
-    assert ids(cluster) == nodes
+        asking.more()
+    print(f"slowest request {asking.slowest:.1f} s, {asking.found}")
+    assert asking.found.keys() == {"ok"}, asking.found
+    answered(cluster, "later")
+    assert ids(cluster) == before
 
 
 def test_machines_whose_head_is_gone_go_on(cluster: Cluster) -> None:
-    deploy(cluster, "once", cpu=1, replicas=2, spec=ONCE)
+    text = ONCE.replace("NAME", "once").replace("CPU", "1").replace("REPLICAS", "2")
+    cluster.deploy("once", text, parts=PARTS)
+    answered(cluster, "once")
     others = cluster.machines[1:]
-    for machine in others:
-        until(lambda edge=machine: cluster.answers("once", edge), 120)
-    with cluster.load("pair", *others) as told, cluster.load("once", *others) as once:
-        told.more()
+    with cluster.load("pair", *others) as asking, cluster.load("once", *others) as once:
+        asking.more()
         once.more()
         cluster.head.switch_off()
         began = time.monotonic()
-        told.more()
+        asking.more()
         once.more()
         time.sleep(max(0.0, AWAY_S - (time.monotonic() - began)))
-        told.more()
+        asking.more()
         once.more()
-    print(f"slowest request {told.slowest:.1f} s, {told.found}, {once.found}")
-    assert told.found.keys() == {"ok"}, told.found
+    print(f"slowest request {asking.slowest:.1f} s, {asking.found}, {once.found}")
+    assert asking.found.keys() == {"ok"}, asking.found
     assert once.found.total() - once.found["ok"] <= CLIENTS, once.found

@@ -57,8 +57,8 @@ def cluster(network: Network) -> Cluster:
     return one
 
 
-def deploy(cluster: Cluster, name: str, cpu: int, replicas: int, spec: str = SPEC) -> None:
-    text = spec.replace("NAME", name).replace("CPU", str(cpu))
+def deploy(cluster: Cluster, name: str, cpu: int, replicas: int) -> None:
+    text = SPEC.replace("NAME", name).replace("CPU", str(cpu))
     cluster.deploy(name, text.replace("REPLICAS", str(replicas)), parts=PARTS)
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from tests.clusters import CLIENTS, Cluster, Load
 from tests.control.postgres import running_server
-from tests.e2e.test_cluster_lost import SPEC, deploy
+from tests.e2e.test_cluster_lost import SPEC, both_run, deploy
 from tests.e2e.test_cluster_nodes import PARTS, ROOM
 from tests.engines import BODY, done
 from tests.machines import HOME, Machine, Network
@@ -51,27 +51,17 @@ def cluster() -> Iterator[Cluster]:
             for machine in machines[1:]:
                 done(found.join(machine, *ROOM))
             # A router for each machine: without one, nobody answers where only that one is left.
-            deploy(
-                found, "pair", cpu=1, replicas=2, spec=SPEC.replace("replicas: 2", "replicas: 3")
-            )
-            until(lambda: found.running("pair", "far") == 2)
-            until(lambda: routers(found) == {"one", "two", "three"}, 60)
+            text = SPEC.replace("replicas: 2", "replicas: 3").replace("NAME", "pair")
+            text = text.replace("CPU", "1").replace("REPLICAS", "2")
+            found.deploy("pair", text, parts=PARTS)
+            until(lambda: both_run(found))
+            until(lambda: set(found.homes("pair").get("router", ())) == {"one", "two", "three"}, 60)
             try:
                 yield found
             finally:
                 for machine in machines[1:]:
                     log = machine.path(f"{HOME}/.anabranch/logs/supervisor.log")
                     print(machine.name, log.read_text() if log.exists() else "", sep="\n")
-
-
-def routers(cluster: Cluster) -> set[str]:
-    """The machines with a router of the graph."""
-    return {
-        name
-        for name, one in cluster.nodes().items()
-        for segment in one["segments"]
-        if segment["part"] == "router"
-    }
 
 
 def asked(client: httpx.Client, edges: Sequence[Machine], name: str) -> str:
@@ -165,7 +155,7 @@ def test_another_machine_takes_over_and_finds_everything(cluster: Cluster) -> No
         until(lambda: names(three) == {"two", "three"}, 300)
         back_s = time.monotonic() - began
         after = Cluster([two, three], cluster.env)
-        until(lambda: after.running("pair", "far") == 2, 120)
+        until(lambda: both_run(after), 120)
         told.more()
         assert traffic(after) == before
         deploy(after, "later", cpu=1, replicas=2)
