@@ -54,7 +54,7 @@ class Return:
         self._address = address
         self._place = host.strip("[]"), int(port)
 
-    def __call__(self, launch: Launch, stopping: threading.Event) -> Launch:
+    def __call__(self, launch: Launch, runs: bool, stopping: threading.Event) -> Launch:
         """Return once something answers there, or ``stopping`` is set."""
         logger.info("waiting for the Ray at %s", self._address)
         while not stopping.is_set():

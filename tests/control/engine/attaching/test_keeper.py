@@ -15,10 +15,10 @@ LAUNCH = Launch(["presence"], ["driver"], Path("/home"))
 def test_it_goes_on_as_soon_as_something_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         come_back = Return(f"127.0.0.1:{server.getsockname()[1]}")
-        assert come_back(LAUNCH, threading.Event()) is LAUNCH
+        assert come_back(LAUNCH, False, threading.Event()) is LAUNCH
 
 
 def test_it_gives_up_when_the_engine_is_stopped() -> None:
     stopping = threading.Event()
     stopping.set()
-    assert Return("127.0.0.1:1")(LAUNCH, stopping) is LAUNCH
+    assert Return("127.0.0.1:1")(LAUNCH, False, stopping) is LAUNCH
