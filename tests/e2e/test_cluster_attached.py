@@ -18,7 +18,7 @@ from anabranch import Graph
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 OTHERS = """
 import sys
