@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from anabranch import Graph
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
@@ -101,6 +103,10 @@ class Others:
         done(self.head.run("ray", "start", "--head", address, *options))
         done(self._python(OTHERS, str(NEIGHBOUR_PORT)))
 
+    def join(self, machine: Machine, *options: str) -> None:
+        where = f"--address={self.head.address}:6379", f"--node-ip-address={machine.address}"
+        done(machine.run("ray", "start", *where, "--disable-usage-stats", *options))
+
     def answers(self) -> bool:
         """Return whether their application answers."""
         with self.head.inside():
@@ -166,3 +172,76 @@ def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() ->
         assert theirs.answers()
         assert theirs.look() == before
         assert left_on(one) == []
+
+
+@pytest.mark.nightly
+def test_it_comes_back_where_ray_is_started_anew() -> None:
+    with Network() as network:
+        one = network.machine("one")
+        theirs = Others(one)
+        theirs.start()
+        done(one.run("anabranch", "up", "--address", "auto"))
+        spec = write(one.path(f"{HOME}/digits"), "cpu: 1")
+        done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+        done(one.run("ray", "stop"))
+        assert "does not answer at" in one.run("anabranch", "doctor").stdout
+        theirs.start()
+        until(partial(answers, one, "http://127.0.0.1:8000", expected(spec)), 240)
+        assert theirs.answers()
+        done(one.run("anabranch", "down"))
+        assert left_on(one) == []
+
+
+@pytest.mark.nightly
+def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is() -> None:
+    """The home is on a machine that is not the head of Ray, and a node of the graph elsewhere."""
+    with Network() as network:
+        theirs = Others(network.machine("one"))
+        theirs.start()
+        two, three = network.machine("two"), network.machine("three")
+        theirs.join(two, "--num-cpus=1")
+        theirs.join(three, "--num-cpus=1", '--resources={"licence": 1}')
+        assert theirs.answers()
+        before = theirs.look()
+        where = "--address", f"{theirs.head.address}:6379", "--host", two.address
+        done(two.run("anabranch", "up", *where, "--anonymous", "caller"))
+        spec = write(two.path(f"{HOME}/digits"), "cpu: 1, custom: {licence: 1}")
+        done(two.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+        assert homes(two)["shift"] == three.address
+        for machine in (theirs.head, two, three):
+            url = f"http://{machine.address}:8000"
+            until(partial(is_open, machine, url))
+            assert infer(machine, url) == expected(spec)
+        assert theirs.answers()
+        refused = two.run("anabranch", "nodes", "drain", three.address)
+        assert "drain it by Ray's means" in refused.stderr
+        done(two.run("anabranch", "down"))
+        assert theirs.answers()
+        assert theirs.look() == before
+        assert [left_on(machine) for machine in (theirs.head, two, three)] == [[], [], []]
+
+
+def homes(machine: Machine) -> dict[str, str]:
+    """The addresses of the machines of the segments of the graph."""
+    nodes = json.loads(done(machine.run("anabranch", "nodes", "-o", "json")).stdout)["nodes"]
+    return {
+        segment["deployment"]: one["address"]
+        for one in nodes
+        for segment in one["segments"]
+        if segment["part"] == "segments"
+    }
+
+
+def answers(machine: Machine, url: str, wanted: list[float]) -> bool:
+    try:
+        return infer(machine, url) == wanted
+    except (AssertionError, httpx.HTTPError):
+        return False
+
+
+def is_open(machine: Machine, url: str) -> bool:
+    try:
+        with machine.inside():
+            return httpx.get(f"{url}/v2/health/ready", timeout=10).status_code == 200
+    except httpx.HTTPError:
+        return False
