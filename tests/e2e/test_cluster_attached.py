@@ -174,7 +174,6 @@ def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() ->
         assert left_on(one) == []
 
 
-@pytest.mark.nightly
 def test_it_comes_back_where_ray_is_started_anew() -> None:
     with Network() as network:
         one = network.machine("one")
@@ -192,7 +191,6 @@ def test_it_comes_back_where_ray_is_started_anew() -> None:
         assert left_on(one) == []
 
 
-@pytest.mark.nightly
 def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is() -> None:
     """The home is on a machine that is not the head of Ray, and a node of the graph elsewhere."""
     with Network() as network:
