@@ -190,7 +190,8 @@ def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInf
     examine_store(home, warn)
     ports.require_own("--host", host)
     ports.require_free(host, options.ports())
-    say("examining Ray" if options.address else "starting Ray and Serve")
+    if options.address:
+        say("examining Ray")
     ground = (_other_ray if options.address else _own_ray)(home, options, warn)
     copies = in_force(home, files)
     state = _new_state(options, ground, "" if files is None else str(copies.trusted))
@@ -199,8 +200,7 @@ def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInf
         if certificates is not None:
             copies.install(certificates)
         env, arguments = ground.environment(state), ground.arguments(state)
-        if options.address:
-            say("starting the engine on that Ray")
+        say("starting the engine on that Ray" if options.address else "starting Ray and Serve")
         state = launch(home, state, env, arguments, ground.guard, "the engine did not start")
     except BaseException:
         _take_down(home, read_state(home) or state)
