@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest, NodeError
 from anabranch.router.limits import RequestLimits
 from anabranch.telemetry import tracing
+from anabranch.telemetry.otlp import HOST
 from anabranch.telemetry.span import Span
 from anabranch.telemetry.tracing import Traces
 from tests.router.conftest import Demo, double
@@ -66,9 +68,10 @@ def test_a_request_its_arm_and_its_mirror(told: list[Span], demo: type[Demo]) ->
     assert request.parent_id == SPAN and request.place.trace_id == TRACE
     assert arm.parent_id == request.place.span_id == mirror.parent_id
     assert request.attributes["anabranch.request.id"] == "seven"
+    machine = {HOST: socket.gethostname()}
     assert (arm.attributes, mirror.attributes) == (
-        {"anabranch.revision": 3},
-        {"anabranch.revision": 4, "anabranch.mirror": True},
+        {"anabranch.revision": 3, **machine},
+        {"anabranch.revision": 4, "anabranch.mirror": True, **machine},
     )
     here = {number: head.seen[0].trace for number, head in one.heads.items()}
     assert here == {3: arm.place, 4: mirror.place}

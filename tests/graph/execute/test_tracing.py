@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from anabranch.errors import NodeError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.telemetry import tracing
+from anabranch.telemetry.otlp import HOST
 from anabranch.telemetry.span import Span
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import Traces
@@ -66,6 +68,7 @@ def test_a_node_in_a_thread_has_waited_for_it(monkeypatch: pytest.MonkeyPatch) -
         "anabranch.graph": "g",
         "anabranch.node": "a",
         "anabranch.node.type": "transformer",
+        HOST: socket.gethostname(),
     }
 
 
