@@ -39,6 +39,7 @@ from anabranch.specs.models import (
     GraphPlacement,
     InferenceGraph,
     Placement,
+    ProtocolName,
     Reference,
     RequestLog,
     Resources,
@@ -93,6 +94,7 @@ class GraphBuilder:
         scaling: Scaling | Fields | None = None,
         placement: GraphPlacement | Fields | None = None,
         serving: Serving | Fields | None = None,
+        protocols: Sequence[ProtocolName] = (),
         root: str | os.PathLike[str] | None = None,
     ) -> None:
         """Start a graph with a name.
@@ -100,6 +102,7 @@ class GraphBuilder:
         Relative paths in the graph start from ``root``, or from the working folder if it is None.
         ``timeout`` bounds a request. ``scaling`` and ``placement`` hold for the graph's
         routers; nodes have their own. ``serving`` gives the graph a port of its own.
+        ``protocols`` are those over which the graph answers beside the Open Inference Protocol.
         """
         self.name = name
         self._labels = dict(labels or {})
@@ -107,6 +110,7 @@ class GraphBuilder:
         self._scaling = plain(scaling)
         self._placement = plain(placement)
         self._serving = plain(serving)
+        self._protocols = list(protocols)
         self.root = Path(root or ".").resolve()
         self._inputs: dict[str, Any] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
@@ -136,6 +140,7 @@ class GraphBuilder:
             scaling=body.get("scaling"),
             placement=body.get("placement"),
             serving=body.get("serving"),
+            protocols=body.get("protocols", ()),
             root=root,
         )
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
@@ -501,6 +506,7 @@ class GraphBuilder:
             "telemetry": self._telemetry,
             "monitors": self._monitors or None,
             "serving": self._serving,
+            "protocols": self._protocols or None,
         }
         return {
             "apiVersion": "anabranch/v1",

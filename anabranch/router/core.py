@@ -188,6 +188,8 @@ class InferenceCore:
         """Most bytes of an answer."""
         self.revision = revision
         self.version = str(revision)
+        self.protocols = signature.protocols
+        """Protocols over which the graph answers, beside the Open Inference Protocol."""
         self._signature = signature
         self._timeout = signature.timeout
         self._head = head

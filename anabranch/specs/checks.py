@@ -28,6 +28,7 @@ from anabranch.specs.models import (
     Monitor,
     Node,
     NodeBase,
+    ProtocolName,
     Scaling,
     Serving,
     Source,
@@ -77,6 +78,8 @@ class Partial:
     """Of a valid graph only, likewise."""
     placement: GraphPlacement | None = None
     """Of a valid graph only, likewise."""
+    protocols: tuple[ProtocolName, ...] = ()
+    """Of a valid graph only, likewise."""
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
@@ -95,6 +98,7 @@ class Partial:
             spec.monitors or {},
             serving=spec.serving,
             placement=spec.placement,
+            protocols=tuple(dict.fromkeys(spec.protocols or ())),
         )
 
 

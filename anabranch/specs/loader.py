@@ -11,7 +11,8 @@ JSON is YAML, so it can be read too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,14 +101,41 @@ def parse(data: bytes | str, file: str = "<spec>") -> Document:
     file = clean(file, 256)
     text = _decode(data, file)
     composer = _Composer(file)
-    try:
+    with _syntax_told(text, file, composer.problems):
         for event in yaml.parse(text, Loader=_PARSER):
             composer.take(event)
+    return composer.document()
+
+
+def parse_all(data: bytes | str, file: str = "<spec>") -> list[Document]:
+    """Read every document of a text as ``parse`` reads one; those that are empty are left out.
+
+    The limits hold for each document, and that on bytes for all of them together.
+    """
+    file = clean(file, 256)
+    text = _decode(data, file)
+    composers: list[_Composer] = []
+    problems: list[Problem] = []
+    with _syntax_told(text, file, problems):
+        for event in yaml.parse(text, Loader=_PARSER):
+            if isinstance(event, yaml.DocumentStartEvent):
+                composers.append(_Composer(file))
+            if composers:
+                composers[-1].take(event)
+                problems[:] = composers[-1].problems
+    documents = [composer.document() for composer in composers]
+    return [one for one in documents if one.data is not None]
+
+
+@contextmanager
+def _syntax_told(text: str, file: str, before: Sequence[Problem]) -> Iterator[None]:
+    """Raise what the parser says as a SpecError, after the mistakes ``before`` it."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
-        raise SpecError([*composer.problems, _not_yaml(error, text, file)]) from None
+        raise SpecError([*before, _not_yaml(error, text, file)]) from None
     except yaml.YAMLError as error:
         raise _error(file, f"not valid YAML: {clean(str(error), 200)}", None) from None
-    return composer.document()
 
 
 def _decode(data: bytes | str, file: str) -> str:

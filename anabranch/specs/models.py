@@ -762,6 +762,11 @@ class Serving(Model):
     """Pool of light graphs whose routers share a process."""
 
 
+ProtocolName: TypeAlias = Literal["seldon", "v1", "openai", "json"]
+"""Protocols beside the Open Inference Protocol over which a graph may answer."""
+PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+
 class Metadata(Model):
     """Name and labels of the graph."""
 
@@ -800,6 +805,10 @@ class Spec(Model):
     """Traces and the request log."""
     serving: Serving | None = None
     """A port of the graph's own."""
+    protocols: Annotated[list[ProtocolName], Field(min_length=1, max_length=8)] | None = None
+    """Protocols over which the graph answers beside the Open Inference Protocol: `seldon` (Seldon
+    Core v1), `v1` (KServe's and TensorFlow Serving's V1), `openai`, and `json` (named values in
+    plain JSON)."""
 
 
 class InferenceGraph(Model):

@@ -65,6 +65,7 @@ def to_plan(draft: Draft) -> Plan:
         monitors=draft.monitors,
         port=None if serving is None else serving.port,
         pool=None if serving is None else _pool(str(draft.source.name), serving.pool),
+        protocols=draft.source.protocols,
     )
 
 

@@ -17,6 +17,7 @@ from anabranch.specs.models import (
     Monitor,
     NodeBase,
     Placement,
+    ProtocolName,
     Resources,
     Scaling,
     Telemetry,
@@ -114,6 +115,8 @@ class Signature:
     """Traces and the request log of the graph."""
     idempotent: bool = False
     """Whether a second evaluation of a request does no harm."""
+    protocols: tuple[ProtocolName, ...] = ()
+    """Protocols over which the graph answers, beside the Open Inference Protocol."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,6 +139,8 @@ class Plan:
     """The graph's own port, at which routers answer without the edge."""
     pool: str | None = None
     """The pool whose process the graph's router shares with others."""
+    protocols: tuple[ProtocolName, ...] = ()
+    """Protocols over which the graph answers, beside the Open Inference Protocol."""
 
     @property
     def signature(self) -> Signature:
@@ -148,6 +153,7 @@ class Plan:
             {name: node.routes for name, node in self.nodes.items() if node.type == "router"},
             self.telemetry,
             all(_may_repeat(node) for node in self.nodes.values()),
+            self.protocols,
         )
 
     @property

@@ -39,6 +39,8 @@ from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, index
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
+from anabranch.router.http.doors.forms import reply_in_form
+from anabranch.router.http.doors.places import graph_at
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.router.measure.refusals import refusals_counted
@@ -94,7 +96,7 @@ class Gateway:
             "/v2/health/ready": {"GET": self._ready},
             "/v2/repository/index": {"POST": self._index},
         }
-        self._app = HttpApp(self._handle)
+        self._app = HttpApp(self._handle, form=reply_in_form)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -123,6 +125,10 @@ class Gateway:
             graph = graph_in(path.removeprefix(_MODELS))
             await self._askers.allowed(request, "describe", graph)
             return await self._forwarder.forward(graph, request)
+        graph_named = graph_at(path)
+        if graph_named is not None:
+            await self._askers.allowed(request, "describe", graph_named)
+            return await self._forwarder.forward(graph_named, request)
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
 
     async def _server(self, request: HttpRequest) -> HttpReply:

@@ -89,11 +89,24 @@ Answer: TypeAlias = HttpReply | EventStream | StreamedReply
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Answer]]
 
 
-class HttpApp:
-    """An ASGI application around one handler; an ``observer`` counts and traces requests."""
+def _own_form(error: Exception, path: str, request_id: str) -> HttpReply:
+    return error_reply(error, request_id)
 
-    def __init__(self, handler: Handler, observer: HttpObserver | None = None) -> None:
+
+class HttpApp:
+    """An ASGI application around one handler; an ``observer`` counts and traces requests.
+
+    ``form`` makes the response to an error, given the path and the id of its request.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        observer: HttpObserver | None = None,
+        form: Callable[[Exception, str, str], HttpReply] = _own_form,
+    ) -> None:
         self._handler = handler
+        self._form = form
         self._observer = observer
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -116,7 +129,7 @@ class HttpApp:
         except ClientGone:
             return 0
         except Exception as error:
-            reply = error_reply(error, request.id)
+            reply = self._form(error, request.path, request.id)
         if isinstance(reply, EventStream):
             reply = StreamedReply(200, EVENT_HEADERS, *reply)
         if isinstance(reply, StreamedReply):

@@ -19,10 +19,9 @@ of the traffic that the table sends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing
+from collections.abc import Awaitable, Collection, Mapping
 from functools import partial
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
@@ -39,25 +38,25 @@ from anabranch.router.http.app import (
     dispatch,
     json_reply,
 )
-from anabranch.router.http.event_stream import EventStream, begin, to_events
+from anabranch.router.http.doors.all_doors import DOORS
+from anabranch.router.http.doors.calls import GraphCalls, told_of_call
+from anabranch.router.http.doors.contract import Door, Endpoint, Guarded, Methods
+from anabranch.router.http.doors.forms import reply_in_form
+from anabranch.router.http.event_stream import EventStream
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
-from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
+from anabranch.router.limits import LARGE
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
-from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
+from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import MAX_BODY, Feedback
 from anabranch.specs.excerpts import hint
-
-Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
-"""Answers a request to the revision of that number; without one, to the graph."""
-Guarded: TypeAlias = tuple[Action, Endpoint]
-"""An endpoint, and the action that its caller must be allowed."""
+from anabranch.specs.models import ProtocolName
 
 _VERSIONS = "/versions/"
 
@@ -65,11 +64,19 @@ _VERSIONS = "/versions/"
 class GraphApp(HttpApp):
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
 
-    Rewards are taken only where there is ``feedback``.
+    Rewards are taken only where there is ``feedback``. ``protocols`` are those that the engine
+    turns on for every graph, beside those that the graph names itself.
     """
 
-    def __init__(self, arms: Arms, feedback: Feedback | None = None) -> None:
+    def __init__(
+        self,
+        arms: Arms,
+        feedback: Feedback | None = None,
+        protocols: Collection[ProtocolName] = (),
+    ) -> None:
         self._arms = arms
+        self._calls = GraphCalls(arms)
+        self._protocols = frozenset(protocols)
         self._body = BodyRule.of(arms.limits, arms.under_way)
         self._prefix = f"/v2/models/{arms.name}"
         self._endpoints: dict[str, dict[str, Guarded]] = {
@@ -86,6 +93,12 @@ class GraphApp(HttpApp):
                 for name in openapi_page.FILES
             },
         }
+        self._all_doors = doors = [make(self._calls, feedback) for make in DOORS]
+        self._endpoints |= {
+            path: self._of_door(door, methods)
+            for door in doors
+            for path, methods in door.words.items()
+        }
         self._routes = {path: self._bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
             give = self._guarded("teach", partial(self._feedback, feedback))
@@ -96,18 +109,50 @@ class GraphApp(HttpApp):
             for method, handler in methods.items()
         }
         """Handlers by method and whole path: where most requests go."""
-        super().__init__(self._handle, HttpObserver(arms.name, arms.sampler, self._route))
+        self._doors = {
+            path: self._bound(self._of_door(door, methods), None)
+            for door in doors
+            for path, methods in door.paths.items()
+        }
+        """Handlers of other protocols by whole path and method."""
+        observer = HttpObserver(arms.name, arms.sampler, self._route)
+        super().__init__(self._handle, observer, reply_in_form)
 
     def _handle(self, request: HttpRequest) -> Awaitable[Answer]:
         request.check_headers(self._arms.limits.max_headers)
         handler = self._direct.get((request.method, request.path))
         if handler is not None:
             return handler(request)
+        found = self._doors.get(request.path)
+        if found is not None:
+            return dispatch(request, found)
         path = request.path.removeprefix(self._prefix).removesuffix("/")
         return dispatch(request, self._routes.get(path) or self._versioned(path))
 
+    def _of_door(self, door: Door, methods: Methods) -> dict[str, Guarded]:
+        return {
+            method: (action, partial(self._through, door.protocol, endpoint))
+            for method, (action, endpoint) in methods.items()
+        }
+
+    async def _through(
+        self, protocol: ProtocolName, endpoint: Endpoint, revision: str | None, request: HttpRequest
+    ) -> Answer:
+        """Answer by the endpoint of a protocol; NotFound unless the graph or the engine has it."""
+        if not self._takes(protocol):
+            raise NotFound(
+                f"graph {self._arms.name!r} does not answer over protocol {protocol!r}; "
+                f"its spec turns it on by `protocols: [{protocol}]`"
+            )
+        return await endpoint(revision, request)
+
+    def _takes(self, protocol: ProtocolName) -> bool:
+        return protocol in self._protocols or protocol in self._arms.protocols
+
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces and metrics name it; None for one that there is not."""
+        if path in self._doors:
+            return path.replace(self._arms.name, "{model}", 1)
         path = path.removeprefix(self._prefix).removesuffix("/")
         if path in self._routes:
             return f"/v2/models/{{model}}{path}"
@@ -168,7 +213,9 @@ class GraphApp(HttpApp):
         path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
         feedback = revision is None and "/feedback" in self._routes
         metadata, explainers = self._arms.metadata(revision), self._arms.explainers(revision)
-        return json_reply(document(metadata, path, feedback, explainers))
+        doors = [door for door in self._all_doors if self._takes(door.protocol)]
+        others = [] if revision is not None else [door.openapi(metadata) for door in doors]
+        return json_reply(document(metadata, path, feedback, explainers, others))
 
     async def _docs(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return openapi_page.page(self._arms.name, request.path.endswith("/"))
@@ -189,13 +236,13 @@ class GraphApp(HttpApp):
                 )
             else:
                 decoded, form = await self._large_body(body, length, revision, request)
-            _told_of_call(decoded, request)
+            told_of_call(decoded, request)
             encode = encode_response if form is JSON_ONLY else partial(encode_response, form=form)
             running = Started(arms.infer(decoded, encode, revision))
             if not running.done:
                 async with CancelOnDisconnect(request.receive):
-                    return self._counted((await running)[1], request)
-            return self._counted(running.value[1], request)
+                    return self._calls.counted((await running)[1], request)
+            return self._calls.counted(running.value[1], request)
 
     async def _large_body(
         self, body: Buffer, length: int | None, revision: str | None, request: HttpRequest
@@ -205,20 +252,6 @@ class GraphApp(HttpApp):
         found = await off_loop(lambda: decode_body(body, length, self._arms.limits, lambda: inputs))
         request.hold(memory_of_arrays(found.request.inputs.values()), self._arms.under_way)
         return found
-
-    async def _large_generate(
-        self, body: bytes, metadata: ModelMetadata, request: HttpRequest
-    ) -> InferenceRequest:
-        """Decode likewise a large request of generate."""
-        found = await off_loop(lambda: decode_generate(body, metadata, self._arms.limits))
-        request.hold(memory_of_arrays(found.inputs.values()), self._arms.under_way)
-        return found
-
-    def _counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
-        """Count a large reply until it has been sent; Unavailable where that would be too much."""
-        if len(reply.body) > LARGE:
-            request.hold(len(reply.body), self._arms.under_way)
-        return reply
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
@@ -231,62 +264,27 @@ class GraphApp(HttpApp):
                 ).request
             else:
                 decoded = (await self._large_body(body, length, revision, request)).request
-            _told_of_call(decoded, request)
+            told_of_call(decoded, request)
             async with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, revision)
-        return self._counted(HttpReply(200, found), request)
+        return self._calls.counted(HttpReply(200, found), request)
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        arms, metadata = self._arms, self._arms.metadata(revision)
-        arms.gate.check(request.caller)
-        body = await request.body(self._body)
-        with arms.gate.place(body, request.caller):
-            if len(body) <= LARGE:
-                decoded = decode_generate(body, metadata, arms.limits)
-            else:
-                decoded = await self._large_generate(body, metadata, request)
-            _told_of_call(decoded, request)
-            responses = arms.stream(decoded, revision)
-            async with CancelOnDisconnect(request.receive):
-                found = await joined(responses, arms.limits.max_body)
-        return self._counted(HttpReply(200, encode_answer(found, metadata)), request)
+        return await self._calls.joined(
+            request,
+            self._decode_generate,
+            lambda found, metadata: HttpReply(200, encode_answer(found, metadata)),
+            revision,
+        )
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
-        arms, metadata = self._arms, self._arms.metadata(revision)
-        arms.gate.check(request.caller)
-        body = await request.body(self._body)
-        with ExitStack() as held:
-            held.enter_context(arms.gate.place(body, request.caller, streams=True))
-            if len(body) <= LARGE:
-                decoded = decode_generate(body, metadata, arms.limits)
-            else:
-                decoded = await self._large_generate(body, metadata, request)
-            _told_of_call(decoded, request)
-            responses = arms.stream(decoded, revision)
-            documents = _counted_each(encode_each(responses, metadata), arms.under_way)
-            events = to_events(documents, held.pop_all(), request.id)
-        async with CancelOnDisconnect(request.receive):
-            return await begin(events)
+        return await self._calls.stream(request, self._decode_generate, encode_each, revision)
+
+    def _decode_generate(self, body: bytes, metadata: ModelMetadata) -> InferenceRequest:
+        return decode_generate(body, metadata, self._arms.limits)
 
     async def _feedback(self, feedback: Feedback, request: HttpRequest) -> HttpReply:
         feedback.gate.check()
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
-
-
-async def _counted_each(
-    documents: AsyncGenerator[bytes, None], under_way: BytesUnderWay
-) -> AsyncGenerator[bytes, None]:
-    """Count each large part of an answer until the next one is asked for."""
-    with HeldBytes(under_way) as held:
-        async with aclosing(documents):
-            async for document in documents:
-                held.set(len(document) if len(document) > LARGE else 0)
-                yield document
-
-
-def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
-    """Add to a request what only its call says."""
-    decoded.headers, decoded.request_id = request.headers, request.id
-    decoded.caller, decoded.trace = request.caller, request.trace

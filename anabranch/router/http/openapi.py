@@ -81,11 +81,16 @@ _BINARY_HEADER: Json = {
 
 
 def document(
-    metadata: ModelMetadata, path: str, feedback: bool = False, explainers: Sequence[str] = ()
+    metadata: ModelMetadata,
+    path: str,
+    feedback: bool = False,
+    explainers: Sequence[str] = (),
+    others: Sequence[Mapping[str, Any]] = (),
 ) -> Json:
     """The document of the graph whose endpoints are below ``path``, as JSON-able data.
 
     ``feedback`` says whether it takes rewards there, ``explainers`` are those that explain there.
+    ``others`` are the paths of further protocols over which the graph answers.
     """
     explain = {f"{path}/explain": {"post": _explain(metadata, explainers)}} if explainers else {}
     return {
@@ -105,6 +110,7 @@ def document(
                 "post": _generate(metadata, "generate_stream", "text/event-stream")
             },
             **({f"{path}/feedback": {"post": _feedback()}} if feedback else {}),
+            **{at: methods for paths in others for at, methods in paths.items()},
         },
         "components": {"schemas": _schemas(metadata), "responses": {"Error": _error_response()}},
     }

@@ -36,6 +36,7 @@ from anabranch.router.traffic.routing import Routing
 from anabranch.router.traffic.samples import Samples
 from anabranch.router.traffic.stages.compose import Arm, SharedParts
 from anabranch.router.traffic.stages.contract import Answer, Encode, Responses
+from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.sampling import UNTRACED, Sampler
 
 
@@ -221,6 +222,11 @@ class Arms:
         routing = self.routing
         arm = routing.stable if revision is None else routing.arm(revision)
         arm.core.check_ready()
+
+    @property
+    def protocols(self) -> tuple[ProtocolName, ...]:
+        """Protocols over which the graph answers by its stable revision, beside Open Inference."""
+        return self.routing.stable.core.protocols
 
     def explainers(self, revision: int | str | None = None) -> tuple[str, ...]:
         """The explainers of a revision, without a number of the stable one."""

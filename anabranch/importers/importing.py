@@ -1,0 +1,30 @@
+"""From a file, a folder or standard input to graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anabranch.errors import Problem, SpecError
+from anabranch.importers.kinds import import_manifests, importable
+from anabranch.importers.manifests import file_content, folder_files, read_manifests
+from anabranch.importers.result import ImportedGraph
+
+STDIN = "<stdin>"
+
+
+def import_source(source: Path, given: bytes | None = None) -> list[ImportedGraph]:
+    """Return the graphs of the file or folder ``source``, or of the text ``given``.
+
+    Raise SpecError for every mistake that is found, with its position.
+    """
+    if given is not None:
+        files = [(STDIN, given)]
+    elif source.is_dir():
+        files = folder_files(source)
+    else:
+        files = [(str(source), file_content(source))]
+    manifests = read_manifests(files)
+    if not manifests:
+        said = f"holds no manifest; these can be imported: {', '.join(importable())}"
+        raise SpecError([Problem((), said, None, STDIN if given is not None else str(source))])
+    return import_manifests(manifests)

@@ -1,0 +1,55 @@
+"""The kinds of manifests that can be imported, and the importer of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from anabranch.errors import Problem, SpecError
+from anabranch.importers.manifests import Manifest
+from anabranch.importers.result import ImportedGraph
+from anabranch.specs.excerpts import hint, shown
+
+Importer: TypeAlias = Callable[[Sequence[Manifest]], list[ImportedGraph]]
+"""Makes graphs of all manifests of its kinds together, for they may refer to each other.
+
+Raises SpecError with every mistake in the manifests, each with its position.
+"""
+
+IMPORTERS: dict[tuple[str, str], Importer] = {}
+"""Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
+
+
+def importable() -> list[str]:
+    """Return the kinds that can be imported, each as ``group/kind``, sorted."""
+    return sorted(f"{group}/{kind}" for group, kind in IMPORTERS)
+
+
+def import_manifests(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
+    """Return the graphs of manifests. Raise SpecError for mistakes, and for kinds of no importer.
+
+    Manifests of other kinds beside at least one that can be imported are left alone.
+    """
+    chosen: dict[Importer, list[Manifest]] = {}
+    for manifest in manifests:
+        importer = IMPORTERS.get((manifest.group, manifest.kind))
+        if importer is not None:
+            chosen.setdefault(importer, []).append(manifest)
+    if not chosen:
+        raise SpecError([_unknown(manifest) for manifest in manifests])
+    problems: list[Problem] = []
+    found: list[ImportedGraph] = []
+    for importer, group in chosen.items():
+        try:
+            found += importer(group)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _unknown(manifest: Manifest) -> Problem:
+    named = f"{manifest.group}/{manifest.kind}"
+    said = f"{shown(named)} cannot be imported{hint(named, importable())}"
+    return manifest.problem(("kind",), said)

@@ -1,0 +1,73 @@
+"""Writes ``IMPORT.md``: every field of the source, and its place in the graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+from anabranch.importers.result import ImportedGraph, Note, Taken
+
+_HEADINGS = {
+    Taken.TO_DO: "Still to do",
+    Taken.LEFT_OUT: "Left out",
+    Taken.REWORDED: "The same by other words",
+    Taken.SAME: "Taken over",
+}
+"""Sections of a graph, those that need a person first."""
+GRAPH_FILE = "graph.yaml"
+
+
+def report(graphs: Sequence[ImportedGraph]) -> str:
+    """Return the text of ``IMPORT.md`` for the results of an import."""
+    lines = ["# Import", ""]
+    for graph in graphs:
+        lines += _section(graph)
+    return "\n".join(lines)
+
+
+def unmet(graphs: Iterable[ImportedGraph]) -> list[str]:
+    """Return a line for each note on what was left out or is still to do."""
+    return [
+        f"{_place(note)}: {_text(note)} ({note.taken})"
+        for graph in graphs
+        for note in graph.notes
+        if note.taken in (Taken.LEFT_OUT, Taken.TO_DO)
+    ]
+
+
+def _section(graph: ImportedGraph) -> Iterator[str]:
+    file = PurePosixPath(graph.folder) / GRAPH_FILE
+    yield f"## {graph.source}"
+    yield ""
+    yield f"Graph `{graph.name}` in [{file}]({file})."
+    yield ""
+    for taken, heading in _HEADINGS.items():
+        notes = [note for note in graph.notes if note.taken is taken]
+        if notes:
+            yield f"### {heading}"
+            yield ""
+            yield from (f"- {_field(note)}{note.text}" for note in notes)
+            yield ""
+    if graph.steps:
+        yield "### Into service"
+        yield ""
+        yield "```console"
+        yield from (f"$ {step}" for step in graph.steps)
+        yield "```"
+        yield ""
+
+
+def _field(note: Note) -> str:
+    path = ".".join(map(str, note.path))
+    line = f" (line {note.position.line})" if note.position else ""
+    return f"`{path}`{line}: " if path else ""
+
+
+def _place(note: Note) -> str:
+    where = f"{note.position.line}:{note.position.column}" if note.position else ""
+    return ":".join(part for part in (note.file, where) if part)
+
+
+def _text(note: Note) -> str:
+    path = ".".join(map(str, note.path))
+    return f"{path}: {note.text}" if path else note.text

@@ -1,0 +1,47 @@
+"""Writes the results of an import into a folder, each checked as ``anabranch validate`` does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from anabranch.errors import Problem, SpecError
+from anabranch.graph.compile.loading import open_graph
+from anabranch.importers.report import GRAPH_FILE, report
+from anabranch.importers.result import ImportedGraph
+from anabranch.specs.dump import to_yaml
+from anabranch.specs.models import InferenceGraph
+
+REPORT_FILE = "IMPORT.md"
+
+
+def files_of(graphs: Sequence[ImportedGraph]) -> dict[str, str]:
+    """Return the files of an import by their path below its folder, ``IMPORT.md`` among them."""
+    found: dict[str, str] = {}
+    for graph in graphs:
+        prefix = f"{graph.folder}/" if graph.folder else ""
+        written = to_yaml(InferenceGraph.model_validate(graph.spec))
+        for path, text in {GRAPH_FILE: written, **graph.files}.items():
+            if prefix + path in found:
+                raise ValueError(f"{prefix + path} is written twice")
+            found[prefix + path] = text
+    return {**found, REPORT_FILE: report(graphs)}
+
+
+def check_files(files: Mapping[str, str]) -> None:
+    """Raise SpecError where a graph among the files of an import does not compile."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path, text in files.items():
+            file = Path(folder) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        problems: list[Problem] = []
+        for path in files:
+            if Path(path).name == GRAPH_FILE:
+                try:
+                    open_graph(Path(folder) / path)
+                except SpecError as error:
+                    problems += error.problems
+        if problems:
+            raise SpecError(problems)

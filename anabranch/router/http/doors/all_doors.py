@@ -1,0 +1,12 @@
+"""Every door, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anabranch.router.http.doors.calls import GraphCalls
+from anabranch.router.http.doors.contract import Door
+from anabranch.router.traffic.feedback import Feedback
+
+DOORS: tuple[Callable[[GraphCalls, Feedback | None], Door], ...] = ()
+"""Makes of each door, given the calls of its graph, and the way of rewards if there is one."""

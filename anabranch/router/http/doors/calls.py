@@ -1,0 +1,128 @@
+"""One call of a graph, for any protocol in JSON: its place, its limits, its decoding, its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, aclosing
+from typing import TypeAlias
+
+from anabranch.graph.calls.stepping import Started
+from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
+from anabranch.router.errors import HttpReply
+from anabranch.router.http.app import CancelOnDisconnect
+from anabranch.router.http.event_stream import EventStream, begin, to_events
+from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
+from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.generate import joined
+from anabranch.router.oip.tensor_header import memory_of_arrays
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.stages.contract import Responses
+
+Decode: TypeAlias = Callable[[bytes, ModelMetadata], InferenceRequest]
+"""Makes a request of a body, for the graph that the metadata describe."""
+EncodeEach: TypeAlias = Callable[[Responses, ModelMetadata], AsyncGenerator[bytes, None]]
+"""Makes documents, without newlines, of responses that come one after the other."""
+
+
+class GraphCalls:
+    """Calls of one graph; each holds a place from before its body is read until it is answered."""
+
+    def __init__(self, arms: Arms) -> None:
+        self.arms = arms
+        self._body = BodyRule.of(arms.limits, arms.under_way)
+
+    async def infer(
+        self,
+        request: HttpRequest,
+        decode: Decode,
+        encode: Callable[[InferenceResponse, ModelMetadata], HttpReply],
+        revision: str | None = None,
+    ) -> HttpReply:
+        """Answer with one response, as the routing table says.
+
+        Raises as ``decode``, ``Arms.infer`` and ``encode`` do.
+        """
+        arms, metadata = self.arms, self.arms.metadata(revision)
+        arms.gate.check(request.caller)
+        body = await request.body(self._body)
+        with arms.gate.place(body, request.caller):
+            decoded = await self._decoded(request, body, decode, metadata)
+            running = Started(arms.infer(decoded, lambda found: encode(found, metadata), revision))
+            if running.done:
+                return self.counted(running.value[1], request)
+            async with CancelOnDisconnect(request.receive):
+                return self.counted((await running)[1], request)
+
+    async def joined(
+        self,
+        request: HttpRequest,
+        decode: Decode,
+        encode: Callable[[InferenceResponse | None, ModelMetadata], HttpReply],
+        revision: str | None = None,
+    ) -> HttpReply:
+        """Answer with all responses of a graph that may stream, their texts joined."""
+        arms, metadata = self.arms, self.arms.metadata(revision)
+        arms.gate.check(request.caller)
+        body = await request.body(self._body)
+        with arms.gate.place(body, request.caller):
+            decoded = await self._decoded(request, body, decode, metadata)
+            responses = arms.stream(decoded, revision)
+            async with CancelOnDisconnect(request.receive):
+                found = await joined(responses, arms.limits.max_body)
+        return self.counted(encode(found, metadata), request)
+
+    async def stream(
+        self,
+        request: HttpRequest,
+        decode: Decode,
+        encode_each: EncodeEach,
+        revision: str | None = None,
+    ) -> EventStream:
+        """Answer with server-sent events, one for each document."""
+        arms, metadata = self.arms, self.arms.metadata(revision)
+        arms.gate.check(request.caller)
+        body = await request.body(self._body)
+        with ExitStack() as held:
+            held.enter_context(arms.gate.place(body, request.caller, streams=True))
+            decoded = await self._decoded(request, body, decode, metadata)
+            responses = arms.stream(decoded, revision)
+            documents = _counted_each(encode_each(responses, metadata), arms.under_way)
+            events = to_events(documents, held.pop_all(), request.id)
+        async with CancelOnDisconnect(request.receive):
+            return await begin(events)
+
+    def counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
+        """Count a large reply until it has been sent; Unavailable where that would be too much."""
+        if len(reply.body) > LARGE:
+            request.hold(len(reply.body), self.arms.under_way)
+        return reply
+
+    async def _decoded(
+        self, request: HttpRequest, body: bytes, decode: Decode, metadata: ModelMetadata
+    ) -> InferenceRequest:
+        """Decode a body, a large one off the event loop, and count what it becomes."""
+        if len(body) <= LARGE:
+            decoded = decode(body, metadata)
+        else:
+            decoded = await off_loop(lambda: decode(body, metadata))
+            request.hold(memory_of_arrays(decoded.inputs.values()), self.arms.under_way)
+        told_of_call(decoded, request)
+        return decoded
+
+
+def told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
+    """Add to a request what only its call says."""
+    decoded.headers, decoded.request_id = request.headers, request.id
+    decoded.caller, decoded.trace = request.caller, request.trace
+
+
+async def _counted_each(
+    documents: AsyncGenerator[bytes, None], under_way: BytesUnderWay
+) -> AsyncGenerator[bytes, None]:
+    """Count each large part of an answer until the next one is asked for."""
+    with HeldBytes(under_way) as held:
+        async with aclosing(documents):
+            async for document in documents:
+                held.set(len(document) if len(document) > LARGE else 0)
+                yield document

@@ -1,0 +1,19 @@
+"""The form of an error by the path of its request: each protocol has its own."""
+
+from __future__ import annotations
+
+from anabranch.router.errors import HttpReply, error_reply
+from anabranch.router.http.doors.contract import ErrorForm
+
+FORMS: tuple[tuple[str, ErrorForm], ...] = ()
+"""Beginnings of paths, and the form of errors there; the first that fits counts."""
+
+
+def form_of(path: str) -> ErrorForm:
+    """Return the form of errors at a path: that of its door, else Open Inference's."""
+    return next((form for start, form in FORMS if path.startswith(start)), error_reply)
+
+
+def reply_in_form(error: Exception, path: str, request_id: str) -> HttpReply:
+    """Return the response to the error of a request for a path, in the form of its protocol."""
+    return form_of(path)(error, request_id)
