@@ -12,7 +12,8 @@ declares or infers; BYTES are arrays of ``object``. The result is an array, whic
 ``output``, or a dict of arrays by output. Methods may be ``async``. A predictor whose ``predict``
 is an async generator streams: it yields its results one by one. Optional hooks, each sync or async:
 ``load()``, ``warmup()``, ``unload()``, ``check_health()``. A parameter named ``context`` receives
-the request's ``Context``.
+the request's ``Context``. ``route`` returns the name of a route, ``BROADCAST`` for the router's
+``broadcast``, or None for its ``skip``.
 
 Synchronous methods run in one thread at a time, so a component need not be thread-safe. A
 thread-safe component may have the attribute ``max_concurrency``, the number of threads that may
@@ -28,7 +29,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from anabranch.components.annotations import Annotations, MeasureKind, Names, Tags
 from anabranch.components.raised import settled
+from anabranch.telemetry.logs import NODE
 from anabranch.telemetry.trace import Trace
 
 METHODS = {
@@ -43,6 +46,10 @@ METHODS = {
 
 DEFAULT_OUTPUT = "output"
 """Name of the output of a component that returns a bare array."""
+
+
+BROADCAST = "*"
+"""What ``route`` returns to have all routes asked: the router's ``broadcast`` is chosen then."""
 
 
 class Choice(str):
@@ -91,6 +98,26 @@ class Context:
     """The span of the node, below which further spans belong; None unless the request is traced."""
     is_traffic: bool = True
     """False for calls without a client: warm-up, and an explanation's calls of the model."""
+    annotations: Annotations = field(default_factory=Annotations)
+    """Tags, names of columns and measures that travel with the request and its answer."""
+
+    @property
+    def tags(self) -> Tags:
+        """Tags of the request; a component may set some: a later node's value replaces others."""
+        return self.annotations.tags
+
+    @property
+    def names(self) -> Names:
+        """Names of columns, by tensor of the graph; a component may set those of outputs."""
+        return self.annotations.names
+
+    def measure(self, name: str, value: float, kind: MeasureKind = "counter") -> None:
+        """Measure a number in this call: a counter's increment, a gauge, or a timer's seconds.
+
+        It goes to the metrics of the engine with the name of the node, and to clients whose
+        protocol has a place for it. ValueError for a name or a value that no metric can hold.
+        """
+        self.annotations.measure(NODE.get(), name, value, kind)
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline, at least 0; None where there is no deadline."""

@@ -251,6 +251,8 @@ class GraphBuilder:
         sticky: RouterSticky | Fields | None = None,
         rules: Sequence[Rule | Fields] | None = None,
         otherwise: str | None = None,
+        broadcast: str | None = None,
+        skip: str | None = None,
         inputs: Mapping[str, str] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
@@ -258,7 +260,8 @@ class GraphBuilder:
 
         ``routes`` are nodes, for the strategy ``weighted`` with weights, and ``sticky`` the key by
         which that strategy keeps a client on one route. The strategy ``rules``
-        takes ``rules``, and ``otherwise`` for requests without a matching rule.
+        takes ``rules``, and ``otherwise`` for requests without a matching rule. A component's
+        ``route`` may return ``BROADCAST`` or None, for the nodes ``broadcast`` and ``skip``.
         """
         return self._node(
             name,
@@ -270,6 +273,8 @@ class GraphBuilder:
             sticky=sticky,
             rules=rules,
             otherwise=otherwise,
+            broadcast=broadcast,
+            skip=skip,
             inputs=inputs,
         )
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import orjson
 from msgspec import Struct
 
+from anabranch.components.annotations import Annotations
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import DeadlineExceeded, InvalidRequest, Unavailable
@@ -36,6 +38,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 
 PLATFORM = "anabranch"
+TAGS = "tags"
+"""Parameter of a reply: the tags of components, as a JSON object in text."""
 TIMEOUT = "timeout"
 """Request parameter that lowers the deadline: whole microseconds, 0 for the graph's own."""
 
@@ -48,6 +52,8 @@ class Evaluated:
     seconds: float
     path: Mapping[str, str] = field(default_factory=dict)
     """Routes that were picked, by router node."""
+    annotations: Annotations | None = None
+    """Tags, names of columns and measures of components; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,8 @@ class InferenceRequest(Struct):
     endpoint: Literal["infer", "generate"] = "infer"
     caller: str = ""
     """The name of who asks; empty where that is nobody known."""
+    annotations: Annotations | None = None
+    """Tags and names of columns that came with it, over protocols that have them."""
 
     @property
     def known_as(self) -> str:
@@ -150,6 +158,8 @@ class InferenceResponse(Struct):
     """Routes that were picked, by router node."""
     parameters: dict[str, bool | int | float | str] = {}
     """Parameters of the answer, beside its tensors."""
+    annotations: Annotations | None = None
+    """Tags, names of columns and measures of components; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +266,15 @@ class InferenceCore:
         check_outputs(results, names, self.max_output)
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
-        return InferenceResponse(
+        response = InferenceResponse(
             self.name, self.version, request.id, outputs, found.seconds, found.path
         )
+        if found.annotations is not None:
+            response.annotations = found.annotations
+            if found.annotations.tags:
+                tags = orjson.dumps(dict(found.annotations.tags)).decode()
+                response.parameters = {TAGS: tags}
+        return response
 
     async def compare(
         self,
@@ -380,9 +396,13 @@ class InferenceCore:
 
 def context_of(request: InferenceRequest, deadline: float) -> Context:
     """Return the parts of a request that components may know."""
-    return Context(
+    context = Context(
         request.known_as, request.headers, request.parameters, deadline, trace=request.trace
     )
+    if request.annotations is not None:
+        # Each evaluation adds to its own, for mirrors evaluate the request too.
+        context.annotations.merge(request.annotations)
+    return context
 
 
 def _wrong_type(name: str, spec: InputSpec, array: Array) -> str:

@@ -24,6 +24,7 @@ _NODE_FIELDS = (
     "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
     "method", "colocate", "sample", "seed",
     "args", "env", "secrets", "inputs", "quorum", "routes", "sticky", "rules", "otherwise",
+    "broadcast", "skip",
     "outputs", "resources", "scaling", "placement", "batching", "timeout", "idempotent", "retries",
     "on_error",
 )  # fmt: skip

@@ -496,13 +496,18 @@ class Router(NodeBase):
     """Rules of the ``rules`` strategy; the first one that holds decides."""
     otherwise: NodeName | None = None
     """The route of the ``rules`` strategy for requests that no rule matches."""
+    broadcast: NodeName | None = None
+    """The node that is chosen where a component's `route` returns `BROADCAST`: usually a combiner
+    over the routes."""
+    skip: NodeName | None = None
+    """The node that is chosen where a component's `route` returns None: one that asks no route."""
     inputs: dict[ParameterName, Source] = {}
     """Parameter: source, for strategies and components that read tensors."""
 
     def targets(self) -> tuple[str, ...]:
         """Return the nodes that may be chosen, in the order of the spec, each once."""
         ruled = [rule.to for rule in self.rules or ()]
-        last = [self.otherwise] if self.otherwise else []
+        last = [one for one in (self.otherwise, self.broadcast, self.skip) if one]
         return tuple(dict.fromkeys([*(self.routes or ()), *ruled, *last]))
 
 

@@ -119,7 +119,11 @@ def _router(node: Map) -> Iterator[Said]:
     yield from _repeated(as_list(routes))
     if "component" in node:
         yield from _own_router(node)
-    elif node.get("strategy") == "rules":
+        return
+    for field in ("broadcast", "skip"):
+        if field in node:
+            yield (field,), "only a `component` can choose this; remove it"
+    if node.get("strategy") == "rules":
         if isinstance(routes, list):
             yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
         if "otherwise" not in _intended(node, "router"):

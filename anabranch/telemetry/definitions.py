@@ -161,6 +161,15 @@ ROUTE_REQUESTS = _counter(
     "Requests that a router node sent along a route.",
     *_ARM, "router", "route",
 )  # fmt: skip
+CUSTOM_COUNTER = _counter(
+    "component_counter", "Increments that components count by themselves.", *_NODE, "name"
+)
+CUSTOM_GAUGE = _gauge(
+    "component_gauge", "Values that components show by themselves.", *_NODE, "name", across="max"
+)
+CUSTOM_DURATION = _histogram(
+    "component_duration_seconds", "Times that components measure by themselves.", *_NODE, "name"
+)
 HOP_DURATION = _histogram(
     "hop_duration_seconds",
     "Time of a call to another process, there and back, the work there included.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from anabranch.components.annotations import Measure
 from anabranch.components.contract import Context
 from anabranch.telemetry import definitions
 from anabranch.telemetry.registry import REGISTRY, Distribution, Registry
@@ -68,6 +69,16 @@ class Counts:
         """Count a request that a router sent along a route."""
         labels = self._graph, self._revision, router, route
         self._registry.number(definitions.ROUTE_REQUESTS, *labels).value += 1
+
+    def measured(self, measure: Measure) -> None:
+        """Add a number that a component has measured."""
+        labels = self._graph, self._revision, measure.node, measure.name
+        if measure.kind == "timer":
+            self._registry.distribution(definitions.CUSTOM_DURATION, *labels).observe(measure.value)
+        elif measure.kind == "counter":
+            self._registry.number(definitions.CUSTOM_COUNTER, *labels).value += measure.value
+        else:
+            self._registry.number(definitions.CUSTOM_GAUGE, *labels).value = measure.value
 
     def hop(self, segment: str) -> Distribution:
         """The times of calls to a segment."""

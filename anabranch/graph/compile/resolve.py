@@ -68,6 +68,9 @@ def _named_nodes(name: str, node: NodeBase) -> Iterator[tuple[FieldPath, str]]:
             yield node_path(name, "rules", index, "to"), rule.to
         if node.otherwise is not None:
             yield node_path(name, "otherwise"), node.otherwise
+        for field in ("broadcast", "skip"):
+            if (target := getattr(node, field)) is not None:
+                yield node_path(name, field), target
 
 
 def _known_routes(source: Partial, name: str, node: NodeBase) -> tuple[str, ...]:

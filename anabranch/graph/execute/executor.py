@@ -105,16 +105,29 @@ class Evaluator:
                 if frame[step.slot] is UNSET:
                     step.inline(frame, context)
         NODE.set("")
+        if context.annotations.uncounted:
+            self._count(context)
         if self._observer is not None:
             self._observer.see(frame, given, context)
         return [_settled(frame[slots[name]]) for name in wants]
 
-    def stream(
+    async def stream(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """The values of ``wants`` by name, and if one of them streams, its further ones."""
         REQUESTS.set((context,))
-        return self._streams.run(given, wants, context)
+        try:
+            async with aclosing(self._streams.run(given, wants, context)) as found:
+                async for values in found:
+                    yield values
+        finally:
+            self._count(context)
+
+    def _count(self, context: Context) -> None:
+        """Add the measures of components to the metrics of this process."""
+        for measure in context.annotations.to_count():
+            if self._steps.counts is not None and context.is_traffic:
+                self._steps.counts.measured(measure)
 
     def frame(self, given: Mapping[str, Any]) -> list[Any]:
         """A frame of empty slots, but for the values of some vertices."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from anabranch.components.contract import Bound
+from anabranch.components.contract import BROADCAST, Bound
 from anabranch.errors import NodeError
 from anabranch.graph.calls.counts import Counts, NodeCounts
 from anabranch.graph.calls.lanes import Lane, Lanes
@@ -29,6 +29,7 @@ from anabranch.graph.execute.steps import Branch, Invoke, JoinStep, NodeStep, Re
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
 from anabranch.specs.excerpts import hint
+from anabranch.specs.models import Router
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,19 @@ class StepFactory:
 
 def _check_route(node: PlannedNode) -> Convert:
     routes = frozenset(node.routes)
+    spec = cast(Router, node.spec)
+    others: dict[str | None, tuple[str, str | None]] = {
+        BROADCAST: ("broadcast", spec.broadcast),
+        None: ("skip", spec.skip),
+    }
 
     def check(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value == BROADCAST):
+            field, target = others[value]
+            if target is None:
+                given = "BROADCAST" if value else "None"
+                raise NodeError(node.name, f"it returned {given}, and its spec has no `{field}`")
+            return target
         if isinstance(value, str) and value in routes:
             return value
         given = repr(value)[:80]

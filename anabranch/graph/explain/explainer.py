@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
+from anabranch.components.annotations import Annotations
 from anabranch.components.binding import bind
 from anabranch.components.contract import DEFAULT_OUTPUT, Bound, CannotLoad, Context
 from anabranch.components.raised import pass_interrupt, text_of
@@ -143,7 +144,9 @@ class Explaining:
         left = context.remaining()
         seconds = self._timeout if left is None else min(self._timeout, left)
         deadline = time.monotonic() + seconds
-        context = replace(context, deadline=deadline, path={}, is_traffic=False)
+        context = replace(
+            context, deadline=deadline, path={}, is_traffic=False, annotations=Annotations()
+        )
         asking = Asking(context)
         self._enter(asking, sampled)
         REQUESTS.set((context,))

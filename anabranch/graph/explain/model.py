@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from anabranch.components.annotations import Annotations
 from anabranch.components.contract import Context
 from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import to_dtype
@@ -206,7 +207,9 @@ class AskedModel:
         rows = _rows(self._name, values)
         # What an explanation asks the model is not recorded call by call: there are thousands.
         parameters = self._parameters(context)
-        context = replace(context, path={}, parameters=parameters, trace=None)
+        context = replace(
+            context, path={}, parameters=parameters, trace=None, annotations=Annotations()
+        )
         size = sum(array.nbytes for array in values.values()) // max(rows or 1, 1)
         largest = max(1, MOST_BYTES // max(size, 1))
         if rows is None or rows <= min(self._parts.rows, largest):

@@ -29,7 +29,8 @@ class LocalHead:
         """Evaluate the graph's outputs, or only those named, and take the time."""
         started = time.perf_counter()
         found = await self._executor.run(inputs, context, outputs)
-        return Evaluated(found, time.perf_counter() - started, context.path)
+        seconds = time.perf_counter() - started
+        return Evaluated(found, seconds, context.path, context.annotations or None)
 
     async def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -38,7 +39,8 @@ class LocalHead:
         started = time.perf_counter()
         async with aclosing(self._executor.stream(inputs, context, outputs)) as results:
             async for found in results:
-                yield Evaluated(found, time.perf_counter() - started, context.path)
+                seconds = time.perf_counter() - started
+                yield Evaluated(found, seconds, context.path, context.annotations or None)
 
     async def compare(
         self,

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 from anabranch.components.contract import Context
+from anabranch.graph.calls.annotated import taken
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.router.admission.bulkheads import Bulkhead
 from anabranch.serve.calls.membership import ServeMembership
@@ -69,10 +70,11 @@ class RemoteSegment:
             return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
 
         with self._place(context):
-            found: Mapping[str, Any] = await self._replicas.call(
+            answer = await self._replicas.call(
                 "evaluate", dict(values), wants, context,
                 model=self._model(context), is_late=is_late,
             )  # fmt: skip
+        found: Mapping[str, Any] = taken(answer, context)
         if self._hops is not None and context.is_traffic:
             self._hops.observe(time.monotonic() - started)
         return found
@@ -110,7 +112,7 @@ class RemoteSegment:
             found = self._replicas.stream("stream", dict(values), want, context)
             async with aclosing(found) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    yield taken(piece, context)
 
 
 def remote_segment(

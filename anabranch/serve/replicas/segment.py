@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from anabranch.components.contract import Context
+from anabranch.graph.calls.annotated import annotated_each, annotator
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
 from anabranch.serve.calls.handle import Handle
@@ -47,13 +48,14 @@ class SegmentReplica(AnsweringReplica):
 
     async def evaluate(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
-    ) -> Mapping[str, Any]:
+    ) -> Any:
         """Evaluate ``wants``, given the values of other vertices."""
         self._requests += 1
+        annotate = annotator(context)
         if context.trace is None:
-            return await self._executor.run(values, wants, context)
+            return annotate(await self._executor.run(values, wants, context))
         with entered(context.trace, "segment", self._executor.segment.name) as recording:
-            return await self._executor.run(values, wants, within(context, recording))
+            return annotate(await self._executor.run(values, wants, within(context, recording)))
 
     async def streaming(self) -> frozenset[str]:
         """The nodes here that stream."""
@@ -65,10 +67,10 @@ class SegmentReplica(AnsweringReplica):
         """The values of a node that streams."""
         self._requests += 1
         if context.trace is None:
-            return self._executor.stream(values, want, context)
+            return annotated_each(self._executor.stream(values, want, context), context)
         recording = entered(context.trace, "segment", self._executor.segment.name)
         found = self._executor.stream(values, want, within(context, recording))
-        return recorded(recording, found)
+        return recorded(recording, annotated_each(found, context))
 
     def _stuck(self) -> str | None:
         return self._executor.stuck

@@ -13,8 +13,10 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, cast
 
+from anabranch.components.annotations import Annotations, Measure, Names, Tag, Tags
 from anabranch.components.contract import Choice, Context
 from anabranch.errors import AnabranchError, Position, Problem
+from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.router.core import Evaluated, Verdict
@@ -34,7 +36,7 @@ class Record:
 def _take_context(context: Context) -> tuple[Any, ...]:
     return (
         *(context.id, dict(context.headers), dict(context.parameters), context.remaining()),
-        *(context.path, context.trace, context.is_traffic),
+        *(context.path, context.trace, context.is_traffic, context.annotations or None),
     )
 
 
@@ -46,9 +48,21 @@ def _make_context(
     path: dict[str, str],
     trace: Trace | None,
     is_traffic: bool,
+    annotations: Annotations | None,
 ) -> Context:
     deadline = None if remaining is None else time.monotonic() + remaining
-    return Context(name, headers, parameters, deadline, path, trace, is_traffic)
+    given = Annotations() if annotations is None else annotations
+    return Context(name, headers, parameters, deadline, path, trace, is_traffic, given)
+
+
+def _take_annotations(annotations: Annotations) -> tuple[Any, ...]:
+    return dict(annotations.tags), dict(annotations.names), [list(m) for m in annotations.measures]
+
+
+def _make_annotations(
+    tags: dict[str, Tag], names: dict[str, list[str]], measures: list[Any]
+) -> Annotations:
+    return Annotations(Tags(tags), Names(names), [Measure(*one) for one in measures])
 
 
 def _of_fields(cls: type) -> Record:
@@ -61,9 +75,13 @@ def _of_fields(cls: type) -> Record:
 
 RECORDS = (
     Record(Context, _take_context, _make_context),
+    Record(Annotations, _take_annotations, _make_annotations),
     Record(Choice, lambda choice: (str(choice), choice.features), Choice),
     Record(Compare, attrgetter("rtol", "atol"), lambda r, a: Compare(rtol=r, atol=a)),
-    *map(_of_fields, (Trace, Skipped, Evaluated, Verdict, ExplainerReply, Problem, Position)),
+    *map(
+        _of_fields,
+        (Trace, Skipped, AnnotatedValue, Evaluated, Verdict, ExplainerReply, Problem, Position),
+    ),
 )
 
 

@@ -86,6 +86,14 @@ _REPLICAS = Section(
     ),
     widths=(6,),
 )
+_custom = Queries(_SCOPE, ("revision", "node", "name"), "{node}: {name} r{revision}")
+_MEASURES = Section(
+    "Measures of components",
+    Panel("Counters", "ops", _custom.rate(d.CUSTOM_COUNTER)),
+    Panel("Gauges", "short", _custom.level(d.CUSTOM_GAUGE), signed=True),
+    Panel("95th percentile of timers", "s", _custom.quantile(0.95, d.CUSTOM_DURATION)),
+    folded=True,
+)
 _ROUTES = Section(
     "Routes",
     _Stacked("Requests by route", "reqps", _route.rate(d.ROUTE_REQUESTS)),
@@ -240,6 +248,6 @@ GRAPH = Dashboard(
     ),
     (
         *(_REQUESTS, _ARMS, _NODES, _HOPS, _REPLICAS),
-        *(_ROUTES, _MIRRORS, _EXPLANATIONS, _REWARDS, _MODELS, _MONITORS, _OUTLETS),
+        *(_MEASURES, _ROUTES, _MIRRORS, _EXPLANATIONS, _REWARDS, _MODELS, _MONITORS, _OUTLETS),
     ),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anabranch.components.annotations import Measure
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
 from anabranch.graph.calls.counts import Counts
@@ -59,6 +60,10 @@ class Mul:
     async def predict(self, x, context):
         if x[0] < 0:
             raise ValueError("negative")
+        if x[0] == 77:
+            context.tags["seen"] = f"mul after {context.tags['seen']}"
+            context.names["output"] = ["c"]
+            context.measure("rows", 2)
         if x[0] > 1000:
             open("begun", "w").close()
             try:
@@ -114,6 +119,15 @@ def test_head_and_segment_answer_together(folder: Path) -> None:
 
 def test_the_time_left_is_shipped_not_the_deadline(folder: Path) -> None:
     assert asyncio.run(answer([1], Context(deadline=time.monotonic() + 60))) == [6]
+
+
+def test_annotations_go_to_the_segment_and_come_back(folder: Path) -> None:
+    context = Context()
+    context.tags.update(seen="caller", kept=1)
+    assert asyncio.run(answer([76], context)) == [154]
+    assert context.tags == {"seen": "mul after caller", "kept": 1}
+    assert context.names == {"output": ["c"]}
+    assert context.annotations.measures == [Measure("mul", "counter", "rows", 2.0)]
 
 
 def test_an_error_of_a_remote_node_names_it(folder: Path) -> None:

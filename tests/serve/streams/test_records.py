@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch.components.annotations import Annotations, Measure, Names, Tags
 from anabranch.components.contract import Choice, Context
 from anabranch.errors import (
     AnabranchError,
@@ -21,6 +22,7 @@ from anabranch.errors import (
     SpecError,
     Unavailable,
 )
+from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply, NoExplainer
 from anabranch.router.core import Evaluated, Verdict
@@ -34,6 +36,8 @@ RECORDS = [
     Choice("forest", (1.5, 2.0)),
     Choice("forest"),
     Skipped("it failed"),
+    Annotations(Tags(a=1, b="é"), Names(x=["c"]), [Measure("n", "gauge", "m", -0.5)]),
+    AnnotatedValue({"node": [1, 2]}, Annotations(Tags(a=True))),
     Trace("1" * 32, "2" * 16, "a=b"),
     Verdict(True, False, 0.25),
     ExplainerReply("kernel", b"[]", 0.5, 3, 4, True),
@@ -72,12 +76,13 @@ def test_a_context_arrives_with_the_time_that_remains() -> None:
         {"router": "forest"},
         Trace("1" * 32, "2" * 16),
         is_traffic=False,
+        annotations=Annotations(Tags(a=1)),
     )
     found = crossed(given)
     assert found.deadline is not None and given.deadline is not None
     assert 0 <= found.deadline - given.deadline < 30
     assert 0 < found.remaining() <= 60
-    for name in ("id", "path", "trace", "is_traffic"):
+    for name in ("id", "path", "trace", "is_traffic", "annotations"):
         assert getattr(found, name) == getattr(given, name)
     assert found.headers == dict(given.headers)
     assert found.parameters == dict(given.parameters)

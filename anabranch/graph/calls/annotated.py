@@ -1,0 +1,54 @@
+"""The answer of a segment in another process, with the annotations that its nodes have added."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from anabranch.components.annotations import Annotations
+from anabranch.components.contract import Context
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedValue:
+    """A value that crosses with annotations; one without any crosses as it is."""
+
+    value: Any
+    annotations: Annotations
+
+
+Annotate: TypeAlias = Callable[[Any], Any]
+
+
+def annotator(context: Context) -> Annotate:
+    """Return the function that adds to a value what nodes add to the annotations from now on."""
+    annotations = context.annotations
+    tags, names = annotations.tags.copy(), annotations.names.copy()
+
+    def annotate(value: Any) -> Any:
+        if not annotations:
+            return value
+        added = annotations.since(tags, names)
+        return AnnotatedValue(value, added) if added else value
+
+    return annotate
+
+
+async def annotated_each(
+    values: AsyncGenerator[Any, None], context: Context
+) -> AsyncGenerator[Any, None]:
+    """Give each value of a stream with the annotations so far."""
+    annotate = annotator(context)
+    async with aclosing(values):
+        async for value in values:
+            yield annotate(value)
+
+
+def taken(found: Any, context: Context) -> Any:
+    """Return the value of an answer; its annotations go to those of the request."""
+    if type(found) is not AnnotatedValue:
+        return found
+    context.annotations.merge(found.annotations)
+    return found.value
