@@ -96,6 +96,7 @@ def _bound(name: str, node: NodeBase, instance: Any) -> Bound:
     if parameters is not None:
         owner = f"{type(instance).__name__}.{METHODS[registry.type_of(node)]}()"
         check_inputs(owner, node, parameters)
+    is_stream = inspect.isasyncgenfunction(method)
     call = with_tensors(_with_list(method, node), parameters or [], input_names(node))
     return Bound(
         node=name,
@@ -103,7 +104,8 @@ def _bound(name: str, node: NodeBase, instance: Any) -> Bound:
         call=call,
         is_async=is_async(method),
         wants_context=any(is_context(parameter) for parameter in parameters or ()),
-        is_stream=inspect.isasyncgenfunction(method),
+        is_stream=is_stream,
+        join=getattr(instance, "join", None) if is_stream else None,
     )
 
 

@@ -10,10 +10,11 @@ needed::
 The parameters are the node's inputs, NumPy arrays of the datatypes and shapes that the graph
 declares or infers; BYTES are arrays of ``object``. The result is an array, which becomes the output
 ``output``, or a dict of arrays by output. Methods may be ``async``. A predictor whose ``predict``
-is an async generator streams: it yields its results one by one. Optional hooks, each sync or async:
-``load()``, ``warmup()``, ``unload()``, ``check_health()``. A parameter named ``context`` receives
-the request's ``Context``. ``route`` returns the name of a route, ``BROADCAST`` for the router's
-``broadcast``, or None for its ``skip``.
+is an async generator streams: it yields its results one by one. With a method ``join``, which makes
+one result of the list of all, the graph can be asked for one answer, too. Optional hooks, each sync
+or async: ``load()``, ``warmup()``, ``unload()``, ``check_health()``. A parameter named ``context``
+receives the request's ``Context``. ``route`` returns the name of a route, ``BROADCAST`` for the
+router's ``broadcast``, or None for its ``skip``.
 
 Synchronous methods run in one thread at a time, so a component need not be thread-safe. A
 thread-safe component may have the attribute ``max_concurrency``, the number of threads that may
@@ -140,6 +141,8 @@ class Bound:
     is_async: bool = False
     wants_context: bool = False
     is_stream: bool = False
+    join: Callable[[list[Any]], Any] | None = None
+    """Of a stream: makes one result of all of them, where one answer is asked for."""
 
     async def load(self, in_thread: bool = False) -> None:
         """Run the component's ``load()`` and then its ``warmup()``, where it has these methods.

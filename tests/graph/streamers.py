@@ -29,6 +29,15 @@ class Count:
             log.append("closed")
 
 
+class Joined(Count):
+    """Yields the same, and can add the results up; those of an input below 0 it cannot."""
+
+    def join(self, results: list[Array]) -> Array:
+        if results[0][0] < 0:
+            raise ValueError("cannot join")
+        return np.sum(results, axis=0)
+
+
 class Two(Count):
     """Yields two outputs a time."""
 
@@ -46,6 +55,13 @@ class Wait:
             await asyncio.sleep(3600)
         finally:
             context.parameters["log"].append("closed")
+
+
+class JoinedWait(Wait):
+    """Hangs, too, before anything could be joined."""
+
+    def join(self, results: list[Array]) -> Array:
+        return results[0]
 
 
 class Break:

@@ -95,7 +95,7 @@ class Lane:
 
     def __init__(self, bound: Bound, lanes: Lanes) -> None:
         self.node = bound.node
-        self.is_async = bound.is_async
+        self.is_async = bound.is_async or bound.join is not None
         self._lanes = lanes
         self.served = SERVED.get()
         """The graph and the revision of a component in a process that serves several."""

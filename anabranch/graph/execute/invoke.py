@@ -5,16 +5,19 @@ Specialised for the common shapes: this runs for every node of every request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, NodeError
 from anabranch.graph.calls.values import Convert, identity
 from anabranch.graph.execute.run import Frame
 from anabranch.graph.execute.steps import Invoke
 
 Parameter = tuple[str, int, Convert]
+MAX_RESULTS = 1_000_000
+"""Most results of a stream that are joined."""
 
 
 def invoker(bound: Bound, parameters: Sequence[Parameter], listed: bool) -> Invoke:
@@ -65,6 +68,21 @@ def _with_list(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
         return call(values, context=context) if wants_context else call(values)
 
     return invoke
+
+
+def joining(node: str, invoke: Invoke, join: Callable[[list[Any]], Any]) -> Invoke:
+    """Return a function that asks a node that streams for all of its results, and joins them."""
+
+    async def whole(frame: Frame, context: Context) -> Any:
+        results: list[Any] = []
+        async with aclosing(invoke(frame, context)) as values:
+            async for value in values:
+                if len(results) >= MAX_RESULTS:
+                    raise NodeError(node, f"it yielded more than {MAX_RESULTS} results")
+                results.append(value)
+        return join(results)
+
+    return whole
 
 
 def refusing(node: str) -> Invoke:

@@ -20,7 +20,7 @@ from anabranch.graph.calls.values import (
     route_converter,
 )
 from anabranch.graph.execute.batched import BatchedStep, lane_of
-from anabranch.graph.execute.invoke import invoker, refusing
+from anabranch.graph.execute.invoke import invoker, joining, refusing
 from anabranch.graph.execute.policy import Notice
 from anabranch.graph.execute.quorum import quorum_invoker
 from anabranch.graph.execute.recovery import Policies, routes_of
@@ -155,8 +155,15 @@ class StepFactory:
         }
         if node.spec.batching is not None:
             return BatchedStep(bound, node.spec, self._parameters(node), **common)
-        invoke = refusing(vertex) if bound.is_stream else self._invoke(node)
-        return NodeStep(invoke=invoke, **common)
+        return NodeStep(invoke=self._whole(node, bound), **common)
+
+    def _whole(self, node: PlannedNode, bound: Bound) -> Invoke:
+        """How a node gives one answer, whether or not it streams."""
+        if not bound.is_stream:
+            return self._invoke(node)
+        if bound.join is None:
+            return refusing(node.name)
+        return joining(node.name, self._invoke(node), bound.join)
 
     def _about(self, node: PlannedNode) -> Mapping[str, str]:
         """Return the attributes that identify a node in traces."""

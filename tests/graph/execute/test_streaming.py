@@ -246,6 +246,40 @@ def test_a_cancelled_task_cancels_the_component(segmented: bool) -> None:
     assert asked.parameters["log"] == ["closed"]
 
 
+@both
+def test_a_stream_that_can_be_joined_gives_one_answer(segmented: bool) -> None:
+    asked = context()
+
+    async def work(executor: HeadExecutor) -> Any:
+        whole = (await executor.run(ONE, asked))["y"].tolist()
+        return whole, [one["y"].tolist() async for one in executor.stream(ONE, context())]
+
+    built = node(graph(), "count", "Joined", segmented).output("y", "count")
+    assert use(built, work, segmented) == ([6], [[1], [2], [3]])
+    assert asked.parameters["log"] == [0, 1, 2, "closed"]
+
+
+@both
+def test_what_join_raises_names_the_node(segmented: bool) -> None:
+    async def work(executor: HeadExecutor) -> None:
+        with pytest.raises(NodeError, match="node 'count' failed: ValueError: cannot join"):
+            await executor.run({"x": np.array([-5])}, context())
+
+    use(node(graph(), "count", "Joined", segmented).output("y", "count"), work, segmented)
+
+
+def test_a_joined_stream_that_is_given_up_is_closed() -> None:
+    asked = context()
+
+    async def work(executor: HeadExecutor) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await executor.run(ONE, asked)
+
+    use(node(graph(), "wait", "JoinedWait").output("y", "wait"), work)
+    assert asked.parameters["log"] == ["closed"]
+
+
 def test_a_component_that_never_waits_leaves_others_the_loop() -> None:
     async def work(executor: HeadExecutor) -> int:
         turns = 0
