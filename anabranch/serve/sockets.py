@@ -73,6 +73,20 @@ def tcp_listener(host: str, port: int = 0, shared: bool = False) -> socket.socke
         raise EngineError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address ``host:port``, an IPv6 one in brackets or not.
+
+    ValueError where the port is no number.
+    """
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def tcp_connection(address: str, timeout: float) -> socket.socket:
+    """Connect to ``host:port``; OSError where nobody answers there within ``timeout`` seconds."""
+    return socket.create_connection(split_address(address), timeout)
+
+
 async def patiently(bind: Callable[[], Awaitable[T]]) -> T:
     """Have a port bound as soon as it is free; EngineError where that takes too long."""
     ends = asyncio.get_running_loop().time() + BIND_S

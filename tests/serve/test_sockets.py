@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch.errors import EngineError
+from anabranch.router.between_nodes import far_address
 from anabranch.serve import sockets
 
 
@@ -72,3 +76,27 @@ def test_a_port_that_stays_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         asyncio.run(main(taken.getsockname()[1]))
+
+
+@given(host=st.ip_addresses().map(str) | st.just("engine.example"), port=st.integers(1, 65535))
+def test_an_address_is_taken_apart_as_it_was_put_together(host: str, port: int) -> None:
+    assert sockets.split_address(far_address(host, port)) == (host, port)
+    assert sockets.split_address(f"{host}:{port}") == (host, port)
+
+
+@pytest.mark.parametrize("address", ["", "engine", "engine:", "engine:http", "[::1]"])
+def test_an_address_without_a_port_is_none(address: str) -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        sockets.split_address(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_tells_whether_something_answers(host: str) -> None:
+    if ipaddress.ip_address(host).version == 6 and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with sockets.tcp_listener(host) as server:
+        address = far_address(host, server.getsockname()[1])
+        with sockets.tcp_connection(address, 5) as connection:
+            assert connection.getpeername()[0] == host
+    with pytest.raises(ConnectionRefusedError):
+        sockets.tcp_connection(address, 5)

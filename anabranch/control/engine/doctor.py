@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError
 from anabranch.serve.edge.binary import OVERRIDE, haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import moment
+from anabranch.serve.sockets import tcp_connection
 
 LEAST_FREE = 2**30
 """Bytes of a disk below which it is said that little is left."""
@@ -114,9 +114,8 @@ def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
 
 def _other_ray(address: str) -> Diagnosis:
     """Say whether the Ray answers that somebody else has started, who looks after its parts."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+        tcp_connection(address, _ANSWER_S).close()
     except OSError as error:
         remedy = "start it again at this address; the engine comes back then by itself"
         return Diagnosis("Ray", f"does not answer at {address}: {error.strerror or error}", remedy)

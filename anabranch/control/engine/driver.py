@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -25,9 +24,10 @@ from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.settings.settings import Settings
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError, EngineError
+from anabranch.serve.sockets import tcp_connection
 
 NAMESPACE = "anabranch"
-_PAUSE_S = 0.05
+_PAUSE_S, _CONNECT_S = 0.05, 1.0
 
 
 Start: TypeAlias = Callable[[str, Settings, float], None]
@@ -72,8 +72,7 @@ def bring_up(settings: Settings, deadline: float) -> None:
 
 def connect(address: str, deadline: float) -> None:
     """Connect as soon as Ray can take a driver; its last complaint once time is up."""
-    host, port = address.rsplit(":", 1)
-    while not _accepts(host, int(port)):
+    while not _accepts(address):
         if time.monotonic() > deadline:
             raise EngineError(f"Ray does not answer at {address}")
         time.sleep(_PAUSE_S)
@@ -94,9 +93,9 @@ def _join(address: str) -> None:
     ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=level)
 
 
-def _accepts(host: str, port: int) -> bool:
+def _accepts(address: str) -> bool:
     try:
-        socket.create_connection((host, port), timeout=1).close()
+        tcp_connection(address, _CONNECT_S).close()
     except OSError:
         return False
     return True

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from anabranch.router.between_nodes import CALLING_MS, CONNECT_S, of_client, probe
-from anabranch.serve.sockets import UNIX
+from anabranch.serve.sockets import UNIX, split_address
 
 AGAIN_S = 1.0
 """Time between two tries to connect to a router that cannot be reached, in seconds."""
@@ -87,13 +87,13 @@ class RouterWatch:
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.startswith(UNIX):
         return await asyncio.open_unix_connection(address.removeprefix(UNIX))
-    host, _, port = address.rpartition(":")
-    connection = socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET)
+    host, port = split_address(address)
+    connection = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         connection.setblocking(False)
         probe(connection, CALLING_MS)
         async with asyncio.timeout(CONNECT_S):
-            await asyncio.get_running_loop().sock_connect(connection, (host.strip("[]"), int(port)))
+            await asyncio.get_running_loop().sock_connect(connection, (host, port))
         # A router that is busy may take longer to greet.
         return await asyncio.open_connection(sock=connection, **of_client())
     except BaseException:

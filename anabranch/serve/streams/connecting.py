@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from anabranch.router.between_nodes import of_client
-from anabranch.serve.sockets import UNIX
+from anabranch.serve.sockets import UNIX, split_address
 from anabranch.serve.streams.greeting import GREETING_S
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.link import Link
@@ -46,5 +46,4 @@ async def _open(address: str, link: Link) -> None:
     if address.startswith(UNIX):
         await loop.create_unix_connection(lambda: link, address.removeprefix(UNIX))
         return
-    host, _, port = address.rpartition(":")
-    await loop.create_connection(lambda: link, host.strip("[]"), int(port), **of_client())
+    await loop.create_connection(lambda: link, *split_address(address), **of_client())

@@ -5,7 +5,6 @@ address of that Ray and the engine's id.
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from anabranch.serve.attached.entry import Places
 from anabranch.serve.attachment import PREFIX
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.replicas.edge import EDGE_ACTOR
+from anabranch.serve.sockets import tcp_connection
 
 _CONNECT_S, _MACHINE_S = 5.0, 60.0
 
@@ -98,9 +98,8 @@ def clear(engine: str, folder: str) -> None:
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     with suppress(OSError):
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        tcp_connection(address, _CONNECT_S).close()
         return True
     return False
 

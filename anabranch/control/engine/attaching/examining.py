@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +33,7 @@ from anabranch.errors import AnabranchError, EngineError
 from anabranch.serve.attached.entry import Places
 from anabranch.serve.attachment import PREFIX
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
+from anabranch.serve.sockets import tcp_connection
 
 _CONNECT_S, _PROBE_S = 5.0, 60.0
 _AUTO, _DISABLED = "auto", "Disabled"
@@ -95,9 +95,8 @@ def resolved(address: str) -> str:
 
 def require_answer(gcs: str) -> None:
     """Raise EngineError unless something at an address speaks gRPC, as a GCS does."""
-    host, _, port = gcs.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        tcp_connection(gcs, _CONNECT_S).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EngineError(f"no Ray answers at {gcs}: {reason}") from None

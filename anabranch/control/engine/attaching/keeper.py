@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,7 +32,7 @@ from anabranch.control.engine.supervision.supervisor import (
 from anabranch.control.settings.process_bounds import ProcessBounds
 from anabranch.environment import Environment
 from anabranch.pulse import PULSE
-from anabranch.serve.sockets import FOLDER
+from anabranch.serve.sockets import FOLDER, tcp_connection
 
 _PAUSE_S, _CONNECT_S = 2.0, 2.0
 _PACKAGE = "anabranch.control.engine.attaching"
@@ -50,9 +49,7 @@ class Return:
     """Waits for the Ray at an address to come back."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
         self._address = address
-        self._place = host.strip("[]"), int(port)
 
     def __call__(self, launch: Launch, runs: bool, stopping: threading.Event) -> Launch:
         """Return once something answers there, or ``stopping`` is set."""
@@ -60,7 +57,7 @@ class Return:
         while not stopping.is_set():
             PULSE.beat()
             with suppress(OSError):
-                socket.create_connection(self._place, _CONNECT_S).close()
+                tcp_connection(self._address, _CONNECT_S).close()
                 break
             stopping.wait(_PAUSE_S)
         return launch

@@ -15,6 +15,7 @@ from anabranch.control.access.authority import remove_certificates, write_certif
 from anabranch.control.nodes.ticket import Ticket, versions
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
+from anabranch.serve.sockets import tcp_connection
 
 TOKEN_FILE = "token"
 """File in the home with the key by which the machine joins its engine."""
@@ -104,9 +105,8 @@ def require_reachable(gcs: str) -> None:
 
 
 def _towards(place: str, problem: str) -> str:
-    host, _, port = place.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S) as line:
+        with tcp_connection(place, _CONNECT_S) as line:
             return str(line.getsockname()[0])
     except OSError as error:
         raise EngineError(f"cannot reach {place}: {problem} ({error.strerror or error})") from None
