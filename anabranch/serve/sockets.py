@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 FOLDER = "ANABRANCH_SOCKETS"
 """Variable that names the folder of the machine's Unix sockets, where the engine has made one."""
+SOCKETS = "s"
+"""Name of that folder in the folder of an engine's processes."""
 EDGE = "ANABRANCH_EDGE"
 """Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
 GATEWAY_SOCKET, FRONT_SOCKET = "gateway.sock", "front.sock"

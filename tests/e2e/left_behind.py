@@ -13,11 +13,11 @@ from typing import NamedTuple
 import psutil
 import sqlalchemy as sa
 
-from anabranch.control.engine.runtime import SOCKETS
 from anabranch.control.store.schema import tables
 from anabranch.serve.edge.configuration import ROUTES_MAP, STATS_SOCKET
 from anabranch.serve.edge.runtime_api import RuntimeApi
 from anabranch.serve.heartbeat import PulseFile
+from anabranch.serve.sockets import SOCKETS
 from tests.engines import Engine
 
 MIB = 2**20

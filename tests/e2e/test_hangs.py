@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.control.engine.runtime import SOCKETS
 from anabranch.serve.heartbeat import FOLDER
+from anabranch.serve.sockets import SOCKETS
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until

@@ -36,7 +36,7 @@ from anabranch.control.engine.launch import (
     head_arguments,
     reached_at,
 )
-from anabranch.control.engine.runtime import SOCKETS, make_runtime, remove_runtime
+from anabranch.control.engine.runtime import make_runtime, remove_runtime
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.settings.ray_tls import RayTls
 from anabranch.control.settings.tls import in_force
@@ -45,6 +45,7 @@ from anabranch.files import disk_errors
 from anabranch.serve.attached.place import SECRET_FILE
 from anabranch.serve.edge.process import drain
 from anabranch.serve.edge.tls.certificates import load
+from anabranch.serve.sockets import SOCKETS
 
 ANSWER_TIMEOUT_S = 60.0
 """How long an engine that already runs may take to answer; its supervisor may be mending it."""

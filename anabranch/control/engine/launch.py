@@ -12,7 +12,7 @@ from pathlib import Path
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState
 from anabranch.control.access.authority import certificates_environment, make_certificates
 from anabranch.control.engine import flags, ports
-from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
+from anabranch.control.engine.runtime import RAY, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.nodes.options import MachineOptions, size
 from anabranch.control.nodes.shared import SHARED, shared_names
@@ -20,6 +20,7 @@ from anabranch.control.settings import tls
 from anabranch.errors import EngineError
 from anabranch.serve.edge.binary import haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import TlsFiles
+from anabranch.serve.sockets import SOCKETS
 
 Say = Callable[[str], None]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from anabranch.control.engine.flags import LONGEST_FOLDER
 from anabranch.files import disk_errors
+from anabranch.serve.sockets import SOCKETS
 
 PREFIX = "anab-"
-SOCKETS, TEMPORARY, RAY = "s", "t", "ray"
-"""Folders in it."""
+TEMPORARY, RAY = "t", "ray"
+"""Folders in it, beside that of the sockets."""
 _PRIVATE = 0o700
 
 

@@ -20,11 +20,12 @@ from typing import Self
 
 from anabranch.errors import EngineError
 from anabranch.files import disk_errors
+from anabranch.serve.sockets import SOCKETS
 
 ENTRY = "anabranch.serve.attached.entry.enter"
 """The function that Ray calls first in each process of the engine."""
-HOME, SOCKETS = "home", "s"
-"""Names in the folder."""
+HOME = "home"
+"""Name in the folder."""
 SECRET_FILE = "call-secret"
 """File in the home with the secret of calls between replicas."""
 _PRIVATE = 0o700

@@ -13,12 +13,12 @@ from anabranch.control.engine.flags import LONGEST_FOLDER
 from anabranch.control.engine.runtime import (
     PREFIX,
     RAY,
-    SOCKETS,
     TEMPORARY,
     make_runtime,
     remove_runtime,
 )
 from anabranch.errors import StorageError
+from anabranch.serve.sockets import SOCKETS
 from tests.disks import names, read_only, small_disk
 
 

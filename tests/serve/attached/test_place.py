@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import EngineError
-from anabranch.serve.attached.place import HOME, SOCKETS, EnginePlace
+from anabranch.serve.attached.place import HOME, EnginePlace
+from anabranch.serve.sockets import SOCKETS
 
 
 def place(folder: Path) -> EnginePlace:

@@ -12,7 +12,6 @@ from anabranch.control.access.authority import certificates_environment, make_ce
 from anabranch.control.engine import flags
 from anabranch.control.engine.attaching.commands import FoundRay, ray_environment
 from anabranch.control.engine.launch import EngineOptions, Say, anonymous_text, haproxy, told
-from anabranch.control.engine.runtime import SOCKETS
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.nodes.shared import LOOPBACK, shared_names
 from anabranch.errors import EngineError
@@ -20,7 +19,7 @@ from anabranch.serve.attached.place import ENTRY, HOME, SECRET_FILE, EnginePlace
 from anabranch.serve.attachment import HOME_NODE
 from anabranch.serve.calls.secret import OWN
 from anabranch.serve.own_port import HOST
-from anabranch.serve.sockets import FOLDER
+from anabranch.serve.sockets import FOLDER, SOCKETS
 from anabranch.serve.workers.environment import MARK
 from anabranch.serve.workers.launcher import HOOK, PYTHON
 
