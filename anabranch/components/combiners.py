@@ -32,7 +32,7 @@ from anabranch.components.tensors.types import (
 )
 from anabranch.components.tensors.unwarned import unwarned
 from anabranch.specs.excerpts import listing, shown
-from anabranch.specs.models import NodeBase, TensorSpec
+from anabranch.specs.models import Combiner, TensorSpec
 
 
 class _Elementwise:
@@ -116,8 +116,8 @@ class WeightedMean(_Elementwise):
 
     name = "weighted_mean"
 
-    def __init__(self, node: NodeBase, *, weights: list[float] | dict[str, float]) -> None:
-        ordered = [weights[key] for key in _keys(node)] if isinstance(weights, dict) else weights
+    def __init__(self, node: Combiner, *, weights: list[float] | dict[str, float]) -> None:
+        ordered = [weights[key] for key in node.inputs] if isinstance(weights, dict) else weights
         self._shares = [weight / sum(ordered) for weight in ordered]
 
     @classmethod
@@ -126,10 +126,10 @@ class WeightedMean(_Elementwise):
         return floating(dtypes, cls.name)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Finding]:
         """Find weights that do not fit the inputs, are negative, or sum to 0."""
         weights: Any = node.args["weights"]
-        keys = _keys(node)
+        keys = list(node.inputs)
         path = ("args", "weights")
         if isinstance(weights, dict) and set(weights) != set(keys):
             yield path, f"the weights are for {_names(weights)}, the inputs are {_names(keys)}"
@@ -164,12 +164,6 @@ class WeightedMean(_Elementwise):
             for array, share in zip(inputs, shares, strict=True):
                 total += np.multiply(array, working.type(share), dtype=working)
             return total.astype(dtype, copy=False)
-
-
-def _keys(node: NodeBase) -> list[str]:
-    """Return the parameters of a map, or the sources of a list."""
-    inputs: Mapping[str, str] | list[str] = getattr(node, "inputs")  # noqa: B009
-    return list(inputs)
 
 
 def _names(names: Iterable[str]) -> str:
@@ -236,9 +230,9 @@ class Concat:
         self._axis = axis
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Finding]:
         """Find a quorum: without one of its inputs the result would have another shape."""
-        if getattr(node, "quorum", None) is not None:
+        if node.quorum is not None:
             yield ("quorum",), "concat needs every input; give each that may fail a stand-in"
 
     @staticmethod

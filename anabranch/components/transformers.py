@@ -33,7 +33,7 @@ from anabranch.components.tensors.types import (
 )
 from anabranch.components.tensors.unwarned import unwarned
 from anabranch.specs.excerpts import hint, shown
-from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec
+from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec, Transformer
 
 
 class _PerInput:
@@ -263,19 +263,18 @@ class Rename:
         self._names = names
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Finding]:
         """Find names of unknown inputs, and equal names of outputs."""
-        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
         names: Any = node.args["names"]
         for name, output in names.items():
-            if name not in inputs:
+            if name not in node.inputs:
                 yield (
                     ("args", "names", name),
-                    f"there is no input {shown(name)}{hint(name, inputs)}",
+                    f"there is no input {shown(name)}{hint(name, node.inputs)}",
                 )
             if re.fullmatch(TENSOR_NAME, output) is None:
                 yield ("args", "names", name), f"{shown(output)} is no name of a tensor"
-        counts = Counter(names.get(name, name) for name in inputs)
+        counts = Counter(names.get(name, name) for name in node.inputs)
         for name, count in counts.items():
             if count > 1:
                 yield ("args", "names"), f"{count} outputs would be called {shown(name)}"
@@ -357,16 +356,18 @@ class Stack:
         self._columns = columns
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Finding]:
         """Find columns that are no inputs, inputs that are no columns, and what is there twice."""
-        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
         columns: Any = node.args["columns"]
         for name in dict.fromkeys(columns):
-            if name not in inputs:
-                yield ("args", "columns"), f"there is no input {shown(name)}{hint(name, inputs)}"
+            if name not in node.inputs:
+                yield (
+                    ("args", "columns"),
+                    f"there is no input {shown(name)}{hint(name, node.inputs)}",
+                )
             if columns.count(name) > 1:
                 yield ("args", "columns"), f"{shown(name)} stands there {columns.count(name)} times"
-        for name in inputs:
+        for name in node.inputs:
             if name not in columns:
                 yield ("args", "columns"), f"the input {shown(name)} has no place in the matrix"
 
@@ -414,11 +415,10 @@ class Split:
         self._columns = columns
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Finding]:
         """Find several inputs, no columns, and names that are none or are there twice."""
-        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
-        if len(inputs) > 1:
-            yield ("inputs",), f"split takes one matrix, not {len(inputs)} inputs"
+        if len(node.inputs) > 1:
+            yield ("inputs",), f"split takes one matrix, not {len(node.inputs)} inputs"
         columns: Any = node.args["columns"]
         if not columns:
             yield ("args", "columns"), "the list is empty"
