@@ -23,6 +23,27 @@ from tests.engines import BODY, done
 from tests.machines import HOME, Machine
 from tests.waiting import until
 
+PARTS = """
+class Double:
+    def predict(self, x):
+        return x * 2
+
+
+class Shift:
+    def predict(self, x):
+        return x + 1
+"""
+"""The components of ``chain``, in ``parts.py``."""
+VALUES = np.float32([[1, 2], [3, 4]])
+"""What ``chain`` is asked with,"""
+CHAIN_BODY = {
+    "inputs": [
+        {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": VALUES.flatten().tolist()}
+    ]
+}
+"""and the request with it."""
+ROOM = "--resources", "CPU=6"
+"""What graphs may have of each machine that joins; of the head they may have nothing."""
 HTTP, GRPC = 8000, 9000
 CLIENTS = 8
 """Clients of a load."""
@@ -42,6 +63,38 @@ with channel:
     print(channel.unary_unary(method)(bytes.fromhex(message), timeout=20).hex())
 """
 """A call in a process of a machine: gRPC connects in threads of its own."""
+
+
+def chain(name: str, **resources: Mapping[str, Any]) -> str:
+    """The spec of a graph of ``double`` and then ``shift``, with the resources that they want.
+
+    A node that wants none is in the process of the router.
+    """
+    nodes = {"double": ("Double", "x"), "shift": ("Shift", "double")}
+    graph = {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": name},
+        "spec": {
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1, 2]}},
+            "nodes": {
+                node: {"type": "predictor", "component": f"parts.py:{component}"}
+                | {"inputs": {"x": source}, "resources": resources.get(node)}
+                for node, (component, source) in nodes.items()
+            },
+            "outputs": {"y": "shift"},
+        },
+    }
+    return json.dumps(graph)
+
+
+def write_chain(folder: Path, name: str, **resources: Mapping[str, Any]) -> Path:
+    """Write the bundle of a ``chain`` to a folder; its spec."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "parts.py").write_text(PARTS)
+    spec = folder / "graph.yaml"
+    spec.write_text(chain(name, **resources))
+    return spec
 
 
 @dataclass

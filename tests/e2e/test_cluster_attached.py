@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from anabranch import Graph
+from tests.clusters import CHAIN_BODY, VALUES, write_chain
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
@@ -57,37 +57,6 @@ found = {
 }
 print(json.dumps(found))
 """
-SPEC = """
-apiVersion: anabranch/v1
-kind: InferenceGraph
-metadata: {name: digits}
-spec:
-  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
-  nodes:
-    double: {type: predictor, component: parts.py:Double, inputs: {x: x}}
-    shift:
-      type: predictor
-      component: parts.py:Shift
-      inputs: {x: double}
-      resources: {RESOURCES}
-  outputs: {y: shift}
-"""
-PARTS = """
-class Double:
-    def predict(self, x):
-        return x * 2
-
-
-class Shift:
-    def predict(self, x):
-        return x + 1
-"""
-VALUES = np.float32([[1, 2], [3, 4]])
-BODY = {
-    "inputs": [
-        {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": VALUES.flatten().tolist()}
-    ]
-}
 NEIGHBOUR_PORT = 8111
 
 
@@ -130,14 +99,6 @@ def left_on(machine: Machine) -> list[str]:
     return found.stdout.split()
 
 
-def write(folder: Path, resources: str) -> Path:
-    folder.mkdir()
-    (folder / "parts.py").write_text(PARTS)
-    spec = folder / "graph.yaml"
-    spec.write_text(SPEC.replace("RESOURCES", resources))
-    return spec
-
-
 def expected(spec: Path) -> list[float]:
     answer = Graph.load(spec).run({"x": VALUES})["y"]
     return [float(value) for value in answer.flatten()]
@@ -145,7 +106,7 @@ def expected(spec: Path) -> list[float]:
 
 def infer(machine: Machine, url: str) -> list[float]:
     with machine.inside():
-        reply = httpx.post(f"{url}/v2/models/digits/infer", json=BODY, timeout=60)
+        reply = httpx.post(f"{url}/v2/models/digits/infer", json=CHAIN_BODY, timeout=60)
     assert reply.status_code == 200, reply.text
     found: list[float] = reply.json()["outputs"][0]["data"]
     return found
@@ -160,7 +121,7 @@ def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() ->
         before = theirs.look()
         up = one.run("anabranch", "up", "--address", "auto", "-o", "json")
         assert up.returncode == 0, up.stderr
-        spec = write(one.path(f"{HOME}/digits"), "cpu: 1")
+        spec = write_chain(one.path(f"{HOME}/digits"), "digits", shift={"cpu": 1})
         done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
         assert infer(one, "http://127.0.0.1:8000") == expected(spec)
         assert theirs.answers()
@@ -180,7 +141,7 @@ def test_it_comes_back_where_ray_is_started_anew() -> None:
         theirs = Others(one)
         theirs.start()
         done(one.run("anabranch", "up", "--address", "auto"))
-        spec = write(one.path(f"{HOME}/digits"), "cpu: 1")
+        spec = write_chain(one.path(f"{HOME}/digits"), "digits", shift={"cpu": 1})
         done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
         done(one.run("ray", "stop"))
         assert "does not answer at" in one.run("anabranch", "doctor").stdout
@@ -203,7 +164,8 @@ def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is() -> Non
         before = theirs.look()
         where = "--address", f"{theirs.head.address}:6379", "--host", two.address
         done(two.run("anabranch", "up", *where, "--anonymous", "caller"))
-        spec = write(two.path(f"{HOME}/digits"), "cpu: 1, custom: {licence: 1}")
+        wanted = {"cpu": 1, "custom": {"licence": 1}}
+        spec = write_chain(two.path(f"{HOME}/digits"), "digits", shift=wanted)
         done(two.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
         assert homes(two)["shift"] == three.address
         for machine in (theirs.head, two, three):

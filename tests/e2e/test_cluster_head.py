@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clusters import CLIENTS, Cluster
+from tests.clusters import CLIENTS, PARTS, ROOM, Cluster
 from tests.e2e.test_cluster_lost import SPEC, both_run, deploy, ids
-from tests.e2e.test_cluster_nodes import PARTS, ROOM
 from tests.engines import done
 from tests.machines import Network
 from tests.waiting import until

@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clusters import Cluster
-from tests.e2e.test_cluster_nodes import PARTS, ROOM
+from tests.clusters import PARTS, ROOM, Cluster
 from tests.engines import BODY, done
 from tests.machines import HOME, Network
 from tests.waiting import until

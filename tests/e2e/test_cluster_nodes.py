@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph
-from tests.clusters import Cluster
+from tests.clusters import CHAIN_BODY, PARTS, ROOM, VALUES, Cluster, chain, write_chain
 from tests.e2e.conftest import value
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
@@ -19,42 +19,13 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SPEC = """
-apiVersion: anabranch/v1
-kind: InferenceGraph
-metadata: {name: NAME}
-spec:
-  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
-  nodes:
-    double: {type: predictor, component: parts.py:Double, inputs: {x: x}, resources: {cpu: CPU}}
-    shift: {type: predictor, component: parts.py:Shift, inputs: {x: double}, resources: {cpu: CPU}}
-  outputs: {y: shift}
-"""
-PARTS = """
-class Double:
-    def predict(self, x):
-        return x * 2
-
-
-class Shift:
-    def predict(self, x):
-        return x + 1
-"""
-VALUES = np.float32([[1, 2], [3, 4]])
-BODY = {
-    "inputs": [
-        {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": VALUES.flatten().tolist()}
-    ]
-}
-ROOM = "--resources", "CPU=6"
-"""What graphs may have of each machine that joins; of the head they may have nothing."""
 MANY = 160
 """Requests before and after a change, at least."""
 
 
-def spec(name: str, cpu: int) -> str:
-    """A graph of two segments that want so many processors each."""
-    return SPEC.replace("NAME", name).replace("CPU", str(cpu))
+def two(cpu: int) -> dict[str, dict[str, int]]:
+    """The resources of two segments that want so many processors each."""
+    return {"double": {"cpu": cpu}, "shift": {"cpu": cpu}}
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +59,11 @@ def nodes(cluster: Cluster, machine: Machine) -> dict[str, Any]:
 
 def check_deployed(cluster: Cluster, name: str, cpu: int, folder: Path) -> None:
     """Deploy a graph; each edge answers as the same graph does in this process."""
-    cluster.deploy(name, spec(name, cpu), parts=PARTS)
-    (folder / "parts.py").write_text(PARTS)
-    (folder / "graph.yaml").write_text(spec(name, cpu))
-    expected = Graph.load(folder / "graph.yaml").run({"x": VALUES})["y"]
+    cluster.deploy(name, chain(name, **two(cpu)), parts=PARTS)
+    expected = Graph.load(write_chain(folder, name, **two(cpu))).run({"x": VALUES})["y"]
     for machine in cluster.machines:
         until(lambda at=machine: cluster.is_ready(at))
-        found = value(cluster.infer(name, machine, BODY))
+        found = value(cluster.infer(name, machine, CHAIN_BODY))
         assert np.array_equal(np.float32(found).reshape(2, 2), expected)
         assert cluster.call(name, machine) == expected[0].tolist()
 
@@ -142,7 +111,7 @@ def test_who_may_not_join_is_told_why(cluster: Cluster) -> None:
 @pytest.mark.nightly
 def test_a_machine_leaves_under_load_and_no_request_fails(wide: Cluster) -> None:
     with wide.without("moving"):
-        wide.deploy("moving", spec("moving", cpu=2), parts=PARTS)
+        wide.deploy("moving", chain("moving", **two(2)), parts=PARTS)
         home = wide.homes("moving")["double"]
         leaver = next(one for one in wide.machines if [one.name] == home)
         (stayer,) = {"two", "three"} - {leaver.name}
@@ -165,7 +134,7 @@ def test_a_machine_leaves_under_load_and_no_request_fails(wide: Cluster) -> None
 @pytest.mark.nightly
 def test_machines_join_an_engine_again_whose_ray_was_started_anew(cluster: Cluster) -> None:
     """The GCS that knew them is gone with all that it knew."""
-    cluster.deploy("again", spec("again", cpu=2), parts=PARTS)
+    cluster.deploy("again", chain("again", **two(2)), parts=PARTS)
     before = {name: one["id"] for name, one in cluster.nodes().items()}
     done(cluster.head.run("pkill", "-KILL", "-f", "control.engine.head"))
 

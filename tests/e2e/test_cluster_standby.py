@@ -18,10 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clusters import CLIENTS, Cluster, Load
+from tests.clusters import CLIENTS, PARTS, ROOM, Cluster, Load
 from tests.control.postgres import running_server
 from tests.e2e.test_cluster_lost import SPEC, both_run, deploy
-from tests.e2e.test_cluster_nodes import PARTS, ROOM
 from tests.engines import BODY, done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
