@@ -99,8 +99,14 @@ def left_on(machine: Machine) -> list[str]:
     return found.stdout.split()
 
 
-def expected(spec: Path) -> list[float]:
-    answer = Graph.load(spec).run({"x": VALUES})["y"]
+def deploy(machine: Machine, folder: Path, **shift: Any) -> list[float]:
+    """Deploy a graph from a machine; what the same graph answers in this process.
+
+    Paths of the machine do not hold here once they are resolved, so a ``folder`` here has it, too.
+    """
+    write_chain(machine.path(f"{HOME}/digits"), "digits", shift=shift)
+    done(machine.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+    answer = Graph.load(write_chain(folder, "digits", shift=shift)).run({"x": VALUES})["y"]
     return [float(value) for value in answer.flatten()]
 
 
@@ -112,7 +118,7 @@ def infer(machine: Machine, url: str) -> list[float]:
     return found
 
 
-def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() -> None:
+def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there(tmp_path: Path) -> None:
     with Network() as network:
         one = network.machine("one")
         theirs = Others(one)
@@ -121,9 +127,8 @@ def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() ->
         before = theirs.look()
         up = one.run("anabranch", "up", "--address", "auto", "-o", "json")
         assert up.returncode == 0, up.stderr
-        spec = write_chain(one.path(f"{HOME}/digits"), "digits", shift={"cpu": 1})
-        done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
-        assert infer(one, "http://127.0.0.1:8000") == expected(spec)
+        expected = deploy(one, tmp_path, cpu=1)
+        assert infer(one, "http://127.0.0.1:8000") == expected
         assert theirs.answers()
         health = one.run("anabranch", "doctor")
         assert health.returncode == 0, health.stdout
@@ -135,24 +140,23 @@ def test_an_engine_comes_to_a_ray_of_somebody_else_and_leaves_nothing_there() ->
         assert left_on(one) == []
 
 
-def test_it_comes_back_where_ray_is_started_anew() -> None:
+def test_it_comes_back_where_ray_is_started_anew(tmp_path: Path) -> None:
     with Network() as network:
         one = network.machine("one")
         theirs = Others(one)
         theirs.start()
         done(one.run("anabranch", "up", "--address", "auto"))
-        spec = write_chain(one.path(f"{HOME}/digits"), "digits", shift={"cpu": 1})
-        done(one.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+        expected = deploy(one, tmp_path, cpu=1)
         done(one.run("ray", "stop"))
         assert "does not answer at" in one.run("anabranch", "doctor").stdout
         theirs.start()
-        until(partial(answers, one, "http://127.0.0.1:8000", expected(spec)), 240)
+        until(partial(answers, one, "http://127.0.0.1:8000", expected), 240)
         assert theirs.answers()
         done(one.run("anabranch", "down"))
         assert left_on(one) == []
 
 
-def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is() -> None:
+def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is(tmp_path: Path) -> None:
     """The home is on a machine that is not the head of Ray, and a node of the graph elsewhere."""
     with Network() as network:
         theirs = Others(network.machine("one"))
@@ -164,14 +168,12 @@ def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is() -> Non
         before = theirs.look()
         where = "--address", f"{theirs.head.address}:6379", "--host", two.address
         done(two.run("anabranch", "up", *where, "--anonymous", "caller"))
-        wanted = {"cpu": 1, "custom": {"licence": 1}}
-        spec = write_chain(two.path(f"{HOME}/digits"), "digits", shift=wanted)
-        done(two.run("anabranch", "deploy", f"{HOME}/digits/graph.yaml"))
+        expected = deploy(two, tmp_path, cpu=1, custom={"licence": 1})
         assert homes(two)["shift"] == three.address
         for machine in (theirs.head, two, three):
             url = f"http://{machine.address}:8000"
             until(partial(is_open, machine, url))
-            assert infer(machine, url) == expected(spec)
+            assert infer(machine, url) == expected
         assert theirs.answers()
         refused = two.run("anabranch", "nodes", "drain", three.address)
         assert "drain it by Ray's means" in refused.stderr
