@@ -10,11 +10,9 @@ whose names are those of an answer's other fields stand in its field ``outputs``
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -24,7 +22,6 @@ from msgspec.structs import replace
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import (
-    Array,
     InferenceRequest,
     InferenceResponse,
     ModelMetadata,
@@ -35,9 +32,9 @@ from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.encode import described
 from anabranch.router.oip.json_body import parsed
-from anabranch.router.oip.json_elements import check_texts, decode_elements
+from anabranch.router.oip.json_values import read_value
 from anabranch.router.oip.parameters import check_names, check_parameters
-from anabranch.router.oip.tensor_header import Header, check_together
+from anabranch.router.oip.tensor_header import check_together
 from anabranch.specs.excerpts import hint
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
@@ -47,10 +44,6 @@ FIELDS = frozenset({"model_name", "model_version", "id", "parameters", OUTPUTS, 
 
 Parameter: TypeAlias = bool | int | float | str | list[str]
 
-_OPENING = re.compile(rb"[\[ \t\r\n]*").match
-_STRUCTURE = b"[],"
-_NO_ELEMENTS = b"[], \t\r\n"
-_NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
 _OVERHEAD = 64
 """Bytes that a piece of text takes beside its characters."""
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -80,10 +73,10 @@ def decode_generate(
         parameters[name] = _parameter(name, fields.pop(name), known)
     if parameters:
         check_parameters([parameters], limits)
-    read = {name: _read(known[name], bytes(raw), limits) for name, raw in fields.items()}
+    read = {name: read_value(known[name], bytes(raw), limits) for name, raw in fields.items()}
     if len(read) > 1:
         check_together([value.header for value in read.values()], limits)
-    inputs = {name: _tensor(value, limits) for name, value in read.items()}
+    inputs = {name: value.array(limits) for name, value in read.items()}
     return InferenceRequest(inputs, id=own_id, parameters=parameters, endpoint="generate")
 
 
@@ -104,65 +97,6 @@ def _parameter(name: str, raw: msgspec.Raw, known: Mapping[str, Any]) -> Any:
         return _decode_parameter(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}") from None
-
-
-class _Value(NamedTuple):
-    """The value of an input as the tensor that it stands for, its elements not decoded yet."""
-
-    header: Header
-    data: bytes
-    is_scalar: bool
-    """Whether the tensor has no dimensions, although ``header`` gives it one."""
-
-
-def _read(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> _Value:
-    opening = _OPENING(raw)
-    depth = opening.group().count(b"[") if opening else 0
-    if depth > limits.max_rank:
-        raise InvalidRequest(f"input {tensor.name!r} is nested too deeply")
-    text = tensor.datatype == "BYTES"
-    if text:
-        check_texts(tensor.name, raw, limits)
-    shape = _shape_of_texts(tensor.name, raw, depth) if text else _shape_of_numbers(raw, depth)
-    lacking = len(tensor.shape) - depth if depth else max(1, len(tensor.shape))
-    if lacking > 0:
-        raw = b"[" * lacking + raw + b"]" * lacking
-        shape = [1] * lacking + shape
-    is_scalar = not depth and not tensor.shape
-    return _Value(Header(tensor.name, tensor.datatype, shape), raw, is_scalar)
-
-
-def _tensor(value: _Value, limits: RequestLimits) -> Array:
-    array = decode_elements(value.header, value.data, limits)
-    return array.reshape(()) if value.is_scalar else array
-
-
-def _shape_of_texts(name: str, raw: bytes, depth: int) -> list[int]:
-    kind: Any = str
-    for _ in range(depth):
-        kind = list[kind]
-    value = parsed(msgspec.json.Decoder(kind).decode, raw, f"input {name!r}")
-    shape = []
-    for _ in range(depth):
-        shape.append(len(value))
-        value = value[0] if value else []
-    return shape
-
-
-def _shape_of_numbers(raw: bytes, depth: int) -> list[int]:
-    """The sizes of lists that are nested regularly, by the brackets and commas of the first ones.
-
-    Irregular ones give a shape that their data does not fit.
-    """
-    structure = raw.translate(None, _NOT_STRUCTURE)
-    counts = [
-        structure.count(b",", 0, max(structure.find(b"]" * closing), 0)) + 1
-        for closing in range(1, depth + 1)
-    ]
-    sizes = [count // before for before, count in pairwise([1, *counts])]
-    if sizes and not raw.translate(None, _NO_ELEMENTS):
-        sizes[0] = 0
-    return sizes[::-1]
 
 
 def encode_answer(response: InferenceResponse | None, metadata: ModelMetadata) -> bytes:
