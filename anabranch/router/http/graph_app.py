@@ -42,6 +42,7 @@ from anabranch.router.http.doors.all_doors import DOORS
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
 from anabranch.router.http.doors.contract import Door, Endpoint, Guarded, Methods
 from anabranch.router.http.doors.forms import reply_in_form
+from anabranch.router.http.doors.places import graph_at
 from anabranch.router.http.event_stream import EventStream
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
@@ -152,7 +153,8 @@ class GraphApp(HttpApp):
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces and metrics name it; None for one that there is not."""
         if path in self._doors:
-            return path.replace(self._arms.name, "{model}", 1)
+            named = graph_at(path)
+            return path if named is None else path.replace(f"/{named}", "/{model}", 1)
         path = path.removeprefix(self._prefix).removesuffix("/")
         if path in self._routes:
             return f"/v2/models/{{model}}{path}"

@@ -17,7 +17,9 @@ from anabranch.telemetry.registry import REGISTRY, Distribution, Number, Registr
 from anabranch.telemetry.trace import Trace
 
 Protocol: TypeAlias = Literal["http", "grpc"]
-ENDPOINTS = frozenset({"infer", "explain", "generate", "generate_stream", "feedback"})
+ENDPOINTS = frozenset(
+    {"infer", "explain", "generate", "generate_stream", "feedback", "predictions"}
+)
 """Endpoints that metrics tell apart; the others count as ``OTHER``."""
 OTHER = "other"
 GONE = 499

@@ -49,8 +49,8 @@ T = TypeVar("T")
 _Reward = Annotated[float, Meta(ge=-MAX_REWARD, le=MAX_REWARD)]
 
 
-class _Given(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A body."""
+class GivenReward(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A reward, or the truth, for the request of an id or of a reply's routing."""
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
     routing: str | None = None
@@ -58,7 +58,7 @@ class _Given(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     truth: Label | list[Label] | None = None
 
 
-_read = msgspec.json.Decoder(_Given).decode
+_read = msgspec.json.Decoder(GivenReward).decode
 
 
 class RewardEntry(NamedTuple):
@@ -105,9 +105,15 @@ class Feedback:
     async def take(self, body: bytes) -> dict[str, Any]:
         """Count the reward in a body, and say what became of it.
 
+        Raises as ``give``.
+        """
+        return await self.give(_given(body))
+
+    async def give(self, given: GivenReward) -> dict[str, Any]:
+        """Count a reward, and say what became of it.
+
         Raises InvalidRequest, NotFound for an id that nobody knows (any more), and Unavailable.
         """
-        given = _given(body)
         await in_task()
         try:
             async with asyncio.timeout(PATIENCE_S) as limit:
@@ -117,7 +123,7 @@ class Feedback:
                 raise
             raise Unavailable("the reward cannot be stored now; try again later") from None
 
-    async def _taken(self, given: _Given) -> dict[str, Any]:
+    async def _taken(self, given: GivenReward) -> dict[str, Any]:
         decision = await self._decision(given)
         judged = _judged(decision, given.truth)
         entry = RewardEntry(decision, _worth(given.reward, judged), os.urandom(16).hex())
@@ -127,7 +133,7 @@ class Feedback:
         self._arms.rewarded(decision, outcome.reward if outcome.counted else None, judged)
         return {"id": decision.id, "counted": outcome.counted, "reward": outcome.reward}
 
-    async def _decision(self, given: _Given) -> Decision:
+    async def _decision(self, given: GivenReward) -> Decision:
         if given.id is not None:
             return await self._known(given.id)
         told = from_routing(given.routing or "", self._arms.routing.signatures)
@@ -171,7 +177,7 @@ async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(_PAUSE_S)
 
 
-def _given(body: bytes) -> _Given:
+def _given(body: bytes) -> GivenReward:
     given = parsed(_read, body, "the body", "not feedback")
     if (given.id is None) == (given.routing is None):
         raise InvalidRequest("give either `id` or `routing`")

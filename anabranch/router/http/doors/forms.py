@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.doors.contract import ErrorForm
+from anabranch.router.http.doors.places import SELDON
+from anabranch.router.seldon.status import seldon_error
 
-FORMS: tuple[tuple[str, ErrorForm], ...] = ()
+FORMS: tuple[tuple[str, ErrorForm], ...] = (
+    (SELDON, seldon_error),
+    ("/api/v1.0/", seldon_error),
+    ("/api/v0.1/", seldon_error),
+)
 """Beginnings of paths, and the form of errors there; the first that fits counts."""
 
 

@@ -1,0 +1,1 @@
+"""Seldon Core v1 over HTTP: predictions, feedback, metadata and health of its executor."""

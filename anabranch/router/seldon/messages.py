@@ -1,0 +1,68 @@
+"""Predictions that SeldonMessages of any transport ask for, as requests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from anabranch.errors import InvalidRequest
+from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.limits import RequestLimits
+from anabranch.router.seldon.payloads import Payload, inputs_of
+from anabranch.router.traffic.decisions import MAX_ID
+from anabranch.specs.excerpts import listing
+
+PUID = "seldon-puid"
+"""Header, and metadata of gRPC, with the id of a prediction."""
+PAYLOADS = ("data", "strData", "binData", "jsonData")
+"""Fields of a message of which one holds the payload."""
+ARRAYS = ("ndarray", "tensor")
+"""Fields of ``data`` of which one holds the payload."""
+_REFUSED = {
+    "tftensor": "a TensorProto takes TensorFlow to read; send `tensor` or `ndarray`",
+    "customData": "its type is known to nobody here; send `binData` or `jsonData`",
+}
+"""Payloads that are refused: the reason, and what to send instead."""
+
+
+class Asked(NamedTuple):
+    """A prediction that a client asks for."""
+
+    payload: Payload
+    puid: str = ""
+    """The id of the prediction by the message; empty where it names none."""
+    tags: Mapping[str, Any] = {}
+    request_path: Mapping[str, str] = {}
+    names: Sequence[str] = ()
+    """Names of the columns of ``data``."""
+
+    def request(
+        self, metadata: ModelMetadata, limits: RequestLimits, puid: str
+    ) -> InferenceRequest:
+        """Return the request for the graph of the metadata.
+
+        Raises InvalidRequest and TooLarge.
+        """
+        check_puid(puid)
+        inputs = inputs_of(self.payload, metadata.inputs, limits)
+        return InferenceRequest(inputs, id=puid)
+
+
+def check_puid(puid: str) -> None:
+    """Raise InvalidRequest for the id of a prediction that is too long."""
+    if len(puid) > MAX_ID:
+        raise InvalidRequest(f"the puid has {len(puid)} characters, over the limit of {MAX_ID}")
+
+
+def only_payload(present: Sequence[str], choices: Sequence[str], where: str) -> str:
+    """Return the only field that is present of those that may hold a payload.
+
+    InvalidRequest where there is none, or several, or one that is refused.
+    """
+    for name in present:
+        if name in _REFUSED:
+            raise InvalidRequest(f"`{name}` is not taken: {_REFUSED[name]}")
+    if len(present) != 1:
+        given = f"holds {listing(present)}" if present else "holds none of them"
+        raise InvalidRequest(f"{where} has one field of {listing(choices)}; this one {given}")
+    return present[0]

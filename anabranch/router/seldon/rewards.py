@@ -1,0 +1,112 @@
+"""Feedback messages as rewards of a graph.
+
+The decision that a reward is for is that of the ``response`` in the message: by the signed routing
+in its tags, else by its ``puid``, or the one in the call's header. All routers on the path of the
+prediction learn from it, as Seldon's feedback descends by ``response.meta.routing``: the path that
+was signed or remembered counts here, not what a message says of it. A ``reward`` that is left out
+is 0, as proto3 has it. ``truth`` is judged where it has a label for each row: n labels, or n lists
+of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from anabranch.errors import InvalidRequest
+from anabranch.router.oip.json_body import parsed
+from anabranch.router.seldon.answers import ROUTING_TAG
+from anabranch.router.seldon.json_messages import MetaFields
+from anabranch.router.seldon.messages import PUID, check_puid
+from anabranch.router.traffic.feedback import GivenReward
+from anabranch.router.traffic.labels import Label
+
+UNJUDGED = "the truth was not judged: it has no label for each row"
+UNDECIDED = (
+    "the reward was not counted: nothing learns from it in a graph of no router and one revision"
+)
+
+
+class Told(NamedTuple):
+    """A reward that a message tells of."""
+
+    given: GivenReward
+    is_judged: bool
+    """Whether all that the message says of the truth is in ``given``."""
+
+
+class _Response(msgspec.Struct, gc=False):
+    meta: MetaFields | None = None
+
+
+class _Feedback(msgspec.Struct, gc=False):
+    response: _Response | None = None
+    reward: float | None = None
+    truth: msgspec.Raw | None = None
+
+
+class _Tensor(msgspec.Struct, gc=False):
+    shape: list[int]
+    values: list[Label]
+
+
+class _Data(msgspec.Struct, gc=False):
+    ndarray: list[Label | tuple[Label]] | None = None
+    tensor: _Tensor | None = None
+
+
+class _Truth(msgspec.Struct, gc=False):
+    data: _Data | None = None
+    strData: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Feedback).decode
+_decode_truth = msgspec.json.Decoder(_Truth | None).decode
+
+
+def decode_feedback(body: bytes, puid: str) -> Told:
+    """Decode a feedback message in JSON; ``puid`` is the one in the call's header, if any.
+
+    Raises InvalidRequest.
+    """
+    message = parsed(_decode, body, "the body", "not a Feedback message")
+    meta = (message.response or _Response()).meta or MetaFields()
+    signed = (meta.tags or {}).get(ROUTING_TAG)
+    id = meta.puid or puid
+    if not signed and not id:
+        raise InvalidRequest(
+            "nobody knows which prediction this is about: give the `response` that it had, with "
+            f"its `meta.puid`, or the header {PUID}"
+        )
+    check_puid(id)
+    truth = b"null" if message.truth is None else bytes(message.truth)
+    labels = _labels(truth)
+    named = {"routing": signed} if signed else {"id": id}
+    fields = {**named, "reward": message.reward or 0.0, "truth": labels}
+    given = parsed(_checked, fields, "the feedback")  # type: ignore[arg-type]
+    return Told(given, labels is not None or truth == b"null")
+
+
+def _checked(fields: Any) -> GivenReward:
+    return msgspec.convert(fields, GivenReward)
+
+
+def _labels(truth: bytes) -> list[Label] | None:
+    """Return the labels of the rows; None where there are none."""
+    try:
+        found = _decode_truth(truth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if found is None:
+        return None
+    if found.strData is not None:
+        return [found.strData]
+    data = found.data or _Data()
+    if data.tensor is not None:
+        rows, *columns = data.tensor.shape or [0]
+        is_flat = columns in ([], [1]) and rows == len(data.tensor.values)
+        return data.tensor.values if is_flat else None
+    if data.ndarray is None:
+        return None
+    return [one[0] if isinstance(one, tuple) else one for one in data.ndarray]
