@@ -200,7 +200,8 @@ class InferenceCore:
         self.version = str(revision)
         self.protocols = signature.protocols
         """Protocols over which the graph answers, beside the Open Inference Protocol."""
-        self._signature = signature
+        self.signature = signature
+        """Inputs, outputs, routers and times of the revision."""
         self._timeout = signature.timeout
         self._head = head
         self._outputs = tuple(signature.outputs)
@@ -350,12 +351,12 @@ class InferenceCore:
         for name, (dtype, shape) in expected.items():
             array = inputs[name]
             if array.dtype != dtype or not fits(shape, array.shape):
-                raise InvalidRequest(_wrong_type(name, self._signature.inputs[name], array))
+                raise InvalidRequest(_wrong_type(name, self.signature.inputs[name], array))
         if self._symbols:
             check_symbols(self._symbols, inputs)
 
     def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
-        takes = ", ".join(f"{name} {spec}" for name, spec in self._signature.inputs.items())
+        takes = ", ".join(f"{name} {spec}" for name, spec in self.signature.inputs.items())
         missing = [name for name in self._expected if name not in inputs]
         extra = [name for name in inputs if name not in self._expected]
         parts = [f"missing input {listing(map(repr, missing))}"] if missing else []
@@ -389,7 +390,7 @@ class InferenceCore:
             self.name,
             versions or (self.version,),
             PLATFORM,
-            tuple(_metadata(name, one.tensor) for name, one in self._signature.inputs.items()),
+            tuple(_metadata(name, one.tensor) for name, one in self.signature.inputs.items()),
             tuple(_metadata(name, spec) for name, spec in known),
         )
 

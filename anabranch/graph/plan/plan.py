@@ -117,6 +117,12 @@ class Signature:
     """Whether a second evaluation of a request does no harm."""
     protocols: tuple[ProtocolName, ...] = ()
     """Protocols over which the graph answers, beside the Open Inference Protocol."""
+    broadcasts: Mapping[str, str] = field(default_factory=dict)
+    """The node that stands for all routes, by router node; it is among the routes."""
+    skips: Mapping[str, str] = field(default_factory=dict)
+    """The node that stands for none of the routes, likewise."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The node of each output that is a node's."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,7 +160,15 @@ class Plan:
             self.telemetry,
             all(_may_repeat(node) for node in self.nodes.values()),
             self.protocols,
+            self._stand_ins("broadcast"),
+            self._stand_ins("skip"),
+            {name: ref.node for name, ref in self.outputs.items() if ref.node is not None},
         )
+
+    def _stand_ins(self, field: str) -> dict[str, str]:
+        """Return the nodes that a field of the router nodes names."""
+        routers = {name: node.spec for name, node in self.nodes.items() if node.type == "router"}
+        return {name: one for name, spec in routers.items() if (one := getattr(spec, field))}
 
     @property
     def head(self) -> Segment:

@@ -9,8 +9,8 @@ Which payload carries an answer, as the Python wrapper chooses it (``construct_r
 | one of BOOL, or of BYTES | ``data.ndarray`` |
 | several | ``jsonData``, an object of nested lists by output |
 
-A single element of BYTES without dimensions is ``strData`` to ``data`` too. ``jsonData`` is the
-JSON that the text is, and ``strData`` where the text is none. What is not text in UTF-8 is
+A single element of BYTES without dimensions is one of the three to ``data`` too. A JSON object in
+it is ``jsonData`` to any payload, other JSON to ``jsonData`` alone; what is not text in UTF-8 is
 ``binData``.
 """
 
@@ -22,28 +22,32 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
+from anabranch.components.annotations import Annotations, Measure
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import filled
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.seldon.messages import Asked
+from anabranch.router.seldon.messages import Asked, JsonText
 from anabranch.router.seldon.payloads import PayloadKind
 from anabranch.router.traffic.decisions import ROUTING
 
 ROUTING_TAG = "anabranch_routing"
 """Tag of a reply that holds the signed routing, which feedback gives back."""
+ALL_ROUTES, NO_ROUTE = -1, -2
+"""Numbers of no route (``executor/predictor/predictor_process.go``)."""
 MAX_NAMES = 2**16
 """Columns of an output beyond which they get no names."""
 
-Nested: TypeAlias = Array | list[Any]
-"""A tensor of numbers, or nested lists of texts."""
+Nested: TypeAlias = Array | list[Any] | bool | int | float | str
+"""A tensor of numbers, nested lists of texts, or a scalar of either."""
 
 
 class Answer(NamedTuple):
     """The payload of a reply; ``value`` by its kind.
 
     ``ndarray``: an array or nested lists. ``tensor``: an array. ``strData``: ``str``. ``binData``:
-    ``bytes``. ``jsonData``: what JSON can hold, or a dict of ``Nested`` by output.
+    ``bytes``. ``jsonData``: a ``JsonText``, or a dict of ``Nested`` by output.
     """
 
     kind: PayloadKind
@@ -52,49 +56,78 @@ class Answer(NamedTuple):
     """Names of the columns of ``data``."""
 
 
-def answer_of(response: InferenceResponse, asked: PayloadKind) -> Answer:
+def answer_of(response: InferenceResponse, asked: PayloadKind, signature: Signature) -> Answer:
     """Return the payload of a reply to a payload; UnencodableOutput where none can carry it."""
     if len(response.outputs) != 1:
         found = {output.name: nested(output) for output in response.outputs}
         return Answer("jsonData", found, [])
     (output,) = response.outputs
+    names = names_of(response, output, signature)
     if output.datatype == "BYTES":
-        return _of_texts(output, asked)
+        return _of_texts(output, asked, names)
     is_list = asked == "ndarray" or output.datatype == "BOOL"
     kind: PayloadKind = "ndarray" if is_list and output.array.ndim else "tensor"
-    return Answer(kind, numbers(output.array), names_of(output.array))
+    return Answer(kind, numbers(output.array), names)
 
 
-def _of_texts(output: OutputTensor, asked: PayloadKind) -> Answer:
+def _of_texts(output: OutputTensor, asked: PayloadKind, names: list[str]) -> Answer:
     array = output.array
     if array.size != 1 or (array.ndim and asked in ("ndarray", "tensor")):
-        return Answer("ndarray", nested(output), names_of(array))
+        return Answer("ndarray", nested(output), names)
     element = array.item()
     text = _text(element)
+    document = None if text is None else _document(text, asked == "jsonData")
+    if document is not None:
+        return Answer("jsonData", document, [])
     if text is None or asked == "binData":
         return Answer("binData", _octets(output, element), [])
-    if asked == "jsonData":
-        try:
-            return Answer("jsonData", msgspec.json.decode(text), [])
-        except (msgspec.DecodeError, RecursionError):
-            pass
     return Answer("strData", text, [])
 
 
-def names_of(array: Array) -> list[str]:
-    """Return the names that the wrapper makes up for columns (``client_class_names``)."""
-    if array.ndim < 2 or array.shape[1] > MAX_NAMES:
+def _document(text: str, any_kind: bool) -> JsonText | None:
+    """Return the JSON object that a text is, or JSON of any kind; None for what is none."""
+    if not any_kind and not text.lstrip().startswith("{"):
+        return None
+    try:
+        msgspec.json.decode(text)
+        return JsonText(text.encode())
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def names_of(response: InferenceResponse, output: OutputTensor, signature: Signature) -> list[str]:
+    """Return names of the columns of the only output.
+
+    Those that a component gave to it, by the output's name or the node's; else those of the last
+    node that named as many columns; else those that the wrapper makes up (``client_class_names``).
+    """
+    shape = output.array.shape
+    if len(shape) < 2:
         return []
-    return [f"t:{column}" for column in range(array.shape[1])]
+    named = {} if response.annotations is None else response.annotations.names
+    node = signature.sources.get(output.name, "")
+    while node in response.path:
+        node = response.path[node]
+    own = named.get(output.name) if output.name not in signature.inputs else None
+    if found := own or named.get(node):
+        return found
+    for tensor, names in reversed(named.items()):
+        if tensor not in signature.inputs and len(names) == shape[1]:
+            return names
+    return [f"t:{column}" for column in range(shape[1])] if shape[1] <= MAX_NAMES else []
 
 
 def nested(output: OutputTensor) -> Nested:
-    """Return an output as nested lists of texts, or as numbers; UnencodableOutput."""
+    """Return an output as nested lists of texts, or as numbers; a scalar as what it holds.
+
+    Raises UnencodableOutput.
+    """
     if output.datatype != "BYTES":
-        return numbers(output.array)
+        found = numbers(output.array)
+        return found if found.ndim else found.item()
     texts = [_in_list(output, i, one) for i, one in enumerate(output.array.ravel().tolist())]
-    found: list[Any] = filled(texts, output.array.shape).tolist()
-    return found
+    lists: Nested = filled(texts, output.array.shape).tolist()
+    return lists
 
 
 def numbers(array: Array) -> Array:
@@ -107,8 +140,8 @@ def _image(response: InferenceResponse) -> str:
     return f"{response.model_name}:{response.model_version}"
 
 
-def _told(response: InferenceResponse) -> dict[str, Any]:
-    """Return the tags of a response, and its signed routing, by which a reward finds its way."""
+def _signed(response: InferenceResponse) -> dict[str, Any]:
+    """Return the tag with the signed routing, by which a reward finds its way."""
     signed = response.parameters.get(ROUTING)
     return {} if signed is None else {ROUTING_TAG: signed}
 
@@ -147,24 +180,41 @@ def _octets(output: OutputTensor, element: object) -> bytes:
     raise UnencodableOutput(f"output {output.name!r} is neither text nor bytes")
 
 
-def meta_of(
-    response: InferenceResponse, asked: Asked, routes: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """Return the ``meta`` of a reply: ids, tags, routes, and what has answered.
+def meta_of(response: InferenceResponse, asked: Asked, signature: Signature) -> dict[str, Any]:
+    """Return the ``meta`` of a reply: ids, tags, routes, measures, and what has answered.
 
-    ``routes`` are those of each router node, whose numbers in this order are ``routing``. Of
-    ``requestPath``, a graph is an image that is tagged with its revision.
+    Of ``requestPath``, the graph is an image that is tagged with its revision. A timer is in
+    milliseconds, as Seldon has it.
     """
     path = {**asked.request_path, response.model_name: _image(response)}
-    meta: dict[str, Any] = {"puid": response.id or "", "requestPath": path}
-    tags = {**asked.tags, **_told(response)}
-    if tags:
-        meta["tags"] = tags
-    routing = {
-        router: routes[router].index(route)
-        for router, route in response.path.items()
-        if route in routes.get(router, ())
+    annotations = response.annotations or Annotations()
+    found = {
+        "puid": response.id or "",
+        "tags": {**asked.tags, **annotations.tags, **_signed(response)},
+        "routing": _branches(response.path, signature),
+        "requestPath": path,
+        "metrics": [_metric(measure) for measure in annotations.measures],
     }
-    if routing:
-        meta["routing"] = routing
-    return meta
+    return {name: value for name, value in found.items() if value}
+
+
+def _branches(path: Mapping[str, str], signature: Signature) -> dict[str, int]:
+    """Return the routes of a path by number: the place in the spec, all of them, or none.
+
+    A router that could not decide has none.
+    """
+    found = {}
+    for router, route in path.items():
+        routes = signature.routers.get(router, ())
+        if route == signature.broadcasts.get(router):
+            found[router] = ALL_ROUTES
+        elif route == signature.skips.get(router):
+            found[router] = NO_ROUTE
+        elif route in routes:
+            found[router] = routes.index(route)
+    return found
+
+
+def _metric(measure: Measure) -> dict[str, Any]:
+    value = measure.value * 1000 if measure.kind == "timer" else measure.value
+    return {"key": measure.name, "type": measure.kind.upper(), "value": value}

@@ -19,13 +19,14 @@ import numpy as np
 import orjson
 from msgspec import UNSET, Meta, UnsetType
 
+from anabranch.components.annotations import Tag
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.parameters import check_names
 from anabranch.router.seldon.answers import Answer
-from anabranch.router.seldon.messages import ARRAYS, PAYLOADS, Asked, only_payload
+from anabranch.router.seldon.messages import ARRAYS, PAYLOADS, Asked, JsonText, only_payload
 from anabranch.router.seldon.payloads import (
     Binary,
     Document,
@@ -37,6 +38,7 @@ from anabranch.router.seldon.payloads import (
 
 _Raw = msgspec.Raw | UnsetType
 _NULL = b"null"
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -56,7 +58,7 @@ class MetaFields(msgspec.Struct, gc=False):
     """The fields of a message's ``meta`` that are read."""
 
     puid: str | None = None
-    tags: dict[str, Any] | None = None
+    tags: dict[str, msgspec.Raw] | None = None
     requestPath: dict[str, str] | None = None
 
 
@@ -75,6 +77,7 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _decode = msgspec.json.Decoder(MessageFields).decode
 _decode_data = msgspec.json.Decoder(_Data).decode
 _decode_tensor = msgspec.json.Decoder(_Tensor).decode
+_decode_tag = msgspec.json.Decoder(bool | _Integer | float | str).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -91,7 +94,16 @@ def asked(message: MessageFields) -> Asked:
     name = only_payload(_present(message, (*PAYLOADS, "customData")), PAYLOADS, "a SeldonMessage")
     raw = bytes(getattr(message, name))
     payload, names = _of_data(raw) if name == "data" else (_payload(name, raw), ())
-    return Asked(payload, meta.puid or "", meta.tags or {}, meta.requestPath or {}, names)
+    tags = {name: _tag(bytes(raw)) for name, raw in (meta.tags or {}).items()}
+    return Asked(payload, meta.puid or "", tags, meta.requestPath or {}, names)
+
+
+def _tag(raw: bytes) -> Tag | JsonText:
+    try:
+        found: Tag = _decode_tag(raw)
+        return found
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return JsonText(raw)
 
 
 def _present(found: msgspec.Struct, names: tuple[str, ...]) -> list[str]:
@@ -139,7 +151,14 @@ def encode_reply(answer: Answer, meta: Mapping[str, Any]) -> bytes:
         document = {"binData": base64.b64encode(value).decode()}
     else:
         document = {kind: value}
-    return orjson.dumps({**document, "meta": meta}, option=orjson.OPT_SERIALIZE_NUMPY)
+    option = orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps({**document, "meta": meta}, _fragment, option)
+
+
+def _fragment(value: object) -> orjson.Fragment:
+    if isinstance(value, JsonText):
+        return orjson.Fragment(value.text)
+    raise TypeError
 
 
 def _values(array: Array) -> Any:

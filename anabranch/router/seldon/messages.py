@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from anabranch.components.annotations import Annotations, Tag
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.limits import RequestLimits
@@ -25,13 +26,22 @@ _REFUSED = {
 """Payloads that are refused: the reason, and what to send instead."""
 
 
+class JsonText:
+    """A value of a message that nobody looks into, as JSON."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
 class Asked(NamedTuple):
     """A prediction that a client asks for."""
 
     payload: Payload
     puid: str = ""
     """The id of the prediction by the message; empty where it names none."""
-    tags: Mapping[str, Any] = {}
+    tags: Mapping[str, Tag | JsonText] = {}
     request_path: Mapping[str, str] = {}
     names: Sequence[str] = ()
     """Names of the columns of ``data``."""
@@ -45,7 +55,24 @@ class Asked(NamedTuple):
         """
         check_puid(puid)
         inputs = inputs_of(self.payload, metadata.inputs, limits)
-        return InferenceRequest(inputs, id=puid)
+        return InferenceRequest(inputs, id=puid, annotations=self._annotations(inputs))
+
+    def _annotations(self, inputs: Mapping[str, Any]) -> Annotations | None:
+        """Return what components may know of the message beside its payload.
+
+        Tags that are objects, lists or null come back in the reply, and go no further.
+        """
+        found = Annotations()
+        try:
+            for name, tag in self.tags.items():
+                if not isinstance(tag, JsonText):
+                    found.tags[name] = tag
+            if self.names:
+                (only,) = inputs
+                found.names[only] = [*self.names]
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from None
+        return found or None
 
 
 def check_puid(puid: str) -> None:

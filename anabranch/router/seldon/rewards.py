@@ -43,7 +43,7 @@ class _Response(msgspec.Struct, gc=False):
 class _Feedback(msgspec.Struct, gc=False):
     response: _Response | None = None
     reward: float | None = None
-    truth: msgspec.Raw | None = None
+    truth: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Tensor(msgspec.Struct, gc=False):
@@ -62,6 +62,7 @@ class _Truth(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Feedback).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_truth = msgspec.json.Decoder(_Truth | None).decode
 
 
@@ -72,7 +73,8 @@ def decode_feedback(body: bytes, puid: str) -> Told:
     """
     message = parsed(_decode, body, "the body", "not a Feedback message")
     meta = (message.response or _Response()).meta or MetaFields()
-    signed = (meta.tags or {}).get(ROUTING_TAG)
+    tag = (meta.tags or {}).get(ROUTING_TAG)
+    signed = None if tag is None else parsed(_decode_text, tag, f"the tag `{ROUTING_TAG}`")
     id = meta.puid or puid
     if not signed and not id:
         raise InvalidRequest(
@@ -80,7 +82,7 @@ def decode_feedback(body: bytes, puid: str) -> Told:
             f"its `meta.puid`, or the header {PUID}"
         )
     check_puid(id)
-    truth = b"null" if message.truth is None else bytes(message.truth)
+    truth = bytes(message.truth)
     labels = _labels(truth)
     named = {"routing": signed} if signed else {"id": id}
     fields = {**named, "reward": message.reward or 0.0, "truth": labels}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from anabranch.components.weights import Draw
@@ -39,8 +39,8 @@ class Arm:
     core: InferenceCore
     tally: Tally
     explainers: Explainers
-    routers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Nodes that pick a route, and the routes of each."""
+    routers: Collection[str] = ()
+    """Nodes that pick a route."""
     log: ArmLog | None = None
     """Where its requests are logged."""
 

@@ -170,9 +170,9 @@ class _Prediction:
         """Return the reply that a response is."""
         asked = self._asked
         assert asked is not None, "a reply comes after its request"
-        routes = self._arms.routing.arm(response.model_version).routers
+        signature = self._arms.routing.arm(response.model_version).core.signature
         body = encode_reply(
-            answer_of(response, asked.payload.kind), meta_of(response, asked, routes)
+            answer_of(response, asked.payload.kind, signature), meta_of(response, asked, signature)
         )
         return HttpReply(200, body, _header(self._given or response.id or ""))
 
