@@ -18,6 +18,7 @@ MODULES = (
     "anabranch.components.runtimes.mlflow",
     "anabranch.components.runtimes.onnx",
     "anabranch.components.runtimes.open_inference",
+    "anabranch.components.runtimes.openai",
     "anabranch.components.runtimes.sklearn",
     "anabranch.components.runtimes.torch",
     "anabranch.components.runtimes.xgboost",

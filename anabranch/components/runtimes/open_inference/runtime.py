@@ -82,7 +82,7 @@ class OpenInferenceModel:
             yield ("model",), "the runtime 'open_inference' takes args: {url: …, model: …} instead"
         yield from no_method(predictor, "open_inference")
         url = str(node.args["url"])
-        if not _is_plain(url):
+        if not is_plain_url(url):
             message = f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
             yield ("args", "url"), message
 
@@ -176,7 +176,8 @@ def _in_path(model: str) -> str:
     return quote(model, safe="/" if re.fullmatch(GRAPH_NAME, model) else "")
 
 
-def _is_plain(url: str) -> bool:
+def is_plain_url(url: str) -> bool:
+    """Return whether a URL is http or https, with a host and no user, query or fragment."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeAlias
 
 import httpx
 import orjson
@@ -29,17 +30,36 @@ _CONNECTIONS = httpx.Limits(
 _RETRY_AFTER = range(1, 3600)
 _REFUSED = (429, 503)
 _FORWARDED = ("traceparent", "tracestate")
+Said: TypeAlias = Callable[[bytes], str]
+"""Finds the text of an error in a body, to follow a message: empty, or with ``: `` in front."""
 
 
 class RemoteError(Exception):
-    """A remote model refused a request or failed on it."""
+    """A remote model refused a request or failed on it; ``status`` is that of its answer, or 0."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+def said_of(body: bytes) -> str:
+    """Return the error text of the Open Inference Protocol, cut to one line for a message."""
+    try:
+        text = orjson.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    line = " ".join(text.split()) if isinstance(text, str) else ""
+    return f": {line[:300]}" if line else ""
 
 
 class RemoteServer:
-    """Speaks to one server over pooled connections of the loop that it is first used on."""
+    """Speaks to one server over pooled connections of the loop that it is first used on.
 
-    def __init__(self, url: str, model: str) -> None:
-        self._url, self._model = url.rstrip("/"), model
+    ``said`` finds the text of an error in the body of an answer.
+    """
+
+    def __init__(self, url: str, model: str, said: Said = said_of) -> None:
+        self._url, self._model, self._said = url.rstrip("/"), model, said
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -52,9 +72,9 @@ class RemoteServer:
         """Return if a path answers with success, whatever it says; raise as ``get`` does."""
         await self._send("GET", path, seconds)
 
-    async def get(self, path: str, seconds: float) -> Any:
+    async def get(self, path: str, seconds: float, headers: Mapping[str, str] | None = None) -> Any:
         """Return the JSON that a path gives."""
-        _, body = await self._send("GET", path, seconds)
+        _, body = await self._send("GET", path, seconds, headers=headers)
         try:
             return orjson.loads(body)
         except ValueError:
@@ -64,17 +84,32 @@ class RemoteServer:
         self, path: str, body: bytes, headers: Mapping[str, str], context: Context
     ) -> tuple[httpx.Headers, bytes]:
         """Send a body within the time that the request has left; return the answer."""
-        remaining = context.remaining()
-        passed_on = {name: context.headers[name] for name in _FORWARDED if name in context.headers}
-        if context.trace is not None:
-            # So the other server's spans come below the node's.
-            passed_on["traceparent"] = context.trace.traceparent
-        if context.id:
-            passed_on["x-request-id"] = context.id
-        seconds = LONGEST if remaining is None else remaining
-        return await self._send(
-            "POST", path, seconds, content=body, headers={**headers, **passed_on}
-        )
+        seconds = _seconds(context)
+        return await self._send("POST", path, seconds, content=body, headers=_all(headers, context))
+
+    async def stream(
+        self, path: str, body: bytes, headers: Mapping[str, str], context: Context
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a body, and give the answer piece by piece; closing this ends the answer.
+
+        The time that the request has left bounds the wait for each piece. Raises as ``post`` does.
+        """
+        times = httpx.Timeout(_seconds(context), connect=_CONNECT)
+        own = _all(headers, context)
+        with self._as_ours():
+            asked = self._pool().stream(
+                "POST", self._url + path, content=body, headers=own, timeout=times
+            )
+            async with asked as response:
+                self._check_peer(response)
+                if response.status_code != 200:
+                    self._refuse(response, await _bounded(response))
+                size = 0
+                async for piece in response.aiter_raw():
+                    size += len(piece)
+                    if size > MAX_ANSWER:
+                        raise BadAnswer(f"its answer is over {MAX_ANSWER} bytes")
+                    yield piece
 
     async def _send(
         self, method: str, path: str, seconds: float, **more: Any
@@ -85,24 +120,33 @@ class RemoteServer:
         RemoteError for any other status, redirects too, and where the URL leads to an address that
         none may lead to; BadAnswer for a body over the bound.
         """
-        started = time.monotonic()
-        try:
+        with self._as_ours():
             async with (
                 asyncio.timeout(seconds),
                 self._pool().stream(method, self._url + path, **more) as response,
             ):
-                wrong = problem_of(response, response.request.url.host)
-                if wrong is not None:
-                    raise RemoteError(f"{self} may not be asked: {wrong}")
+                self._check_peer(response)
                 body = await _bounded(response)
+        if response.status_code != 200:
+            self._refuse(response, body)
+        return response.headers, body
+
+    @contextmanager
+    def _as_ours(self) -> Iterator[None]:
+        """Raise the errors of the HTTP client, and a time that has passed, as ours."""
+        started = time.monotonic()
+        try:
+            yield
         except (TimeoutError, httpx.TimeoutException):
             waited = time.monotonic() - started
             raise DeadlineExceeded(f"{self} gave no answer within {waited:.3g}s") from None
         except httpx.TransportError as error:
             raise Unavailable(f"{self} cannot be reached: {type(error).__name__}") from None
-        if response.status_code != 200:
-            self._refuse(response, body)
-        return response.headers, body
+
+    def _check_peer(self, response: httpx.Response) -> None:
+        wrong = problem_of(response, response.request.url.host)
+        if wrong is not None:
+            raise RemoteError(f"{self} may not be asked: {wrong}")
 
     def _pool(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -116,15 +160,31 @@ class RemoteServer:
         return self._client
 
     def _refuse(self, response: httpx.Response, body: bytes) -> NoReturn:
-        status, said = response.status_code, _said(body)
+        status, said = response.status_code, self._said(body)
         if status in _REFUSED:
             raise Unavailable(f"{self} is overloaded{said}", _retry_after(response.headers))
         if status == 504:
             raise DeadlineExceeded(f"{self} gave up{said}")
-        raise RemoteError(f"{self} answered {status}{said}")
+        raise RemoteError(f"{self} answered {status}{said}", status)
 
     def __str__(self) -> str:
         return f"remote model {self._model!r}"
+
+
+def _seconds(context: Context) -> float:
+    remaining = context.remaining()
+    return LONGEST if remaining is None else remaining
+
+
+def _all(headers: Mapping[str, str], context: Context) -> dict[str, str]:
+    """Return headers with those that say which request, and which trace, a call belongs to."""
+    passed_on = {name: context.headers[name] for name in _FORWARDED if name in context.headers}
+    if context.trace is not None:
+        # So the other server's spans come below the node's.
+        passed_on["traceparent"] = context.trace.traceparent
+    if context.id:
+        passed_on["x-request-id"] = context.id
+    return {**headers, **passed_on}
 
 
 async def _bounded(response: httpx.Response) -> bytes:
@@ -135,16 +195,6 @@ async def _bounded(response: httpx.Response) -> bytes:
             raise BadAnswer(f"its answer is over {MAX_ANSWER} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _said(body: bytes) -> str:
-    """Return the protocol's error text, cut to one line that suits a message."""
-    try:
-        text = orjson.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    line = " ".join(text.split()) if isinstance(text, str) else ""
-    return f": {line[:300]}" if line else ""
 
 
 def _retry_after(headers: httpx.Headers) -> int:
