@@ -44,6 +44,12 @@ BERT = {
     "max_position_embeddings": 48,
 }
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 48}
+CHAT = (
+    "{% if messages[0]['role'] == 'bad' %}{{ raise_exception('roles must be good') }}{% endif %}"
+    "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} [SEP] {% endfor %}"
+    "{% if tools %}{{ tools | length }} {% endif %}"
+    "{% if add_generation_prompt %}river{% endif %}"
+)
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -110,6 +116,10 @@ def root(tmp_path_factory, transformers, tokenizer):
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / "tokenizer")
+    models["gpt"].save_pretrained(folder / "chat")
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(folder / "chat")
+    tokenizer.chat_template = None
     pickled = folder / "pickled"
     tokenizer.save_pretrained(pickled)
     bert.save_pretrained(pickled)
@@ -403,6 +413,104 @@ def test_generation_ends_when_nobody_listens(predictor):
     assert len(steps) <= before + 1
 
 
+HELLO = json.dumps([{"role": "water", "content": "good"}])
+
+
+async def chat(bound, messages=HELLO, **parameters):
+    stream = bound.call(x=array(messages), context=Context(parameters=parameters))
+    return [{name: one[0] for name, one in piece.items()} async for piece in stream]
+
+
+def chatted(bound, messages=HELLO, **parameters):
+    """The text of a chat, its end and its numbers of tokens."""
+    *pieces, last = asyncio.run(chat(bound, messages, **parameters))
+    assert all(not piece["finish_reason"] for piece in pieces)
+    text = "".join(piece["text"] for piece in pieces)
+    return text, *(last[name] for name in ("finish_reason", "prompt_tokens", "completion_tokens"))
+
+
+@pytest.fixture
+def chatting(predictor):
+    bound = predictor("chat", "chat", options=OPTIONS)
+    yield bound
+    asyncio.run(bound.unload())
+
+
+def test_a_chat_is_rendered_by_the_template(chatting, transformers, root):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(root / "chat")
+    model = transformers.AutoModelForCausalLM.from_pretrained(root / "chat")
+    ids = tokenizer("water good [SEP] river", add_special_tokens=False, return_tensors="pt")
+    asked = {name: ids[name] for name in ("input_ids", "attention_mask")}
+    expected = model.generate(**asked, **OPTIONS)[0][ids["input_ids"].shape[1] :]
+    text, reason, prompt, completion = chatted(chatting)
+    assert text_of([[text]]) == text_of([[tokenizer.decode(expected, skip_special_tokens=True)]])
+    assert (reason, prompt, completion) == ("length", ids["input_ids"].shape[1], len(expected))
+    tools = json.dumps([{"type": "function", "function": {"name": "f"}}])
+    assert chatted(chatting, tools=tools)[2] > prompt
+
+
+def test_a_chat_has_one_answer_too(chatting):
+    assert chatting.join is not None
+    pieces = [{name: array(one) if isinstance(one, str) else np.array([one]) for name, one
+               in piece.items()} for piece in asyncio.run(chat(chatting))]  # fmt: skip
+    whole = chatting.join(pieces)
+    found = [whole[name][0] for name in ("text", "finish_reason", "prompt_tokens")]
+    assert tuple(found) == chatted(chatting)[:3]
+
+
+def test_a_request_says_how_long_and_how_wild_its_text_is(chatting):
+    assert chatted(chatting, max_tokens=1)[1:] == ("length", *chatted(chatting)[2:3], 1)
+    assert chatted(chatting, max_completion_tokens=1)[3] == 1
+    plain = chatted(chatting)
+    assert chatted(chatting, temperature=0, top_p=0.5) == plain
+    drawn = [chatted(chatting, temperature=2, seed=seed) for seed in (1, 2, 3, 1, 2, 3)]
+    assert drawn[:3] == drawn[3:]
+    assert len(set(drawn)) > 1
+
+
+def test_a_text_ends_before_a_stop_sequence(chatting):
+    text, _, _, tokens = chatted(chatting)
+    middle = text.strip()[2:4]
+    short, reason, _, fewer = chatted(chatting, stop=json.dumps([middle, "never"]))
+    assert (short, reason) == (text[: text.index(middle)], "stop")
+    assert fewer <= tokens
+    assert chatted(chatting, stop="never") == chatted(chatting)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"temperature": 3}, "temperature must be a number from 0 to 2"),
+        ({"top_p": "x"}, "top_p must be a number"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number"),
+        ({"stop": "[1]"}, "'stop' must be a text, or a list"),
+        ({"stop": json.dumps(["x"] * 17)}, "has 17 texts; at most 16"),
+        ({"n": 2}, "does not know the parameter 'n'"),
+        ({"presence_penalty": 0.5}, "does not know the parameter 'presence_penalty'"),
+        ({"tools": "{"}, "tools must be a list"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_told(chatting, parameters, words):
+    with pytest.raises(InvalidRequest, match=words):
+        asyncio.run(chat(chatting, **parameters))
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ("hello", "messages must be a list in JSON"),
+        ("[]", "at least one message"),
+        ("[1]", "list of objects"),
+        ('[{"role": "bad"}]', "template refuses the messages: roles must be good"),
+        (json.dumps([{"role": "water", "content": "good " * 60}]), "the model takes 48"),
+    ],
+)
+def test_messages_that_are_none_are_told(chatting, messages, words):
+    with pytest.raises(InvalidRequest, match=words):
+        asyncio.run(chat(chatting, messages))
+
+
 def test_nobody_waits_for_texts_that_are_none(predictor):
     bound = predictor("plain", "feature-extraction")
     for wrong in (np.zeros(2), array("a").reshape(1, 1), array()):
@@ -423,6 +531,7 @@ def test_nobody_waits_for_texts_that_are_none(predictor):
         ("classes", "translation", {}, "'translation' is not one of text-classification, "),
         ("classes", "fill-mask", {"stream": True}, "only the task text-generation streams"),
         ("classes", "zero-shot-classification", {}, "needs candidate_labels, a list of texts"),
+        ("gpt", "chat", {}, "the tokenizer has no chat template"),
     ],
 )
 def test_errors_say_what_is_wrong(predictor, root, model, task, args, message):

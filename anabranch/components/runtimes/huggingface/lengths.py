@@ -45,9 +45,16 @@ def check_lengths(parts: PipelineParts, texts: Sequence[str], room: int = 0) -> 
     """
     found, limit = lengths(parts, texts), limit_of(parts)
     for index, length in enumerate(found):
-        if limit is not None and length + room > limit:
-            more = f", and {room} more is to follow" if room else ""
-            raise InvalidRequest(
-                f"text {index} has {length} tokens{more}; the model takes {limit} in all"
-            )
+        check_room(length, limit, room, index)
     return found
+
+
+def check_room(length: int, limit: int | None, room: int = 1, index: int = 0) -> None:
+    """Raise InvalidRequest for a text without tokens, and for one that leaves no ``room``."""
+    if not length:
+        raise InvalidRequest(f"text {index} is empty: it has no tokens")
+    if limit is not None and length + room > limit:
+        more = f", and {room} more is to follow" if room else ""
+        raise InvalidRequest(
+            f"text {index} has {length} tokens{more}; the model takes {limit} in all"
+        )

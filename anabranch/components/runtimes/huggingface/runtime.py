@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,7 +13,16 @@ from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.completions import (
+    COMPLETION_TOKENS,
+    PROMPT_TOKENS,
+    joined,
+    output_types,
+    outputs,
+)
+from anabranch.components.runtimes.huggingface.chat import check_template, rendered
 from anabranch.components.runtimes.huggingface.loading import load
+from anabranch.components.runtimes.huggingface.sampling import sampling_of
 from anabranch.components.runtimes.huggingface.streaming import Streamer
 from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, TASKS
 from anabranch.components.runtimes.signatures import no_method, no_model
@@ -39,6 +49,9 @@ class HuggingfaceModel:
     fill-mask                    ``tokens`` and ``scores`` for the one mask in each text
     zero-shot-classification     a score for each of ``options.candidate_labels``, in their order
     text-generation              the continuation of each text; with ``stream`` in pieces
+    chat                         the next message after messages in JSON, BYTES [1]: ``text``,
+                                 ``finish_reason``, ``prompt_tokens``, ``completion_tokens``, and
+                                 ``tool_calls``, which is always empty
     feature-extraction           the mean of the last hidden states: an embedding
     tokenize                     ``input_ids`` and ``attention_mask``; needs no model
     ============================ ==================================================================
@@ -50,6 +63,11 @@ class HuggingfaceModel:
     Texts are cut to what the model takes, but for fill-mask and text-generation, where longer ones
     are refused. The request parameter ``max_new_tokens`` may ask for shorter texts than the options
     allow, though not of a node with ``batching``. A stream takes one text at a time.
+
+    ``chat`` renders the messages, and the request parameter ``tools``, by the tokenizer's chat
+    template. It streams; where one answer is asked for, the pieces are joined. There, and in
+    streams of text-generation, the request parameters ``max_tokens``, ``max_completion_tokens``,
+    ``temperature``, ``top_p``, ``stop`` and ``seed`` are those of OpenAI's API.
 
     Args:
         task: Task of the pipeline.
@@ -71,6 +89,7 @@ class HuggingfaceModel:
             "fill-mask",
             "zero-shot-classification",
             "text-generation",
+            "chat",
             "feature-extraction",
             "tokenize",
         ],
@@ -93,12 +112,18 @@ class HuggingfaceModel:
         self._example = self._task.example
         if task == "fill-mask":
             self._example = f"{self._example} {parts.tokenizer.mask_token}"
-        self._streamer = Streamer(parts, options or {}) if stream else None
+        if task == "chat":
+            check_template(parts)
+        self._parts = parts
+        self._streamer = Streamer(parts, options or {}) if stream or task == "chat" else None
         # What a node is shows in its method: an async generator streams.
         self.predict: Any = self._stream if stream else self._whole
         if task == "text-generation" and not stream:
             # A batch has no one request whose parameters it could follow.
             self.predict = self._generate if node.batching is None else self._generate_batch
+        self.join: Any = _joined_texts
+        if task == "chat":
+            self.predict, self.join = self._chat, joined
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -106,6 +131,8 @@ class HuggingfaceModel:
         (given,) = inputs.values()
         if given is not None and (given.datatype != "BYTES" or len(given.shape) != 1):
             raise TypeConflict(f"the runtime 'huggingface' takes texts, BYTES[-1], not {given}")
+        if args["task"] == "chat":
+            return output_types()
         return TASKS[str(args["task"])].types(-1 if given is None else given.shape[0], args)
 
     @staticmethod
@@ -118,7 +145,8 @@ class HuggingfaceModel:
             yield ("inputs",), "the runtime 'huggingface' takes one input, the texts"
         if node.args.get("stream") and node.args["task"] != "text-generation":
             yield ("args", "stream"), "only the task text-generation streams"
-        if node.args.get("stream") and predictor.multiplex is not None:
+        streams = node.args.get("stream") or node.args["task"] == "chat"
+        if streams and predictor.multiplex is not None:
             yield ("args", "stream"), "a node with `multiplex` cannot stream"
         if node.args["task"] == "zero-shot-classification" and not _labels(node):
             yield ("args", "options"), f"the task needs {_LABELS}, a list of texts"
@@ -157,8 +185,29 @@ class HuggingfaceModel:
         texts = _as_texts(inputs)
         if len(texts) != 1:
             raise InvalidRequest(f"a stream takes one text, got {len(texts)}")
-        async for piece in self._streamer.pieces(texts[0], _most(context)):
-            yield np.array([piece], object)
+        async for piece in self._streamer.pieces(texts[0], sampling_of(context.parameters)):
+            if isinstance(piece, str):
+                yield np.array([piece], object)
+
+    async def _chat(
+        self, /, *, context: Context, **inputs: Array
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        assert self._streamer is not None
+        (array,) = inputs.values()
+        wishes = sampling_of(context.parameters)
+        text = await asyncio.to_thread(rendered, self._parts, array, context.parameters)
+        async for piece in self._streamer.pieces(text, wishes, is_rendered=True):
+            if isinstance(piece, str):
+                yield outputs(piece)
+            else:
+                counts = {
+                    PROMPT_TOKENS: piece.prompt_tokens, COMPLETION_TOKENS: piece.completion_tokens
+                }  # fmt: skip
+                yield outputs(finish_reason=piece.finish_reason, counts=counts)
+
+
+def _joined_texts(pieces: list[Array]) -> Array:
+    return np.array(["".join(str(piece[0]) for piece in pieces)], object)
 
 
 def _labels(node: NodeBase) -> bool:

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from threading import Event
-from typing import Any
+from threading import Event, Lock
+from typing import Any, TypeAlias
 
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.huggingface.lengths import UNKNOWN, check_lengths, limit_of
+from anabranch.components.runtimes.huggingface.lengths import UNKNOWN, check_room, limit_of
 from anabranch.components.runtimes.huggingface.loading import PipelineParts
+from anabranch.components.runtimes.huggingface.sampling import Sampling
 from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, MAX_NEW_TOKENS
+from anabranch.components.runtimes.stops import StopScanner
+
+_DRAWING = Lock()
+"""Held while text is drawn at random: transformers draws from the one generator of the process."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a text: its reason, ``stop`` or ``length``, and how many tokens there were."""
+
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+Put: TypeAlias = Callable[[str | Ended | None], None]
 
 
 class Streamer:
@@ -28,16 +46,19 @@ class Streamer:
         """Take no further texts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def pieces(self, text: str, most: int | None) -> AsyncGenerator[str, None]:
-        """Yield what follows ``text``; at most ``most`` tokens, and never more than the options.
+    async def pieces(
+        self, text: str, wishes: Sampling, is_rendered: bool = False
+    ) -> AsyncGenerator[str | Ended, None]:
+        """Yield what follows ``text``, and then its end; never more tokens than the options allow.
 
-        InvalidRequest for a text without tokens, or with all that the model takes. What has been
-        generated but not been taken waits; the bound on tokens bounds that too.
+        A text that ``is_rendered`` has its special tokens already. InvalidRequest for a text
+        without tokens, or with all that the model takes. What has been generated but not been
+        taken waits; the bound on tokens bounds that too.
         """
         loop, stop = asyncio.get_running_loop(), Event()
-        arrived: asyncio.Queue[str | None] = asyncio.Queue()
+        arrived: asyncio.Queue[str | Ended | None] = asyncio.Queue()
         put = partial(_put, loop, arrived)
-        work = self._threads.submit(self._generate, text, most, put, stop)
+        work = self._threads.submit(self._generate, text, wishes, is_rendered, put, stop)
         work.add_done_callback(lambda done: put(None))
         try:
             while (piece := await arrived.get()) is not None:
@@ -47,33 +68,74 @@ class Streamer:
             stop.set()
 
     def _generate(
-        self, text: str, most: int | None, put: Callable[[str | None], None], stop: Event
+        self, text: str, wishes: Sampling, is_rendered: bool, put: Put, stop: Event
     ) -> None:
-        parts, bound = self._parts, min(self._options[MAX_NEW], most or UNKNOWN)
-        (length,) = check_lengths(parts, [text], room=1)
-        bound = bound if self._limit is None else min(bound, self._limit - length)
+        parts, scanner = self._parts, StopScanner(wishes.stops)
+        tokens = parts.tokenizer(
+            text, return_tensors="pt", add_special_tokens=not is_rendered, verbose=False
+        ).to(parts.device)
+        length = tokens["input_ids"].shape[1]
+        bound = self._bound(length, wishes.most)
+
+        def finalized(piece: str, stream_end: bool = False) -> None:
+            if said := scanner.push(piece):
+                put(said)
+
         streamer = parts.transformers.TextStreamer(
             parts.tokenizer, skip_prompt=True, skip_special_tokens=True
         )
-        streamer.on_finalized_text = lambda piece, stream_end=False: put(piece) if piece else None
+        streamer.on_finalized_text = finalized
 
         def stopped(ids: Any, scores: Any, **more: Any) -> Any:
-            return parts.torch.full((len(ids),), stop.is_set(), device=ids.device)
+            over = stop.is_set() or scanner.stopped
+            return parts.torch.full((len(ids),), over, device=ids.device)
 
-        options = {**self._options, MAX_NEW: bound}
-        tokens = parts.tokenizer(text, return_tensors="pt").to(parts.device)
-        with parts.torch.inference_mode():
-            parts.model.generate(
+        options = {**self._options, **wishes.options, MAX_NEW: bound}
+        with parts.torch.inference_mode(), self._drawing(options, wishes.seed):
+            found = parts.model.generate(
                 input_ids=tokens["input_ids"],
                 attention_mask=tokens["attention_mask"],
                 streamer=streamer,
                 stopping_criteria=parts.transformers.StoppingCriteriaList([stopped]),
                 **options,
             )
+        if rest := scanner.flush():
+            put(rest)
+        put(self._ended(found[0][length:].tolist(), length, bound, scanner.stopped))
+
+    def _bound(self, length: int, most: int | None) -> int:
+        """Return the most tokens that may follow so many; InvalidRequest if none may."""
+        check_room(length, self._limit)
+        bound: int = min(self._options[MAX_NEW], most or UNKNOWN)
+        return bound if self._limit is None else min(bound, self._limit - length)
+
+    def _ended(self, tokens: list[int], length: int, bound: int, was_stopped: bool) -> Ended:
+        ends = self._parts.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        is_whole = was_stopped or len(tokens) < bound or tokens[-1] in ends
+        return Ended("stop" if is_whole else "length", length, len(tokens))
+
+    @contextmanager
+    def _drawing(self, options: Mapping[str, Any], seed: int | None) -> Iterator[None]:
+        """Draw text at random from a seed, if there is one, while no other text is drawn."""
+        torch, usual = self._parts.torch, self._parts.model.generation_config.do_sample
+        if not options.get("do_sample", usual):
+            yield
+            return
+        cuda = [torch.cuda.current_device()] if self._parts.device != "cpu" else []
+        with _DRAWING:
+            if seed is None:
+                yield
+                return
+            with torch.random.fork_rng(devices=cuda):
+                torch.manual_seed(seed)
+                yield
 
 
 def _put(
-    loop: asyncio.AbstractEventLoop, arrived: asyncio.Queue[str | None], piece: str | None
+    loop: asyncio.AbstractEventLoop,
+    arrived: asyncio.Queue[str | Ended | None],
+    piece: str | Ended | None,
 ) -> None:
     with suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(arrived.put_nowait, piece)

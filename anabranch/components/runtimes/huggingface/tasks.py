@@ -199,6 +199,7 @@ TASKS: dict[str, Task] = {
         "AutoModelForSequenceClassification", _choose, {DEFAULT_OUTPUT: ("FP32", 2)}
     ),
     "text-generation": Task("AutoModelForCausalLM", _generate, {DEFAULT_OUTPUT: ("BYTES", 1)}),
+    "chat": Task("AutoModelForCausalLM", _generate, {}),
     "feature-extraction": Task("AutoModel", _embed, {DEFAULT_OUTPUT: ("FP32", 2)}),
     "tokenize": Task(None, _tokenize, {"input_ids": ("INT64", 2), "attention_mask": ("INT64", 2)}),
 }

@@ -1,0 +1,55 @@
+"""Messages of a chat as the text that a model continues: by the template of its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.huggingface.loading import PipelineParts
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.texts import as_text
+from anabranch.errors import InvalidRequest
+
+
+def check_template(parts: PipelineParts) -> None:
+    """Raise CannotLoad where the tokenizer has no chat template."""
+    if not getattr(parts.tokenizer, "chat_template", None):
+        raise CannotLoad("the tokenizer has no chat template; use the task text-generation")
+
+
+def rendered(parts: PipelineParts, array: Array, parameters: Mapping[str, Any]) -> str:
+    """Return the text of a chat: BYTES [1], a list of messages in JSON; ``tools`` likewise.
+
+    InvalidRequest for what is no such list, and for what the template refuses.
+    """
+    messages = _objects("messages", _only(array))
+    tools = _objects("tools", parameters["tools"]) if parameters.get("tools") else None
+    if not messages:
+        raise InvalidRequest("messages must hold at least one message")
+    try:
+        found: str = parts.tokenizer.apply_chat_template(
+            messages, tools=tools, add_generation_prompt=True, tokenize=False
+        )
+    except Exception as error:  # whatever a template makes of messages that it was not made for
+        text = " ".join(str(error).split())[:200]
+        raise InvalidRequest(f"the chat template refuses the messages: {text}") from None
+    return found
+
+
+def _only(array: Array) -> str:
+    if array.dtype.kind not in "OSU" or array.size != 1:
+        raise InvalidRequest(f"messages must be BYTES of one element, got {list(array.shape)}")
+    return str(as_text(array).ravel()[0])
+
+
+def _objects(name: str, text: Any) -> list[Any]:
+    try:
+        found = orjson.loads(text) if isinstance(text, str) else text
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{name} must be a list in JSON: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InvalidRequest(f"{name} must be a list of objects in JSON")
+    return found
