@@ -21,7 +21,7 @@ from msgspec import Struct
 from anabranch.components.annotations import Annotations
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
-from anabranch.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.contents import as_declared, contents_of
@@ -91,6 +91,10 @@ class Head(Protocol):
         An output that does not stream is in the first result only. Closing the iterator ends the
         evaluation.
         """
+        ...
+
+    async def streams(self) -> bool:
+        """Return whether a node of the graph streams; Unavailable where nobody can say now."""
         ...
 
     async def compare(
@@ -208,6 +212,7 @@ class InferenceCore:
         self._expected = {
             n: (to_dtype(spec.datatype), spec.tensor.shape) for n, spec in signature.inputs.items()
         }
+        self._does_stream: bool | None = None
         self._contents = contents_of(signature.inputs)
         self._symbols = symbols_of(signature.inputs)
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
@@ -276,6 +281,19 @@ class InferenceCore:
                 tags = orjson.dumps(dict(found.annotations.tags)).decode()
                 response.parameters = {TAGS: tags}
         return response
+
+    async def streams(self) -> bool:
+        """Return whether the graph streams: always the same, so its head is asked once.
+
+        False where nobody can say now: an evaluation fails then, and says why.
+        """
+        if self._does_stream is None:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    self._does_stream = await self._head.streams()
+            except (AnabranchError, TimeoutError):
+                return False
+        return self._does_stream
 
     async def compare(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 import threading
@@ -70,6 +71,9 @@ class StepHead:
         async with aclosing(streamed(self.step, inputs, context)) as results:
             async for found in results:
                 yield Evaluated(found, 0.001, context.path)
+
+    async def streams(self) -> bool:
+        return inspect.isasyncgenfunction(self.step)
 
     async def compare(
         self,

@@ -129,6 +129,10 @@ class Evaluator:
             if self._steps.counts is not None and context.is_traffic:
                 self._steps.counts.measured(measure)
 
+    async def streams(self) -> bool:
+        """Return whether a node streams, here or in a segment that is called."""
+        return await self._streams.any()
+
     def frame(self, given: Mapping[str, Any]) -> list[Any]:
         """A frame of empty slots, but for the values of some vertices."""
         slots, frame = self._vertices.slots, self._empty.copy()
@@ -257,6 +261,13 @@ class HeadExecutor:
                     for name, index, access in takes
                     if wants[index] in values
                 }
+
+    async def streams(self) -> bool:
+        """Return whether a node of the graph streams, which ``run`` refuses to evaluate.
+
+        Raises Unavailable where a segment cannot be asked.
+        """
+        return await self._evaluator.streams()
 
     def _protected(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {

@@ -165,6 +165,15 @@ class Streams:
             vertex = route
         return vertex, _through(nodes.get(vertex), routers)
 
+    async def any(self) -> bool:
+        """Return whether a node of the graph streams; each other segment is asked once."""
+        if any(each.is_stream for each in self._bound.values()):
+            return True
+        for call in self._calls.values():
+            if await call.streaming():
+                return True
+        return False
+
     async def _streams(self, vertex: str) -> bool:
         if vertex in self._bound:
             return self._bound[vertex].is_stream

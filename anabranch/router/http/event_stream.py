@@ -6,11 +6,11 @@ is a response like any other, and a later one is the last event.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
 from typing import NamedTuple
 
-from anabranch.router.errors import Headers, error_reply
+from anabranch.router.errors import Headers, HttpReply, error_reply
 
 HEADERS: Headers = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -33,9 +33,15 @@ async def begin(events: AsyncGenerator[bytes, None]) -> EventStream:
 
 
 async def to_events(
-    documents: AsyncGenerator[bytes, None], held: ExitStack, request_id: str
+    documents: AsyncGenerator[bytes, None],
+    held: ExitStack,
+    request_id: str,
+    form: Callable[[Exception, str], HttpReply] = error_reply,
 ) -> AsyncGenerator[bytes, None]:
-    """Each document, which has no newline, as an event; ``held`` is released at the end."""
+    """Each document, which has no newline, as an event; ``held`` is released at the end.
+
+    ``form`` makes the last event of an error, given the id of the request.
+    """
     begun = False
     with held:
         try:
@@ -46,7 +52,7 @@ async def to_events(
         except Exception as error:
             if not begun:
                 raise
-            yield _event(error_reply(error, request_id).body)
+            yield _event(form(error, request_id).body)
 
 
 def _event(document: bytes) -> bytes:

@@ -8,14 +8,12 @@ counted of them.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import aclosing
 from typing import Any
 
 from anabranch.access.guard import Guard
 from anabranch.access.limits import LimitsByCaller
 from anabranch.access.table import OPEN, AccessTable
 from anabranch.components.weights import DRAW, Draw
-from anabranch.errors import InvalidRequest
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.ceiling import FEWEST
 from anabranch.router.core import (
@@ -29,13 +27,14 @@ from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimi
 from anabranch.router.measure.tally import Judged, Report, Tally, keep_latest
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.chosen_arm import ChosenArm
 from anabranch.router.traffic.decisions import Decision, Made
-from anabranch.router.traffic.explaining import EXPLAIN, Explainers, ExplainersOf, nothing_explains
+from anabranch.router.traffic.explaining import Explainers, ExplainersOf, nothing_explains
 from anabranch.router.traffic.mirror import Mirrors
 from anabranch.router.traffic.routing import Routing
 from anabranch.router.traffic.samples import Samples
 from anabranch.router.traffic.stages.compose import Arm, SharedParts
-from anabranch.router.traffic.stages.contract import Answer, Encode, Responses
+from anabranch.router.traffic.stages.contract import Answer, Encode
 from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.sampling import UNTRACED, Sampler
 
@@ -182,14 +181,20 @@ class Arms:
         A graph that does not stream gives one response. No copy goes to mirrors: what they would
         be compared with is there only at the end.
         """
-        if EXPLAIN in request.parameters:
-            raise InvalidRequest(
-                f"parameter {EXPLAIN!r} is for infer, whose reply comes whole; ask infer or explain"
-            )
+        return self.choose(request, revision).stream(request)
+
+    def choose(
+        self,
+        request: InferenceRequest,
+        revision: int | str | None = None,
+    ) -> ChosenArm:
+        """Choose the revision of a call, once for all of its evaluations.
+
+        Raises as ``infer`` does before it evaluates.
+        """
         self._confirm(request)
-        responses = self.routing.way(request, revision).stream(request)
-        meter = self.gate.meter(request.caller)
-        return responses if meter is None else _metered(responses, meter)
+        core, way = self.routing.chosen(request, revision)
+        return ChosenArm(core, way, self.gate.meter(request.caller))
 
     def _confirm(self, request: InferenceRequest) -> None:
         """Raise Unavailable if others are before a request, and it should not wait for them."""
@@ -242,11 +247,3 @@ class Arms:
         """Cancel the copies that are on their way to mirrors and explainers."""
         await self._mirrors.close()
         await self._samples.close()
-
-
-async def _metered(responses: Responses, meter: Callable[[], None]) -> Responses:
-    """Have each response counted as one token of the caller."""
-    async with aclosing(responses):
-        async for response in responses:
-            meter()
-            yield response

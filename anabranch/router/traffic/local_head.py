@@ -42,6 +42,10 @@ class LocalHead:
                 seconds = time.perf_counter() - started
                 yield Evaluated(found, seconds, context.path, context.annotations or None)
 
+    async def streams(self) -> bool:
+        """Return whether a node of the graph streams."""
+        return await self._executor.streams()
+
     async def compare(
         self,
         inputs: Mapping[str, Array],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anabranch.errors import NotFound
-from anabranch.router.core import InferenceRequest
+from anabranch.router.core import InferenceCore, InferenceRequest
 from anabranch.router.signing import Signatures
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.split import Split
@@ -56,3 +56,13 @@ class Routing:
         if revision is None:
             return self._routed[self.choose(request)]
         return self._numbered[self.arm(revision).core.revision]
+
+    def chosen(
+        self, request: InferenceRequest, revision: int | str | None
+    ) -> tuple[InferenceCore, Answering]:
+        """The core of the revision that answers a request, and the first stage of the way there."""
+        if revision is None:
+            number = self.choose(request)
+            return self.arms[number].core, self._routed[number]
+        core = self.arm(revision).core
+        return core, self._numbered[core.revision]

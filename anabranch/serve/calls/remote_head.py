@@ -84,6 +84,11 @@ class RemoteHead:
             async for result in results:
                 yield result
 
+    async def streams(self) -> bool:
+        """Return whether a node of the graph streams."""
+        found: bool = await self._replicas.call("streams")
+        return found
+
     async def compare(
         self,
         inputs: Mapping[str, Array],

@@ -132,7 +132,9 @@ class HeadReplica(AnsweringReplica):
     async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
         self._hosted = hosted = await HostedHead.start(spec, segments_app)
         self._head = hosted.head
-        methods: Mapping[str, Method] = {"infer": self.infer, "compare": self.compare}
+        methods: Mapping[str, Method] = {
+            "infer": self.infer, "compare": self.compare, "streams": self.streams,
+        }  # fmt: skip
         await self._answer(methods, {"stream": self.stream}, hosted.plan.timeout)
 
     async def infer(
@@ -155,6 +157,10 @@ class HeadReplica(AnsweringReplica):
         recording = entered(context.trace, "segment", HEAD)
         found = self._head.stream(inputs, within(context, recording), outputs)
         return recorded(recording, found)
+
+    async def streams(self) -> bool:
+        """Return whether a node of the graph streams."""
+        return await self._head.streams()
 
     async def compare(
         self,

@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
-from anabranch.router.errors import HttpReply
+from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.app import CancelOnDisconnect
+from anabranch.router.http.doors.contract import ErrorForm
 from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
@@ -32,6 +33,11 @@ class GraphCalls:
         self.arms = arms
         self._body = BodyRule.of(arms.limits, arms.under_way)
 
+    async def body(self, request: HttpRequest) -> bytes:
+        """Read the body of a request, once its caller might be let in."""
+        self.arms.gate.check(request.caller)
+        return await request.body(self._body)
+
     async def infer(
         self,
         request: HttpRequest,
@@ -44,8 +50,7 @@ class GraphCalls:
         Raises as ``decode``, ``Arms.infer`` and ``encode`` do.
         """
         arms, metadata = self.arms, self.arms.metadata(revision)
-        arms.gate.check(request.caller)
-        body = await request.body(self._body)
+        body = await self.body(request)
         with arms.gate.place(body, request.caller):
             decoded = await self._decoded(request, body, decode, metadata)
             running = Started(arms.infer(decoded, lambda found: encode(found, metadata), revision))
@@ -63,8 +68,7 @@ class GraphCalls:
     ) -> HttpReply:
         """Answer with all responses of a graph that may stream, their texts joined."""
         arms, metadata = self.arms, self.arms.metadata(revision)
-        arms.gate.check(request.caller)
-        body = await request.body(self._body)
+        body = await self.body(request)
         with arms.gate.place(body, request.caller):
             decoded = await self._decoded(request, body, decode, metadata)
             responses = arms.stream(decoded, revision)
@@ -81,14 +85,26 @@ class GraphCalls:
     ) -> EventStream:
         """Answer with server-sent events, one for each document."""
         arms, metadata = self.arms, self.arms.metadata(revision)
-        arms.gate.check(request.caller)
-        body = await request.body(self._body)
+        body = await self.body(request)
         with ExitStack() as held:
             held.enter_context(arms.gate.place(body, request.caller, streams=True))
             decoded = await self._decoded(request, body, decode, metadata)
             responses = arms.stream(decoded, revision)
-            documents = _counted_each(encode_each(responses, metadata), arms.under_way)
-            events = to_events(documents, held.pop_all(), request.id)
+            return await self.events(request, encode_each(responses, metadata), held)
+
+    async def events(
+        self,
+        request: HttpRequest,
+        documents: AsyncGenerator[bytes, None],
+        held: ExitStack,
+        form: ErrorForm = error_reply,
+    ) -> EventStream:
+        """Answer with documents as server-sent events; ``held`` is released at their end.
+
+        ``form`` makes the last event of an error. An error before the first document is raised.
+        """
+        counted = _counted_each(documents, self.arms.under_way)
+        events = to_events(counted, held.pop_all(), request.id, form)
         async with CancelOnDisconnect(request.receive):
             return await begin(events)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.doors.contract import ErrorForm
-from anabranch.router.http.doors.places import SELDON
+from anabranch.router.http.doors.openai.errors import openai_error
+from anabranch.router.http.doors.places import OPENAI, SELDON, V1
 from anabranch.router.seldon.status import seldon_error
 
 FORMS: tuple[tuple[str, ErrorForm], ...] = (
     (SELDON, seldon_error),
     ("/api/v1.0/", seldon_error),
     ("/api/v0.1/", seldon_error),
+    (V1, error_reply),
+    ("/v1/", openai_error),
+    (OPENAI, openai_error),
 )
 """Beginnings of paths, and the form of errors there; the first that fits counts."""
 
