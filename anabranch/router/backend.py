@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias, TypedDict
+from typing import NotRequired, Protocol, TypeAlias, TypedDict
 
 from anabranch.access.guard import Credentials
 from anabranch.access.identity import Asker
 from anabranch.access.roles import Action
 from anabranch.router.errors import Headers
+from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.registry import Snapshot
 
 ControlAnswer: TypeAlias = tuple[int, Headers, bytes]
@@ -26,6 +27,10 @@ class GraphState(TypedDict):
     live: bool
     ready: bool
     reason: str
+    protocols: NotRequired[tuple[ProtocolName, ...]]
+    """Protocols that the stable revision names, where its table is in force."""
+    created: NotRequired[float]
+    """When the graph was created, in seconds since 1970."""
 
 
 class ControlBackend(Protocol):

@@ -135,6 +135,7 @@ class ControlApi:
         self._lines = lines
         self._reconciler = reconciler
         self._writer = writer
+        self._topics = topics
         self._totals = totals
         self._bandits = bandits
         self._experiments = experiments
@@ -199,8 +200,15 @@ class ControlApi:
     def _states(self) -> dict[str, GraphState]:
         apps = self._reconciler.applications
         now = [one.situation for one in self._store.situations()]
-        states = {one.graph: ready_state(one, apps, self._obstacle(one)) for one in now}
-        return {graph: state for graph, state in states.items() if state is not None}
+        created = {graph.name: graph.created_at for graph in self._store.graphs()}
+        states: dict[str, GraphState] = {}
+        for one in now:
+            state = ready_state(one, apps, self._obstacle(one))
+            if state is not None:
+                state["protocols"] = self._topics.protocols(one.graph)
+                state["created"] = created.get(one.graph, 0.0)
+                states[one.graph] = state
+        return states
 
     def _obstacle(self, now: Situation) -> str:
         """Return why an output of the stable revision cannot be computed; empty if all can."""

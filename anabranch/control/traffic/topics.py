@@ -14,6 +14,7 @@ from typing import TypeAlias
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
 from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.table import RoutingTable
+from anabranch.specs.models import ProtocolName
 
 TableTopic: TypeAlias = Topic[RoutingTable | None]
 
@@ -92,6 +93,13 @@ class TableTopics:
     def graphs(self) -> frozenset[str]:
         """Return the names of the graphs that have a table."""
         return frozenset(name for name, topic in self._topics.items() if topic.value is not None)
+
+    def protocols(self, graph: str) -> tuple[ProtocolName, ...]:
+        """Return the protocols of a graph's stable revision; none where it has no table."""
+        topic = self._topics.get(graph)
+        table = None if topic is None else topic.value
+        stable = None if table is None else table.revisions.get(table.stable)
+        return () if stable is None else stable.protocols
 
     async def confirmed(self, graph: str, generation: int, timeout: float = 1.0) -> tuple[int, int]:
         """Wait until all routers of a graph have a table, see ``Topic.confirmed``."""

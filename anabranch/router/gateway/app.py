@@ -11,6 +11,9 @@
 | POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
 | POST | ``/v2/repository/models/<graph>/unload`` | 200; it keeps all but its replicas |
 | any | ``/v2/models/<graph>/…`` | what a router of the graph answers; see ``Forwarder`` |
+| any | paths of other protocols | likewise, for the graph in the path; see ``graph_at`` |
+| POST | ``/v1/chat/completions``, … | likewise, for the graph that the body names |
+| GET | ``/v1/models`` | the graphs that answer over OpenAI's API or V1 |
 | any | ``/control/v1/…`` | the control API |
 | GET | ``/console…`` | a page that shows what runs; see ``console`` |
 
@@ -23,6 +26,7 @@ It never sends CORS headers: no web page of another origin may read what it answ
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from importlib.metadata import version
 
 import msgspec
@@ -36,15 +40,17 @@ from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
 from anabranch.router.gateway import repository
 from anabranch.router.gateway.forwarding import Forwarder
+from anabranch.router.gateway.named_in_body import graph_in_body, models
 from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, index
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.doors.forms import reply_in_form
-from anabranch.router.http.doors.places import graph_at
+from anabranch.router.http.doors.places import MODEL_IN_BODY, MODELS, graph_at
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.router.measure.refusals import refusals_counted
 from anabranch.specs.excerpts import hint
+from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.exposition import exposition
 
 UPLOADS = 4
@@ -67,7 +73,8 @@ class Gateway:
 
     ``forwarder`` answers for graphs. ``max_upload`` bounds bodies of the control API, in bytes, and
     ``upload_timeout`` the time for sending one, in seconds. ``loopback`` says that the engine
-    listens on loopback only: then the console can be read without a token.
+    listens on loopback only: then the console can be read without a token. ``protocols`` are those
+    over which the engine has every graph answer.
     """
 
     def __init__(
@@ -78,11 +85,13 @@ class Gateway:
         max_upload: int = 512 * 2**20,
         upload_timeout: float = 600.0,
         loopback: bool = False,
+        protocols: Collection[ProtocolName] = (),
     ) -> None:
         self._control = control
         self._forwarder = forwarder
         self._limits = limits
-        rule = BodyRule.of(limits)
+        self._protocols = frozenset(protocols)
+        self._rule = rule = BodyRule.of(limits)
         self._body = rule._replace(limit=MAX_BODY)
         self._askers = Askers(control, loopback)
         self._console = Console(control, self._askers, self._body)
@@ -95,6 +104,8 @@ class Gateway:
             "/v2/health/live": {"GET": self._live},
             "/v2/health/ready": {"GET": self._ready},
             "/v2/repository/index": {"POST": self._index},
+            MODELS: {"GET": self._models},
+            **{path: {"POST": self._to_named} for path in MODEL_IN_BODY},
         }
         self._app = HttpApp(self._handle, form=reply_in_form)
 
@@ -175,6 +186,20 @@ class Gateway:
         body = await request.body(self._body)
         only_ready = _decode_index(body).ready
         return json_reply(index(await self._control.graphs(), asker.identity, only_ready))
+
+    async def _models(self, request: HttpRequest) -> HttpReply:
+        identity = await self._askers.somewhere(request, "describe")
+        return json_reply(models(await self._control.graphs(), identity, self._protocols))
+
+    async def _to_named(self, request: HttpRequest) -> Answer:
+        """Have a router of the graph answer that the body names.
+
+        No body is read of somebody who may ask no graph.
+        """
+        await self._askers.somewhere(request, "call")
+        graph = await graph_in_body(request, self._rule)
+        await self._askers.allowed(request, "describe", graph)
+        return await self._forwarder.forward(graph, request)
 
     async def _repository(self, request: HttpRequest, path: str) -> HttpReply:
         name, _, action = path.removesuffix("/").rpartition("/")

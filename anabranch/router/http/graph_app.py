@@ -19,9 +19,11 @@ of the traffic that the table sends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import orjson
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
@@ -111,9 +113,7 @@ class GraphApp(HttpApp):
         }
         """Handlers by method and whole path: where most requests go."""
         self._doors = {
-            path: self._bound(self._of_door(door, methods), None)
-            for door in doors
-            for path, methods in door.paths.items()
+            path: self._bound(found, None) for path, found in self._of_doors(doors).items()
         }
         """Handlers of other protocols by whole path and method."""
         observer = HttpObserver(arms.name, arms.sampler, self._route)
@@ -135,6 +135,40 @@ class GraphApp(HttpApp):
             method: (action, partial(self._through, door.protocol, endpoint))
             for method, (action, endpoint) in methods.items()
         }
+
+    def _of_doors(self, doors: Iterable[Door]) -> dict[str, dict[str, Guarded]]:
+        """Endpoints by path and method; where several doors have one, they answer together."""
+        found: dict[str, dict[str, list[tuple[Door, Guarded]]]] = {}
+        for door in doors:
+            for path, methods in door.paths.items():
+                for method, guarded in methods.items():
+                    found.setdefault(path, {}).setdefault(method, []).append((door, guarded))
+        return {
+            path: {method: self._together(each) for method, each in methods.items()}
+            for path, methods in found.items()
+        }
+
+    def _together(self, doors: Sequence[tuple[Door, Guarded]]) -> Guarded:
+        door, (action, endpoint) = doors[0]
+        if len(doors) == 1:
+            return action, partial(self._through, door.protocol, endpoint)
+        return action, partial(self._through_each, [(one, found[1]) for one, found in doors])
+
+    async def _through_each(
+        self,
+        doors: Sequence[tuple[Door, Endpoint]],
+        revision: str | None,
+        request: HttpRequest,
+    ) -> Answer:
+        """Answer with the fields of all protocols that the graph or the engine has."""
+        taken = [one for one in doors if self._takes(one[0].protocol)] or doors[:1]
+        fields: dict[str, Any] = {}
+        for door, endpoint in taken:
+            answer = await self._through(door.protocol, endpoint, revision, request)
+            if not isinstance(answer, HttpReply) or len(taken) == 1:
+                return answer
+            fields |= orjson.loads(answer.body)
+        return json_reply(fields)
 
     async def _through(
         self, protocol: ProtocolName, endpoint: Endpoint, revision: str | None, request: HttpRequest

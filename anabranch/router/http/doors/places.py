@@ -9,6 +9,8 @@ from anabranch.names import DEFAULT_NAMESPACE, graph_in
 V1 = "/v1/models/"
 SELDON = "/seldon/"
 _APIS = ("api/v1.0/", "api/v0.1/")
+MODELS = "/v1/models"
+"""The list of graphs, as OpenAI's API and V1 have it."""
 OPENAI = "/openai/"
 MODEL_IN_BODY = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 """Paths of OpenAI's API: the graph is the field ``model`` of the body."""
