@@ -22,7 +22,7 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes tests/ex
 	tests/graph/plan/test_contents.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,14 @@ test-steady: setup ## Run the tests that take an engine five times, beside proce
 
 test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one
 	$(BIN)/python -m pytest -m gpu
+
+MLSERVER := .venvs/mlserver
+test-mlserver: setup ## Run the tests of MLServer's contract in an environment that has the package; this needs the network
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(MLSERVER)
+	$(BIN)/uv pip install --quiet --python $(MLSERVER)/bin/python -c requirements.lock \
+		--override tests/components/contracts/mlserver/overrides.txt \
+		-e . hypothesis mlserver pandas pytest
+	$(MLSERVER)/bin/python -m pytest tests/components/contracts
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check

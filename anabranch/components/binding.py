@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from anabranch.components import registry
 from anabranch.components.contract import METHODS, Bound, CannotLoad
+from anabranch.components.contracts.adapting import ComponentContract
+from anabranch.components.contracts.all_contracts import contract_of
 from anabranch.components.fitting import (
     check_args,
     check_inputs,
@@ -61,7 +64,7 @@ def _bind(name: str, node: NodeBase, root: Path) -> Bound:
         else:
             instance = _construct_builtin(kind, name, node, root)
     else:
-        instance = _construct_component(node, root)
+        instance = _construct_component(name, node, root)
     return _bound(name, node, instance)
 
 
@@ -75,14 +78,25 @@ def _construct_builtin(kind: registry.Kind, name: str, node: NodeBase, root: Pat
         raise CannotLoad(f"{kind.type} {kind.name!r}: {explain(error, root)}") from None
 
 
-def _construct_component(node: NodeBase, root: Path) -> Any:
+def _construct_component(name: str, node: NodeBase, root: Path) -> Any:
     if node.component is None:
         raise CannotLoad("it has neither a component nor a built-in")
-    cls = load_class(node.component, root)
-    if (parameters := parameters_of(cls)) is not None:
-        check_args(node.component, node.args, parameters)
+    contract = contract_of(node)
+    with nullcontext() if contract is None else contract.importing():
+        cls = load_class(node.component, root)
+        if contract is None and (parameters := parameters_of(cls)) is not None:
+            check_args(node.component, node.args, parameters)
+        return _construct(cls, name, node, root, contract)
+
+
+def _construct(
+    cls: type, name: str, node: NodeBase, root: Path, contract: ComponentContract | None
+) -> Any:
+    """Return the component, or an object that adapts it from the contract of another system."""
     try:
-        return cls(**node.args)
+        return cls(**node.args) if contract is None else contract.adapted(cls, node, name, root)
+    except CannotLoad:
+        raise
     except BaseException as error:
         pass_interrupt(error)
         raise CannotLoad(

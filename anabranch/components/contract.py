@@ -109,8 +109,18 @@ class Context:
 
     @property
     def names(self) -> Names:
-        """Names of columns, by tensor of the graph; a component may set those of outputs."""
+        """Names of columns, by graph input, node, or graph output; a component may set some."""
         return self.annotations.names
+
+    def names_of(self, source: str) -> list[str]:
+        """Return the names of the columns of a graph input or a node; empty where it has none.
+
+        A router has those of the route that it has chosen for the request.
+        """
+        vertex = source.partition(".")[0]
+        while vertex in self.path:
+            vertex = self.path[vertex]
+        return self.names.get(vertex, [])
 
     def measure(self, name: str, value: float, kind: MeasureKind = "counter") -> None:
         """Measure a number in this call: a counter's increment, a gauge, or a timer's seconds.

@@ -12,6 +12,7 @@ from typing import Any
 
 from anabranch.components import registry
 from anabranch.components.contract import METHODS, CannotLoad
+from anabranch.components.contracts.all_contracts import contract_of
 from anabranch.components.parameters import Parameters, check_names, check_takes_one, is_context
 from anabranch.components.source.outline import ClassOutline, Method, outline
 from anabranch.specs.excerpts import hint
@@ -82,6 +83,9 @@ def component_problems(node: NodeBase, root: Path) -> Iterator[registry.Finding]
         yield ("component",), str(error)
         return
     if cls is None:
+        return
+    if (contract := contract_of(node)) is not None:
+        yield from contract.mistakes(cls, node)
         return
     node_type = registry.type_of(node)
     if (method := cls.method(METHODS[node_type])) is None:

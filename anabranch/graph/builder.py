@@ -36,6 +36,7 @@ from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,
     Compare,
+    ContractName,
     GraphPlacement,
     InferenceGraph,
     Placement,
@@ -64,6 +65,7 @@ Type = TensorSpec | tuple[str, Sequence[int]] | Fields
 class NodeOptions(TypedDict, total=False):
     """Optional fields of nodes of every type."""
 
+    contract: ContractName
     args: Fields
     env: Mapping[str, str]
     secrets: Mapping[str, Secret | Fields]

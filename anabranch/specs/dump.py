@@ -21,7 +21,8 @@ _WIDTH = 88
 _LONGEST_KEY = 500
 """Longer keys are written with a ``?``, since parsers look no further for their colon."""
 _NODE_FIELDS = (
-    "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
+    "type", "component", "contract", "runtime", "strategy", "explains", "model", "sha256",
+    "multiplex", "data",
     "method", "colocate", "sample", "seed",
     "args", "env", "secrets", "inputs", "quorum", "routes", "sticky", "rules", "otherwise",
     "broadcast", "skip",

@@ -361,13 +361,21 @@ class Secret(Model):
     """A key of a mounted Kubernetes secret."""
 
 
+ContractName: TypeAlias = Literal["seldon", "mlserver"]
+"""Contracts of components beside anabranch's own."""
+
+
 class NodeBase(Model):
     """Fields common to nodes of every type."""
 
     component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Your class: file.py:Class relative to the spec, or package.module:Class."""
+    contract: ContractName | None = None
+    """Contract that the component was written for: `seldon` (Seldon Core v1's Python wrapper) or
+    `mlserver` (MLServer's `MLModel`); anabranch's own if left out."""
     args: dict[str, Argument] = {}
-    """Keyword arguments of the component's constructor."""
+    """Keyword arguments of the component's constructor; with `contract: mlserver` the fields of
+    `model-settings.json`."""
     env: dict[Variable, VariableValue] = {}
     """Environment variables of the node's process, as name: text; no secrets, for the spec is
     stored."""
@@ -403,7 +411,8 @@ class Transformer(NodeBase):
     type: Literal["transformer"]
     """Type of the node."""
     method: str | None = None
-    """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold."""
+    """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold. Of a
+    component with `contract: seldon`: `transform_input` (the default) or `transform_output`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
 
@@ -423,7 +432,8 @@ class Predictor(NodeBase):
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """SHA-256 digest of the model's file; required by URI for formats that can run code."""
     method: str | None = None
-    """Method of the model to call, such as predict_proba."""
+    """Method of the model to call, such as predict_proba. Of a component with `contract: mlserver`:
+    `predict` or `predict_stream`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from anabranch.specs.excerpts import nearest, quoted_all
 from anabranch.specs.messages import Said, guess_type
 from anabranch.specs.models import BUILTIN_FIELD, DATATYPES, NODE_TYPES
+from anabranch.specs.sections.contracts import contract_rules, names_method
 from anabranch.specs.sections.monitors import monitor_rules
 from anabranch.specs.sections.request_log import request_log_rules
 from anabranch.specs.sections.rollout import rollout_rules
@@ -95,7 +96,7 @@ def _one_origin(node: Map) -> Iterator[Said]:
     """Exactly one of ``component`` and the field that names a built-in."""
     kind = node["type"]
     builtin, present = BUILTIN_FIELD[kind], _intended(node, kind)
-    if "component" in node and builtin in node:
+    if "component" in node and builtin in node and not names_method(node):
         if not (kind == "predictor" and builtin == "method"):
             yield (builtin,), f"a node has either `component` or `{builtin}`; remove one"
     elif not present & {"component", builtin}:
@@ -107,7 +108,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
     kind = node["type"]
     if "component" in node and BUILTIN_FIELD[kind] not in node:
         for field in _ONLY_BUILTIN.get(kind, ()):
-            if field in node:
+            if field in node and not (field == "method" and names_method(node)):
                 yield (field,), "has no meaning for a `component`; pass it in `args`"
     if "sha256" in node and "model" not in _intended(node, kind) and "component" not in node:
         yield ("sha256",), "needs `model`, the file that it is the digest of"
@@ -255,6 +256,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _retries,
     _stand_in,
     _variables,
+    contract_rules,
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
     "router": (*_EVERY_NODE, _router),

@@ -22,6 +22,7 @@ NOT_TYPED: Mapping[str, str] = {
     "install.md: pip install anabranch": REGISTRY,
     "install.md: pip install --no-deps anabranch": REGISTRY,
     "protocol.md: python -m venv client": REGISTRY,
+    "components.md: echo 'fastapi>=0.133'": REGISTRY,
     "CONTRIBUTING.md: make setup": "would run all the tests",
     "install.md: make demo": "test_demo.py runs the demo; `make test` would run all the tests",
     "install.md: docker compose up --build --detach --wait": "needs Docker",

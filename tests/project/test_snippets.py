@@ -50,6 +50,9 @@ NOT_RUN = {
     "model-uris.md: spec:": "its model is in S3; tests/components/artefacts fetches from one",
     "dashboards.md: rule_files: [rules/*.yml]": "configuration of Prometheus",
     "dashboards.md: - job_name: ray": "configuration of Prometheus",
+    "components.md: # A model with MLServer's contract.": (
+        "needs the package mlserver; tests/components/contracts/mlserver asks such models"
+    ),
     "metrics.md: scrape_configs:": "configuration of Prometheus",
     "tls.md: scrape_configs:": "configuration of Prometheus",
     "editor.md: # yaml-language-server: $schema=anabranch.schema.json": "the head of a spec",
@@ -144,8 +147,12 @@ def spec_of(text: str) -> dict[str, Any]:
 
 def components() -> str:
     """Return the source of the components that graphs name."""
-    why = next(one.text for one in snippets("python") if one.text.startswith("class Why"))
-    return (QUICKSTART / "components.py").read_text() + PARTS + "\n\n" + why
+    shown = [
+        one.text
+        for one in snippets("python")
+        if any(f"class {name}" in one.text for name in ("Why", "Classifier"))
+    ]
+    return "\n\n".join([(QUICKSTART / "components.py").read_text() + PARTS, *shown])
 
 
 def rows_of(inputs: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -315,6 +322,17 @@ def built(text: str, tmp_path: Path) -> None:
     names["graph"].close()
 
 
+def switches(text: str, tmp_path: Path) -> None:
+    (tmp_path / "components.py").write_text(text)
+    graph = Graph("g", root=tmp_path).input("fruit", "FP64", [-1, 2]).predictor(
+        "ripe", component="components.py:Classifier", contract="seldon", args={"threshold": 0.4},
+        inputs={"X": "fruit"},
+    )  # fmt: skip
+    with graph.output("probabilities", "ripe"):
+        found = graph.run({"fruit": np.array([[0.9, 0.2], [0.1, 0.2]])})
+    assert found["probabilities"].tolist() == [[0, 1], [1, 0]]
+
+
 def negated(text: str, tmp_path: Path) -> None:
     component(text, register=registry.register)
     graph = Graph("g").input("x", "FP32", [-1])
@@ -443,6 +461,7 @@ PROGRAMS: Mapping[str, Callable[..., None]] = {
     'CONTRIBUTING.md: @register("transformer", "negate")': negated,
     "components.md: import json": lives,
     "components.md: class Greeting:": greets,
+    "components.md: import numpy as np": switches,
     "explainers.md: class Why:": explains,
     "explainers.md: from alibi.explainers import AnchorTabular": fits,
     "feedback.md: from anabranch.components.contract import Choice": chooses,

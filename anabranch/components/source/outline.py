@@ -9,6 +9,7 @@ class or method counts as unknown. So nothing is reported that would not fail.
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 import warnings
 from collections.abc import Mapping
@@ -209,10 +210,31 @@ class _Finder:
         )
 
     def _base(self, module: _Module, base: ast.expr) -> ClassOutline | None:
+        if (known := _known_base(base, module)) is not None:
+            return known
         return self.outline(module, base.id) if isinstance(base, ast.Name) else None
 
 
 _OBJECT = ClassOutline("object", "", None, {}, frozenset())
+_ANYTHING = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+_SELDON = ClassOutline(
+    "SeldonComponent", "", Method((_ANYTHING,), is_async=False, yields=False, place="seldon_core"),
+    {"__init__": Method((_ANYTHING,), is_async=False, yields=False, place="seldon_core")},
+    frozenset(),
+)  # fmt: skip
+_SETTINGS = inspect.Parameter("settings", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_MLMODEL = ClassOutline(
+    "MLModel", "", Method((_SETTINGS,), is_async=False, yields=False, place="mlserver"),
+    {"__init__": Method((_SETTINGS,), is_async=False, yields=False, place="mlserver")},
+    frozenset(),
+)  # fmt: skip
+_KNOWN = {
+    ("seldon_core.user_model", "SeldonComponent"): _SELDON,
+    ("mlserver", "MLModel"): _MLMODEL,
+    ("mlserver.model", "MLModel"): _MLMODEL,
+}
+"""Bases of components of other systems. Of the methods that these define, none does anything that a
+component need not do itself, so they count as left out."""
 _PLAIN = {("abc", "ABC"), ("typing", "Generic")}
 """Bases from the library of Python that change nothing that is looked at here."""
 
@@ -221,11 +243,23 @@ def _is_plain_base(base: ast.expr, module: _Module) -> bool:
     named = base.value if isinstance(base, ast.Subscript) else base
     if not isinstance(named, ast.Name):
         return False
-    found = module.scope.definite(named.id)
-    if isinstance(found, ast.ImportFrom):
-        names = {one.asname or one.name: one.name for one in found.names}
-        return not found.level and (found.module, names[named.id]) in _PLAIN
+    if (origin := _origin(named.id, module)) is not None:
+        return origin in _PLAIN
     return named.id == "object" and module.scope.lacks("object")
+
+
+def _known_base(base: ast.expr, module: _Module) -> ClassOutline | None:
+    origin = _origin(base.id, module) if isinstance(base, ast.Name) else None
+    return None if origin is None else _KNOWN.get(origin)
+
+
+def _origin(name: str, module: _Module) -> tuple[str, str] | None:
+    """Return the module and the name from which a name is imported; None for any other."""
+    found = module.scope.definite(name)
+    if not isinstance(found, ast.ImportFrom) or found.level:
+        return None
+    names = {one.asname or one.name: one.name for one in found.names}
+    return found.module or "", names[name]
 
 
 def _constructor(

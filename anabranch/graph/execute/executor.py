@@ -193,6 +193,12 @@ def _settled(value: Any) -> Any:
     return value.result() if isinstance(value, asyncio.Future) else value
 
 
+def _name_columns(context: Context, sources: Mapping[str, str]) -> None:
+    """Give the graph's outputs the names of columns that their sources have."""
+    found = {output: context.names_of(source) for output, source in sources.items()}
+    context.names.update({output: names for output, names in found.items() if names})
+
+
 class HeadExecutor:
     """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process.
 
@@ -236,6 +242,8 @@ class HeadExecutor:
         if self._shared:
             inputs = self._protected(inputs)
         values = await self._evaluator.evaluate(inputs, wants, context)
+        if context.names:
+            _name_columns(context, {name: wants[index] for name, index, _ in takes})
         return {name: access(values[index]) for name, index, access in takes}
 
     async def values(
@@ -256,6 +264,8 @@ class HeadExecutor:
         inputs = self._protected(inputs)
         async with aclosing(self._evaluator.stream(inputs, wants, context)) as found:
             async for values in found:
+                if context.names:
+                    _name_columns(context, {name: wants[index] for name, index, _ in takes})
                 yield {
                     name: access(values[wants[index]])
                     for name, index, access in takes

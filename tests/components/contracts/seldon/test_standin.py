@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from anabranch.components.binding import bind
+from anabranch.components.contracts.seldon.standin import importable
+from anabranch.errors import LoadError
+
+
+def test_the_package_is_there_only_meanwhile() -> None:
+    with importable():
+        classes = import_module("seldon_core.user_model")
+        metrics = import_module("seldon_core.metrics")
+        import_module("seldon_core.flask_utils")
+    assert not [name for name in sys.modules if name.startswith("seldon_core")]
+    assert metrics.create_gauge("g", 2) == {"key": "g", "type": "GAUGE", "value": 2}
+    with pytest.raises(TypeError):
+        metrics.create_counter("g", "many")
+    with pytest.raises(classes.SeldonNotImplementedError) as raised:
+        classes.SeldonComponent(word="x").predict([], [])
+    assert raised.value.to_dict() == {
+        "status": {
+            "status": 1, "info": "predict is not implemented", "code": -1,
+            "reason": "MICROSERVICE_BAD_DATA",
+        }
+    }  # fmt: skip
+
+
+def test_the_classes_are_the_same_each_time() -> None:
+    with importable():
+        first = import_module("seldon_core.user_model").SeldonResponse
+    with importable():
+        assert import_module("seldon_core.user_model").SeldonResponse is first
+    assert first.create(first([1])).data == first.create([1]).data
+
+
+def test_the_bundle_s_own_package_comes_first(bundle: Any, node: Any) -> None:
+    own = "class SeldonComponent:\n    def predict(self, X, names):\n        return X\n"
+    root = bundle({
+        "seldon_core/__init__.py": "", "seldon_core/user_model.py": own,
+        "m.py": "from seldon_core.user_model import SeldonComponent\n"
+        "class M(SeldonComponent):\n    def predict(self, X, names):\n        return [len(X)]\n",
+    })  # fmt: skip
+    bound = bind("m", node(type="predictor", component="m.py:M", contract="seldon"), root)
+    assert type(bound.instance.component).__mro__[1].__module__ == "seldon_core.user_model"
+    assert str(root) in str(sys.modules["seldon_core.user_model"].__file__)
+
+
+def test_the_rest_of_the_package_is_missing(bundle: Any, node: Any) -> None:
+    root = bundle({"m.py": "from seldon_core.proto import prediction_pb2\n"})
+    with pytest.raises(LoadError, match=r"No module named 'seldon_core.proto' \(m\.py:1\)"):
+        bind("m", node(type="predictor", component="m.py:M", contract="seldon"), root)
+
+
+def test_our_own_contract_does_not_see_it(bundle: Any, node: Any) -> None:
+    root = bundle({"m.py": "from seldon_core.user_model import SeldonComponent\n"})
+    with pytest.raises(LoadError, match="No module named 'seldon_core'"):
+        bind("m", node(type="predictor", component="m.py:M"), root)
