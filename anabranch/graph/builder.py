@@ -54,6 +54,7 @@ from anabranch.specs.models import (
     Sticky,
     TensorSpec,
     TrafficRule,
+    Triggers,
 )
 from anabranch.specs.units import Duration, Percentage
 
@@ -78,6 +79,7 @@ class NodeOptions(TypedDict, total=False):
     idempotent: bool
     retries: int
     on_error: str | StandIn | Fields
+    triggers: Triggers | Fields
 
 
 class GraphBuilder:
@@ -157,14 +159,17 @@ class GraphBuilder:
         datatype: str,
         shape: Sequence[int | str],
         content: Literal["text", "raw"] = "text",
+        optional: bool = False,
     ) -> Self:
-        """Declare an input: a tensor that every request must carry.
+        """Declare an input: a tensor that every request must carry, unless it is ``optional``.
 
         ``datatype`` is one of the Open Inference Protocol, such as FP32; -1 in ``shape`` stands for
         any size, a symbol such as "rows" for one that is equal in all inputs that have the symbol.
         BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw".
         """
-        spec = {"datatype": datatype, "shape": list(shape)}
+        spec: dict[str, Any] = {"datatype": datatype, "shape": list(shape)}
+        if optional:
+            spec["optional"] = True
         if content != "text":
             spec["content"] = content
         return self._put(self._inputs, name, spec, "input")
@@ -180,14 +185,24 @@ class GraphBuilder:
         inputs: Mapping[str, str],
         component: Component | None = None,
         method: str | None = None,
+        quorum: int | None = None,
+        optional_outputs: Sequence[str] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
         """Add a transformer: your class as ``component``, or the built-in ``method``.
 
-        ``inputs`` maps parameters of the component to sources.
+        ``inputs`` maps parameters of the component to sources, of which ``quorum`` must be there.
+        The component may leave out ``optional_outputs``.
         """
         return self._node(
-            name, "transformer", options, component=component, method=method, inputs=inputs
+            name,
+            "transformer",
+            options,
+            component=component,
+            method=method,
+            inputs=inputs,
+            quorum=quorum,
+            optional_outputs=optional_outputs,
         )
 
     def predictor(
@@ -200,12 +215,14 @@ class GraphBuilder:
         model: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
         method: str | None = None,
+        quorum: int | None = None,
+        optional_outputs: Sequence[str] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
         """Add a predictor: your class as ``component``, or a ``runtime`` for the file ``model``.
 
         ``method`` is the model's method, such as predict_proba. ``inputs`` maps parameters to
-        sources.
+        sources, of which ``quorum`` must be there. ``optional_outputs`` may be left out of results.
         """
         return self._node(
             name,
@@ -217,6 +234,8 @@ class GraphBuilder:
             sha256=sha256,
             method=method,
             inputs=inputs,
+            quorum=quorum,
+            optional_outputs=optional_outputs,
         )
 
     def combiner(
@@ -227,11 +246,13 @@ class GraphBuilder:
         component: Component | None = None,
         strategy: str | None = None,
         quorum: int | None = None,
+        optional_outputs: Sequence[str] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
         """Add a combiner over a list of sources, or a map of parameters to sources.
 
-        ``quorum`` is the fewest inputs with which the combiner goes on after failures.
+        ``quorum`` is the fewest inputs with which the combiner goes on where others are absent or
+        failed. The component may leave out ``optional_outputs``.
         """
         return self._node(
             name,
@@ -240,6 +261,7 @@ class GraphBuilder:
             component=component,
             strategy=strategy,
             quorum=quorum,
+            optional_outputs=optional_outputs,
             inputs=inputs,
         )
 

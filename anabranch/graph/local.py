@@ -174,6 +174,8 @@ def checked_inputs(plan: Plan, inputs: Any) -> dict[str, Array]:
     given = by_input(inputs, declared, plan.name)
     arrays = {}
     for name, spec in plan.inputs.items():
+        if name not in given and spec.optional:
+            continue
         if name not in given:
             raise InvalidRequest(f"input {name!r} ({spec}) is missing")
         array = to_tensor(name, given[name], spec.tensor)

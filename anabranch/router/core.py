@@ -173,6 +173,8 @@ class TensorMetadata:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    optional: bool = False
+    """Whether a request may leave the input out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ class InferenceCore:
             n: (to_dtype(spec.datatype), spec.tensor.shape) for n, spec in signature.inputs.items()
         }
         self._does_stream: bool | None = None
+        self._required = {n for n, spec in signature.inputs.items() if not spec.optional}
         self._contents = contents_of(signature.inputs)
         self._symbols = symbols_of(signature.inputs)
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
@@ -268,6 +271,8 @@ class InferenceCore:
         self, request: InferenceRequest, found: Evaluated, names: Sequence[str]
     ) -> InferenceResponse:
         results = found.outputs
+        if len(results) < len(names):
+            names = [name for name in names if name in results]
         outputs = [_output(name, results[name]) for name in names]
         check_outputs(results, names, self.max_output)
         if len(self._types) < len(self._outputs):
@@ -364,18 +369,23 @@ class InferenceCore:
 
     def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
         expected = self._expected
-        if inputs.keys() != expected.keys():
+        if inputs.keys() != expected.keys() and not (
+            self._required <= inputs.keys() <= expected.keys()
+        ):
             raise InvalidRequest(self._wrong_names(inputs))
-        for name, (dtype, shape) in expected.items():
-            array = inputs[name]
+        for name, array in inputs.items():
+            dtype, shape = expected[name]
             if array.dtype != dtype or not fits(shape, array.shape):
                 raise InvalidRequest(_wrong_type(name, self.signature.inputs[name], array))
         if self._symbols:
             check_symbols(self._symbols, inputs)
 
     def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
-        takes = ", ".join(f"{name} {spec}" for name, spec in self.signature.inputs.items())
-        missing = [name for name in self._expected if name not in inputs]
+        takes = ", ".join(
+            f"{name} {spec}{' (optional)' if spec.optional else ''}"
+            for name, spec in self.signature.inputs.items()
+        )
+        missing = [name for name in self._expected if name in self._required - inputs.keys()]
         extra = [name for name in inputs if name not in self._expected]
         parts = [f"missing input {listing(map(repr, missing))}"] if missing else []
         parts += [f"unknown input {listing(map(repr, extra))}"] if extra else []
@@ -408,7 +418,10 @@ class InferenceCore:
             self.name,
             versions or (self.version,),
             PLATFORM,
-            tuple(_metadata(name, one.tensor) for name, one in self.signature.inputs.items()),
+            tuple(
+                _metadata(name, one.tensor, one.optional)
+                for name, one in self.signature.inputs.items()
+            ),
             tuple(_metadata(name, spec) for name, spec in known),
         )
 
@@ -436,5 +449,5 @@ def _output(name: str, array: Array) -> OutputTensor:
         raise UnencodableOutput(f"output {name!r}: {error}") from None
 
 
-def _metadata(name: str, spec: TensorSpec) -> TensorMetadata:
-    return TensorMetadata(name, spec.datatype, spec.shape)
+def _metadata(name: str, spec: TensorSpec, optional: bool = False) -> TensorMetadata:
+    return TensorMetadata(name, spec.datatype, spec.shape, optional)

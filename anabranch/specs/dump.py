@@ -24,10 +24,9 @@ _NODE_FIELDS = (
     "type", "component", "contract", "runtime", "strategy", "explains", "model", "sha256",
     "multiplex", "data",
     "method", "colocate", "sample", "seed",
-    "args", "env", "secrets", "inputs", "quorum", "routes", "sticky", "rules", "otherwise",
-    "broadcast", "skip",
-    "outputs", "resources", "scaling", "placement", "batching", "timeout", "idempotent", "retries",
-    "on_error",
+    "args", "env", "secrets", "inputs", "quorum", "triggers", "routes", "sticky", "rules",
+    "otherwise", "broadcast", "skip", "outputs", "optional_outputs", "resources", "scaling",
+    "placement", "batching", "timeout", "idempotent", "retries", "on_error",
 )  # fmt: skip
 _SECTIONS = frozenset({"metadata", "spec", "inputs", "nodes", "outputs", "rollout"})
 """Maps that take a line for each entry, however short they are; so does each node."""

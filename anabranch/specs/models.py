@@ -193,6 +193,9 @@ class InputSpec(Model):
     content: Literal["text", "raw"] = "text"
     """Content of BYTES: text in UTF-8, which components get as `str` and other bytes are refused
     for, or raw bytes, which components get as `bytes`."""
+    optional: bool = False
+    """Whether a request may leave the input out; nodes that need an input that is not there are
+    skipped."""
 
     @property
     def tensor(self) -> TensorSpec:
@@ -332,6 +335,19 @@ class StandIn(Model):
     """A number, a text, or nested lists of them: the node's only output, of its declared type."""
 
 
+class Triggers(Model):
+    """Sources that must be there for a node to run, though it does not read them."""
+
+    sources: Annotated[list[Source], Field(min_length=1, max_length=64)]
+    """Graph inputs, nodes or ``node.output``."""
+    quorum: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Fewest of the sources that must be there; all if left out."""
+
+
+OptionalOutputs = Annotated[list[TensorName], Field(min_length=1, max_length=256)]
+Quorum = Annotated[int, Field(ge=1, le=1000)]
+
+
 class Multiplex(Model):
     """Many models of one kind in a few replicas, each loaded at its first request."""
 
@@ -383,6 +399,8 @@ class NodeBase(Model):
     """Environment variables whose values are read where the node runs, and kept nowhere else."""
     outputs: dict[TensorName, TensorSpec] | None = None
     """Declared datatypes and shapes of the outputs; every result is checked against them."""
+    triggers: Triggers | None = None
+    """Sources without which the node is skipped; none if left out."""
     resources: Resources | None = None
     scaling: Scaling | None = None
     placement: Placement | None = None
@@ -415,6 +433,11 @@ class Transformer(NodeBase):
     component with `contract: seldon`: `transform_input` (the default) or `transform_output`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
+    quorum: Quorum | None = None
+    """Fewest inputs with which the node goes on where others are not there; all if left out."""
+    optional_outputs: OptionalOutputs | None = None
+    """Outputs that the component may leave out of a result; nodes that need such an output are
+    skipped."""
 
 
 class Predictor(NodeBase):
@@ -436,6 +459,11 @@ class Predictor(NodeBase):
     `predict` or `predict_stream`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
+    quorum: Quorum | None = None
+    """Fewest inputs with which the node goes on where others are not there; all if left out."""
+    optional_outputs: OptionalOutputs | None = None
+    """Outputs that the component, or the remote model, may leave out of a result; nodes that need
+    such an output are skipped."""
 
 
 class Combiner(NodeBase):
@@ -445,8 +473,12 @@ class Combiner(NodeBase):
     """Type of the node."""
     strategy: str | None = None
     """A built-in: mean, weighted_mean, vote, max, concat, first."""
-    quorum: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Fewest inputs with which the combiner goes on where `on_error: skip` left out others."""
+    quorum: Quorum | None = None
+    """Fewest inputs with which the combiner goes on where others are not there, or were left out
+    by `on_error: skip`; all if left out."""
+    optional_outputs: OptionalOutputs | None = None
+    """Outputs that the component may leave out of a result; nodes that need such an output are
+    skipped."""
     inputs: Annotated[
         Annotated[list[Source], Field(min_length=1), Tag(LIST)]
         | Annotated[dict[ParameterName, Source], Field(min_length=1), Tag(MAP)],

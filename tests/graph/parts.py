@@ -192,3 +192,28 @@ class Deaf:
             with suppress(asyncio.CancelledError):
                 await self.release.wait()
         return x
+
+
+class Maybe(Sum):
+    """Gives its sum, but for multiples of 3: then nothing."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray | None:
+        total = super().combine(context, **inputs)
+        return None if int(total[0]) % 3 == 0 else total
+
+
+class Some(Sum):
+    """Gives its sum as ``even`` or ``odd``; as both, or as neither, by the sum modulo 4."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> dict[str, np.ndarray | None]:
+        total = super().combine(context, **inputs)
+        given = (None, {"odd": total, "even": None}, {"even": total}, {"even": total, "odd": total})
+        return given[int(total[0]) % 4] or {}
+
+
+class SlowSome(Some):
+    """The same, too slow for the event loop."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> dict[str, np.ndarray | None]:
+        time.sleep(0.001)
+        return super().combine(context, **inputs)

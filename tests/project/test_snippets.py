@@ -87,6 +87,11 @@ class Control:
 
 class Treatment(Control):
     pass
+
+
+class Triage:
+    def predict(self, x):
+        return {"simple": x} if x.sum() < 0 else {"hard": x}
 """
 """Components that graphs of the docs name and no page shows."""
 

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.limits import RequestLimits
+from anabranch.router.traffic.local_head import LocalHead
 
 Make = Callable[..., InferenceCore]
 X = np.array([[1, 2]], np.float32)
@@ -151,3 +157,30 @@ def test_bytes_are_taken(core: Make) -> None:
         core(echo, inputs={"x": ("BYTES", (-1,))}), {"x": np.array(["a"], dtype=object)}
     )
     assert response.outputs[0].datatype == "BYTES"
+
+
+def test_optional_inputs_may_be_missing_and_absent_outputs_are_not_in_the_reply() -> None:
+    graph = (
+        Graph("demo").input("x", "FP32", ["rows", 2]).input("note", "BYTES", ["rows"], "text", True)
+    )
+    graph.input("m", "FP32", ["rows", 2], optional=True)
+    graph.transformer("s", method="scale", args={"multiply_by": 2}, inputs={"x": "m"})
+    plan = graph.output("s", "s").output("x", "x").output("note", "note").plan
+    head = LocalHead(HeadExecutor(plan, asyncio.run(load_nodes(plan, plan.nodes, Path()))))
+    asked = InferenceCore("demo", plan.signature, head, 3, RequestLimits())
+    assert arrays(infer(asked)) == {"x": [[1, 2]]}
+    assert arrays(infer(asked, {"x": X, "m": X})) == {"s": [[2, 4]], "x": [[1, 2]]}
+    assert arrays(infer(asked, {"x": X, "note": np.array([b"a"], object)})) == {
+        "x": [[1, 2]],
+        "note": ["a"],
+    }
+    assert arrays(infer(asked, outputs=("s",))) == {}
+    optional = {tensor.name: tensor.optional for tensor in asked.metadata().inputs}
+    assert optional == {"x": False, "note": True, "m": True}
+    takes = (
+        r"takes x FP32\[rows, 2\], note BYTES\[rows\] \(optional\), m FP32\[rows, 2\] \(optional\)"
+    )
+    with pytest.raises(InvalidRequest, match=f"^missing input 'x': graph 'demo' {takes}$"):
+        infer(asked, {"m": X})
+    with pytest.raises(InvalidRequest, match="the size 'rows' must be the same"):
+        infer(asked, {"x": X, "m": np.vstack([X, X])})

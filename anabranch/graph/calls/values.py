@@ -8,7 +8,7 @@ check only where the answer is open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from operator import itemgetter
@@ -20,6 +20,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import DTYPES, matches, to_dtype
 from anabranch.errors import NodeError
+from anabranch.graph.plan.absence import may_leave_out
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.specs.models import TensorSpec
 
@@ -33,9 +34,14 @@ UNSET: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """In place of the value of a node that failed and is left out; only combiners read it."""
+    """In place of a value that is not there: its node was left out after a failure, or is absent.
+
+    Only nodes with a quorum go on where it is among their inputs.
+    """
 
     reason: str
+    has_failed: bool = True
+    """Whether a node failed; False for an optional input or output, and what needs it."""
 
 
 class ValueForm(Enum):
@@ -59,7 +65,34 @@ def identity(value: Any) -> Any:
 
 
 def accessor(node: PlannedNode, ref: Ref) -> Convert:
-    """How to get what ``ref`` names out of the node's value."""
+    """How to get what ``ref`` names out of the node's value; Skipped where it is not there."""
+    access = _accessor(node, ref)
+    if access is identity or not (
+        node.is_conditional or node.optional or node.spec.on_error == "skip"
+    ):
+        return access
+    left_out = Skipped(f"node {node.name!r} left out {_named(ref)}", has_failed=False)
+    is_optional = may_leave_out(node, ref)
+
+    def find(value: Any) -> Any:
+        if isinstance(value, Skipped):
+            return value
+        if is_optional and isinstance(value, dict) and _lacks(value, ref.output):
+            return left_out
+        return access(value)
+
+    return find
+
+
+def _named(ref: Ref) -> str:
+    return "its output" if ref.output is None else f"its output {ref.output!r}"
+
+
+def _lacks(value: Mapping[str, Any], output: str | None) -> bool:
+    return not value if output is None else output not in value
+
+
+def _accessor(node: PlannedNode, ref: Ref) -> Convert:
     form = form_of(node)
     if form is ValueForm.SINGLE:
         return identity
@@ -95,14 +128,25 @@ def _pick(name: str, value: Any, output: str | None) -> Any:
 
 def route_converter(router: PlannedNode, target: PlannedNode) -> Convert:
     """How the value of the picked node becomes the value of the router."""
+    convert = _route_converter(router, target)
+    if convert is identity or not (target.is_conditional or target.optional):
+        return convert
+    return lambda value: value if isinstance(value, Skipped) else convert(value)
+
+
+def _route_converter(router: PlannedNode, target: PlannedNode) -> Convert:
     source, goal = form_of(target), form_of(router)
     if source is goal:
         return identity
     if goal is ValueForm.SINGLE:
         return lambda value: _pick(target.name, value, None)
     if goal is ValueForm.MULTI:
-        wanted = tuple(router.outputs or ())
-        return lambda value: {key: _pick(target.name, value, key) for key in wanted}
+        wanted, optional = tuple(router.outputs or ()), target.optional
+        return lambda value: {
+            key: _pick(target.name, value, key)
+            for key in wanted
+            if key not in optional or key in value
+        }
     only = next(iter(target.outputs or ()), DEFAULT_OUTPUT)
     if source is ValueForm.MULTI or only == DEFAULT_OUTPUT:
         return identity
@@ -114,11 +158,34 @@ def finisher(node: PlannedNode) -> Convert:
     form, declared = form_of(node), node.spec.outputs or {}
     checks = {name: _checker(node.name, name, spec) for name, spec in declared.items()}
     if form is ValueForm.MULTI:
-        return _finish_multi(node.name, tuple(node.outputs or ()), checks)
+        wanted = tuple(node.outputs or ())
+        if node.optional:
+            return _finish_some(node.name, wanted, node.optional, checks)
+        return _finish_multi(node.name, wanted, checks)
     if form is ValueForm.SINGLE:
         only = next(iter(node.outputs or ()))
-        return _finish_single(node.name, only, checks.get(only))
-    return _finish_open(node.name)
+        finish = _finish_single(node.name, only, checks.get(only))
+    else:
+        finish = _finish_open(node.name)
+    return _finish_optional(node.name, finish) if node.optional else finish
+
+
+def _finish_optional(name: str, finish: Convert) -> Convert:
+    """None, or a dict without any output, is a result that lacks all of them."""
+    left_out = Skipped(f"node {name!r} left out its outputs", has_failed=False)
+
+    def check(value: Any) -> Any:
+        found = _present(value)
+        return left_out if found is None or found == {} else finish(found)
+
+    return check
+
+
+def _present(value: Any) -> Any:
+    """Return a component's result without the outputs that are None."""
+    if isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
 
 
 def _finish_open(name: str) -> Convert:
@@ -149,6 +216,28 @@ def _finish_multi(name: str, wanted: tuple[str, ...], checks: Mapping[str, Conve
             got = _listed(value) if isinstance(value, Mapping) else "one bare value"
             raise NodeError(name, f"it returned {got}; expected the outputs {', '.join(wanted)}")
         return {key: checks.get(key, identity)(_array(name, value[key])) for key in wanted}
+
+    return finish
+
+
+def _finish_some(
+    name: str, known: tuple[str, ...], optional: Collection[str], checks: Mapping[str, Convert]
+) -> Convert:
+    needed = set(known) - set(optional)
+    left_out = Skipped(f"node {name!r} left out its outputs", has_failed=False)
+
+    def finish(value: Any) -> Any:
+        found = {} if value is None else _present(value)
+        if not isinstance(found, Mapping) or not needed <= found.keys() <= set(known):
+            got = _listed(found) if isinstance(found, Mapping) else "one bare value"
+            raise NodeError(
+                name,
+                f"it returned {got}; expected the outputs {', '.join(known)}, of which it may "
+                f"leave out {', '.join(sorted(optional))}",
+            )
+        arrays = {key: _array(name, found[key]) for key in known if key in found}
+        checked = {key: checks.get(key, identity)(array) for key, array in arrays.items()}
+        return checked or left_out
 
     return finish
 
@@ -194,6 +283,8 @@ def _checker(node: str, output: str, spec: TensorSpec) -> Convert:
 
 def protect(value: Any) -> Any:
     """The value as read-only views, so that no consumer can change what another one reads."""
+    if isinstance(value, Skipped):
+        return value
     if isinstance(value, dict):
         return {key: protect(item) for key, item in value.items()}
     view = value.view()
@@ -202,4 +293,6 @@ def protect(value: Any) -> Any:
 
 
 def _listed(value: Mapping[Any, Any]) -> str:
+    if not value:
+        return "no outputs"
     return "the outputs " + ", ".join(str(key) for key in list(value)[:12])

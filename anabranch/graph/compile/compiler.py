@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from anabranch.graph.compile.absence import mark_absent
 from anabranch.graph.compile.acyclic import check_acyclic
 from anabranch.graph.compile.batchable import check_batching
-from anabranch.graph.compile.conditions import check_conditions
 from anabranch.graph.compile.draft import Draft
 from anabranch.graph.compile.explainers import check_explainers
 from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
-from anabranch.graph.compile.serving import check_pool, check_serving
+from anabranch.graph.compile.serving import check_conditions, check_pool, check_serving
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
 from anabranch.graph.compile.variables import check_variables
@@ -26,6 +26,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     resolve_sources,
     check_acyclic,
     check_types,
+    mark_absent,
     check_stand_ins,
     check_batching,
     check_explainers,

@@ -64,6 +64,11 @@ def data_sources(node: PlannedNode) -> list[tuple[FieldPath, str]]:
             found.append(
                 (node_path(node.name, "inputs", int(key) if node.listed else key), ref.node)
             )
+    found += [
+        (node_path(node.name, "triggers", "sources"), ref.node)
+        for ref in node.triggers
+        if ref.node is not None
+    ]
     found += [(node_path(node.name, "routes"), route) for route in node.routes]
     if node.fallback is not None and node.fallback.node is not None:
         found.append((node_path(node.name, "on_error", "use"), node.fallback.node))

@@ -27,6 +27,7 @@ _SAYS_NOTHING = {
     "retries": "the client repeats a request for an explanation that failed",
     "idempotent": "an explainer is called once for an explanation",
     "on_error": "no node reads an explainer, so nothing needs a stand-in",
+    "triggers": "no request runs an explainer",
 }
 """Fields of other nodes that mean nothing here, and why."""
 

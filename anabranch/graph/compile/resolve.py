@@ -32,6 +32,7 @@ def _plan_node(source: Partial, name: str, node: NodeBase, mistakes: Mistakes) -
         ref = resolve(source, text, node_path(name, "inputs", key), mistakes)
         if ref is not None:
             refs[str(key)] = ref
+    triggers = _triggers(source, name, node, mistakes)
     fallback = None
     if isinstance(node.on_error, StandIn) and node.on_error.use is not None:
         fallback = resolve(source, node.on_error.use, node_path(name, "on_error", "use"), mistakes)
@@ -46,7 +47,17 @@ def _plan_node(source: Partial, name: str, node: NodeBase, mistakes: Mistakes) -
         routes=_known_routes(source, name, node),
         fallback=fallback,
         outputs=node.outputs,
+        triggers=triggers,
     )
+
+
+def _triggers(source: Partial, name: str, node: NodeBase, mistakes: Mistakes) -> tuple[Ref, ...]:
+    sources = node.triggers.sources if node.triggers is not None else ()
+    refs = [
+        resolve(source, text, node_path(name, "triggers", "sources", index), mistakes)
+        for index, text in enumerate(sources)
+    ]
+    return tuple(ref for ref in refs if ref is not None)
 
 
 def _inputs(node: NodeBase) -> Iterator[tuple[str | int, str]]:

@@ -1,14 +1,27 @@
-"""Passes: what a graph's own port cannot do that the edge can, and what no pool has a place for."""
+"""Passes: rules of the traffic, what a graph's own port cannot do, what no pool has a place for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from anabranch.components.rules import mistakes
 from anabranch.errors import Problem
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.compile.segment import is_apart
 from anabranch.specs.models import NodeBase
+
+
+def check_conditions(draft: Draft) -> Draft:
+    """Refuse rules of the traffic whose condition cannot work.
+
+    Conditions of the graph's own routers are checked with their nodes.
+    """
+    return draft.with_problems(
+        (("spec", "traffic", "rules", index, "when"), mistake)
+        for index, text in draft.source.conditions.items()
+        for mistake in mistakes(text, None)
+    )
 
 
 def check_serving(draft: Draft) -> Draft:

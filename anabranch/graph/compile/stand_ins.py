@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from anabranch.errors import Problem
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.plan.absence import absentable
 from anabranch.graph.plan.constants import constant
 from anabranch.graph.plan.plan import PlannedNode
-from anabranch.graph.plan.quorums import quorum_of, skippable
+from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import StandIn
 
@@ -26,10 +27,10 @@ def check_stand_ins(draft: Draft) -> Draft:
     warnings = tuple(
         Problem(
             node_path(node.name, "quorum"),
-            "no input has `on_error: skip`, so `quorum` has no effect",
+            "no input may be absent or has `on_error: skip`, so `quorum` has no effect",
         )
         for node in draft.nodes.values()
-        if quorum_of(node) is not None and not skippable(draft.nodes, node)
+        if quorum_of(node) is not None and not absentable(draft.source.inputs, draft.nodes, node)
     )
     return replace(draft, warnings=draft.warnings + warnings).with_problems(problems)
 
@@ -61,7 +62,7 @@ def _check_readers(draft: Draft, node: PlannedNode) -> Found:
     if wrong:
         yield (
             node_path(node.name, "on_error"),
-            f"`skip` leaves {node.name!r} out, so that only combiners with a `quorum` may read it, "
+            f"`skip` leaves {node.name!r} out, so that only nodes with a `quorum` may read it, "
             f"but {listing(wrong)} {'does' if len(wrong) == 1 else 'do'}",
         )
 
@@ -71,7 +72,9 @@ def _readers_that_need(draft: Draft, name: str) -> Iterator[str]:
     for other in draft.nodes.values():
         reads = name in {ref.node for ref in other.inputs.values()}
         stands_in = other.fallback is not None and other.fallback.node == name
-        if (reads and quorum_of(other) is None) or name in other.routes or stands_in:
+        triggers = name in {ref.node for ref in other.triggers}
+        needs = (reads and quorum_of(other) is None) or triggers
+        if needs or name in other.routes or stands_in:
             yield f"node {other.name!r}"
     for output, ref in draft.outputs.items():
         if ref.node == name:

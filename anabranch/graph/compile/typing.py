@@ -42,6 +42,11 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
         )
     ]
     problems += [
+        problem
+        for index, ref in enumerate(node.triggers)
+        for problem in check_trigger(draft, ref, node_path(node.name, "triggers", "sources", index))
+    ]
+    problems += [
         (node_path(node.name, *path), message) for path, message in registry.problems(node.spec)
     ]
     outputs = node.outputs
@@ -182,6 +187,11 @@ def check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, 
     if ref.output is not None and ref.output not in node.outputs:
         return [(path, f"{ref.node!r} has no output {ref.output!r}" + hint(ref.output, names))]
     return []
+
+
+def check_trigger(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, str]]:
+    """Any output of a node will do as a trigger; a named one must be one that the node has."""
+    return check_ref(draft, ref, path) if ref.output is not None else []
 
 
 def unify(one: TensorSpec | None, two: TensorSpec | None) -> TensorSpec | None:

@@ -28,12 +28,20 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.graph.calls.interrupt import STUCK
 from anabranch.graph.calls.lanes import Lanes
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
-from anabranch.graph.calls.values import UNSET, Convert, accessor, identity, protect
+from anabranch.graph.calls.values import (
+    UNSET,
+    Convert,
+    Skipped,
+    accessor,
+    identity,
+    protect,
+)
 from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.execute.streaming import Streams
+from anabranch.graph.plan.absence import may_be_absent
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.graph.plan.vertices import Vertices, shared
 from anabranch.specs.excerpts import hint
@@ -58,7 +66,7 @@ class SegmentCall(Protocol):
         """Evaluate ``wants`` (vertices of the segment) given the ``values`` of other vertices.
 
         Values are arrays, dicts of arrays, or for a router that decides there the name of a route;
-        or ``Skipped``, for a node that was left out.
+        or ``Skipped``, for a value that is not there.
         """
         ...
 
@@ -189,6 +197,11 @@ class Evaluator:
         return schedule
 
 
+def _there(values: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the outputs that are not absent."""
+    return {name: value for name, value in values.items() if not isinstance(value, Skipped)}
+
+
 def _settled(value: Any) -> Any:
     return value.result() if isinstance(value, asyncio.Future) else value
 
@@ -228,23 +241,34 @@ class HeadExecutor:
         self._asked = lru_cache(MAX_SCHEDULES)(self._ask)
         self._all = tuple(plan.outputs)
         self._shared = frozenset(name for name in plan.inputs if shared(plan, name))
+        self._absent = {
+            name: Skipped(f"input {name!r} is not in the request", has_failed=False)
+            for name, spec in plan.inputs.items()
+            if spec.optional
+        }
+        self._may_lack = any(
+            may_be_absent(plan.inputs, plan.nodes, ref) for ref in plan.outputs.values()
+        )
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
     ) -> dict[str, Array]:
-        """Evaluate ``outputs`` (all, if None) for one request.
+        """Evaluate ``outputs`` (all, if None) for one request; those that are absent are left out.
 
-        ``inputs`` holds an array for every graph input; its types are the caller's to check.
+        ``inputs`` holds an array for every graph input that is not optional; its types are the
+        caller's to check.
         Raises NodeError, DeadlineExceeded, Unavailable, and InvalidRequest for an unknown output.
         """
         names = self._all if outputs is None else tuple(outputs)
         wants, takes = self._asked(names)
+        given: Mapping[str, Any] = {**self._absent, **inputs} if self._absent else inputs
         if self._shared:
-            inputs = self._protected(inputs)
-        values = await self._evaluator.evaluate(inputs, wants, context)
+            given = self._protected(given)
+        values = await self._evaluator.evaluate(given, wants, context)
         if context.names:
             _name_columns(context, {name: wants[index] for name, index, _ in takes})
-        return {name: access(values[index]) for name, index, access in takes}
+        found = {name: access(values[index]) for name, index, access in takes}
+        return _there(found) if self._may_lack else found
 
     async def values(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -261,16 +285,18 @@ class HeadExecutor:
         nothing does. Closing the iterator closes the component's. Raises as ``run`` does.
         """
         wants, takes = self._asked(self._all if outputs is None else tuple(outputs))
-        inputs = self._protected(inputs)
-        async with aclosing(self._evaluator.stream(inputs, wants, context)) as found:
+        given = self._protected({**self._absent, **inputs})
+        async with aclosing(self._evaluator.stream(given, wants, context)) as found:
             async for values in found:
                 if context.names:
                     _name_columns(context, {name: wants[index] for name, index, _ in takes})
-                yield {
-                    name: access(values[wants[index]])
-                    for name, index, access in takes
-                    if wants[index] in values
-                }
+                yield _there(
+                    {
+                        name: access(values[wants[index]])
+                        for name, index, access in takes
+                        if wants[index] in values
+                    }
+                )
 
     async def streams(self) -> bool:
         """Return whether a node of the graph streams, which ``run`` refuses to evaluate.
@@ -279,7 +305,7 @@ class HeadExecutor:
         """
         return await self._evaluator.streams()
 
-    def _protected(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    def _protected(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
             name: protect(value) if name in self._shared else value
             for name, value in inputs.items()

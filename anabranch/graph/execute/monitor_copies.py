@@ -90,8 +90,8 @@ class Observer:
             if not value.done() or value.cancelled() or value.exception() is not None:
                 return
             value = value.result()
-        if not isinstance(value, Skipped):
-            array = access(value)
+        array = value if isinstance(value, Skipped) else access(value)
+        if not isinstance(array, Skipped):
             # A copy: whoever reads the value may change it, and a view may hold a whole request.
             self._offer(Seen(source, request, array.copy()), item_size(array))
 

@@ -122,8 +122,9 @@ class Policies:
 def _rows(frame: Frame, reads: Sequence[tuple[int, Convert]]) -> int:
     """Rows of the first input that is there."""
     for slot, access in reads:
-        if not isinstance(frame[slot], Skipped):
-            shape: tuple[int, ...] = access(frame[slot]).shape
+        value = access(frame[slot])
+        if not isinstance(value, Skipped):
+            shape: tuple[int, ...] = value.shape
             return shape[0] if shape else 1
     return 1
 

@@ -19,6 +19,7 @@ from anabranch.graph.calls.values import (
     protect,
     route_converter,
 )
+from anabranch.graph.execute.absence import Gate, GatedStep
 from anabranch.graph.execute.batched import BatchedStep, lane_of
 from anabranch.graph.execute.invoke import invoker, joining, refusing
 from anabranch.graph.execute.policy import Notice
@@ -153,9 +154,16 @@ class StepFactory:
             "about": self._about(node),
             "counts": self.node_counts(node.name),
         }
+        step: NodeStep
         if node.spec.batching is not None:
-            return BatchedStep(bound, node.spec, self._parameters(node), **common)
-        return NodeStep(invoke=self._whole(node, bound), **common)
+            step = BatchedStep(bound, node.spec, self._parameters(node), **common)
+        else:
+            step = NodeStep(invoke=self._whole(node, bound), **common)
+        gated = node.is_conditional and self._vertices.gates(node)
+        return GatedStep(self._gate(node), step) if gated else step
+
+    def _gate(self, node: PlannedNode) -> Gate:
+        return Gate.of(node, lambda ref: (self._vertices.slots[vertex_of(ref)], self._access(ref)))
 
     def _whole(self, node: PlannedNode, bound: Bound) -> Invoke:
         """How a node gives one answer, whether or not it streams."""
@@ -225,8 +233,11 @@ class StepFactory:
         vertices, inside = self._vertices, set(unit.vertices)
         outside = set(wants).union(*(vertices.needs[name] for name in needed if name not in inside))
         outside |= vertices.read_on_condition
+        segment = vertices.plan.segment(str(unit.home))
+        alone = vertices.plan.nodes[segment.nodes[0]] if len(segment.nodes) == 1 else None
+        needs = vertices.needs if alone is None else vertices.reads
         sources = dict.fromkeys(
-            need for name in unit.vertices for need in vertices.needs[name] if need not in inside
+            need for name in unit.vertices for need in needs[name] if need not in inside
         )
         asked = [name for name in unit.vertices if name in outside]
         return RemoteStep(
@@ -234,6 +245,7 @@ class StepFactory:
             wants={name: vertices.slots[name] for name in asked},
             needs={name: vertices.slots[name] for name in sources},
             policy=self._policies.of_segment(str(unit.home)),
+            gate=self._gate(alone) if alone is not None and alone.is_conditional else None,
         )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from anabranch.components.contract import Context
 from anabranch.graph.calls.counts import Counts, NodeCounts
 from anabranch.graph.calls.lanes import Lane, clock
 from anabranch.graph.calls.pace import SLOW
-from anabranch.graph.calls.values import UNSET, Convert, identity
+from anabranch.graph.calls.values import UNSET, Convert, Skipped, identity
 from anabranch.graph.calls.watch import WATCH
 from anabranch.graph.execute.policy import FAILURES, RecoveryPolicy
 from anabranch.graph.execute.run import Frame, Run, Schedule
@@ -89,7 +89,7 @@ class NodeStep:
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""
         if not self._lane.inline or run.pending(self._needs):
-            run.frame[self.slot] = run.spawn(self._later(run))
+            run.frame[self.slot] = run.spawn(self.later(run))
         elif self._policy is None:
             self.inline(run.frame, run.context)
         else:
@@ -104,7 +104,8 @@ class NodeStep:
             again = policy.recover(error, lambda: self._attempt(run), run)
             run.frame[self.slot] = run.spawn(again)
 
-    async def _later(self, run: Run) -> Any:
+    async def later(self, run: Run) -> Any:
+        """Return the value of the component once its inputs are there."""
         await run.settle(self._needs)
         if self._policy is None:
             return await self._attempt(run)
@@ -176,6 +177,9 @@ class JoinStep:
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Evaluate the branch here and now."""
+        if isinstance(frame[self._pick], Skipped):
+            frame[self.slot] = frame[self._pick]
+            return
         branch = self._taken(frame[self._pick], context)
         for step in branch.schedule():
             if frame[step.slot] is UNSET:
@@ -187,6 +191,9 @@ class JoinStep:
         frame = run.frame
         if isinstance(frame[self._pick], Future):
             frame[self.slot] = run.spawn(self._later(run))
+            return
+        if isinstance(frame[self._pick], Skipped):
+            frame[self.slot] = frame[self._pick]
             return
         branch = self._taken(frame[self._pick], run.context)
         run.begin(branch.schedule())
@@ -206,12 +213,28 @@ class JoinStep:
         return self._branches[pick]
 
     async def _later(self, run: Run) -> Any:
-        branch = self._taken(await run.value(self._pick), run.context)
+        pick = await run.value(self._pick)
+        if isinstance(pick, Skipped):
+            return pick
+        branch = self._taken(pick, run.context)
         run.begin(branch.schedule())
         return await self._converted(run, branch)
 
     async def _converted(self, run: Run, branch: Branch) -> Any:
         return branch.convert(await run.value(branch.slot))
+
+
+class SegmentGate(Protocol):
+    """Decides whether the only node of another segment is skipped."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Slots that it looks at."""
+        ...
+
+    def absence(self, frame: Frame) -> Skipped | None:
+        """Return why the node is skipped; None where it runs."""
+        ...
 
 
 class RemoteStep:
@@ -225,12 +248,14 @@ class RemoteStep:
         wants: Mapping[str, int],
         needs: Mapping[str, int],
         policy: RecoveryPolicy | None,
+        gate: SegmentGate | None = None,
     ) -> None:
         self.slot = next(iter(wants.values()))
         self._call = call
         self._wants = wants
         self._needs = needs
         self._policy = policy
+        self._gate = gate
 
     def done(self, frame: Frame) -> bool:
         """True once every wanted value is there or on its way."""
@@ -258,6 +283,11 @@ class RemoteStep:
         self, run: Run, wants: tuple[str, ...], needs: Mapping[str, int]
     ) -> Mapping[str, Any]:
         await run.settle(tuple(needs.values()))
+        if self._gate is not None:
+            await run.settle(self._gate.slots)
+            absence = self._gate.absence(run.frame)
+            if absence is not None:
+                return dict.fromkeys(wants, absence)
         values = {name: run.frame[slot] for name, slot in needs.items()}
 
         def attempt() -> Coroutine[Any, Any, Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from anabranch.errors import AnabranchError, InvalidRequest, LoadError
 from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.guard import awaited, called
 from anabranch.graph.calls.lanes import Lane, clock
-from anabranch.graph.calls.values import Convert, identity, route_converter
+from anabranch.graph.calls.values import Convert, Skipped, identity, route_converter
 from anabranch.graph.execute.run import Frame
 from anabranch.graph.execute.schedule import StepFactory, closure
 from anabranch.graph.plan.plan import Plan, PlannedNode
@@ -42,6 +42,7 @@ def check_streams(plan: Plan, bound: Mapping[str, Bound]) -> None:
         if each.is_stream:
             _check_readers(plan, name, name)
             _check_policy(name, plan.nodes[name].spec)
+            _check_certain(plan.nodes[name])
 
 
 def _check_readers(plan: Plan, streaming: str, read: str) -> None:
@@ -64,10 +65,18 @@ def _check_policy(name: str, spec: NodeBase) -> None:
         "on_error": spec.on_error != "fail",
         "timeout": spec.timeout is not None,
         "batching": spec.batching is not None,
+        "optional_outputs": getattr(spec, "optional_outputs", None) is not None,
+        "quorum": getattr(spec, "quorum", None) is not None,
     }
     for field, is_there in has.items():
         if is_there:
             raise LoadError(name, f"it streams, and `{field}` is for nodes that do not; remove it")
+
+
+def _check_certain(node: PlannedNode) -> None:
+    if node.is_conditional:
+        said = "it streams, so every value that it needs must be in each request"
+        raise LoadError(node.name, f"{said}, and one may be absent")
 
 
 class SegmentStreams(Protocol):
@@ -157,6 +166,8 @@ class Streams:
         while vertex in nodes and nodes[vertex].type == "router" and vertex not in given:
             pick = pick_of(vertex)
             await self._evaluator.fill(frame, given, [pick], context)
+            if isinstance(frame[self._vertices.slots[pick]], Skipped):
+                break
             routers.insert(0, nodes[vertex])
             context.path[vertex] = frame[self._vertices.slots[pick]]
             route = str(context.path[vertex])

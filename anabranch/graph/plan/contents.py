@@ -36,7 +36,7 @@ def as_declared(contents: Contents, inputs: Mapping[str, Array]) -> Mapping[str,
     converted = {
         name: convert_input(name, content, inputs[name])
         for name, content in contents.items()
-        if is_text(inputs[name]) != (content == "text")
+        if name in inputs and is_text(inputs[name]) != (content == "text")
     }
     return {**inputs, **converted} if converted else inputs
 

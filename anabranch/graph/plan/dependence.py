@@ -20,7 +20,7 @@ def optional_segments(plan: Plan) -> frozenset[str]:
     for name, node in plan.nodes.items():
         routes = [needed[route] for route in node.routes]
         always = reduce(and_, routes) if routes else frozenset[str]()
-        sources = (needed[vertex_of(ref)] for ref in node.inputs.values())
+        sources = (needed[vertex_of(ref)] for ref in (*node.inputs.values(), *node.triggers))
         needed[name] = always.union({homes[name]}, *sources)
     by_all = reduce(and_, (needed[vertex_of(ref)] for ref in plan.outputs.values()))
     called = {part.name for part in plan.segments[1:]} - plan.signature.explainers.keys()
@@ -37,7 +37,7 @@ def blocked_outputs(plan: Plan, down: Collection[str]) -> tuple[str, ...]:
     failed = {name: node for name, node in plan.nodes.items() if homes[name] in down}
     blocked: dict[str, bool] = dict.fromkeys(plan.inputs, False)
     for name, node in plan.nodes.items():
-        if any(blocked[vertex_of(ref)] for ref in node.inputs.values()):
+        if any(blocked[vertex_of(ref)] for ref in (*node.inputs.values(), *node.triggers)):
             blocked[name] = True
         elif name in failed or _lacks_quorum(node, failed):
             blocked[name] = _without(node, blocked)

@@ -65,6 +65,11 @@ class PlannedNode:
     routes: tuple[str, ...]
     fallback: Ref | None
     outputs: Mapping[str, TensorSpec | None] | None
+    triggers: tuple[Ref, ...] = ()
+    optional: frozenset[str] = frozenset()
+    """Outputs that a result of the node may lack."""
+    is_conditional: bool = False
+    """Whether the node is skipped in some requests, for want of a value that it needs."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +259,8 @@ def _edges(node: PlannedNode) -> Iterator[DrawnArrow]:
     explains = getattr(node.spec, "explains", None)
     if explains is not None:
         yield DrawnArrow(f"node_{explains}", own, "explained by", is_dotted=True)
+    for trigger in node.triggers:
+        yield DrawnArrow(_end(trigger), own, "triggers", is_dotted=True)
     if node.fallback is not None:
         yield DrawnArrow(_end(node.fallback), own, "on error", is_dotted=True)
 

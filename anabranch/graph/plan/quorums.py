@@ -1,4 +1,4 @@
-"""Quorums of combiners, and which of their inputs may be left out."""
+"""Quorums of nodes, and the inputs that stand-ins may leave out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def quorum_of(node: PlannedNode) -> int | None:
 
 
 def skippable(nodes: Mapping[str, PlannedNode], node: PlannedNode) -> list[str]:
-    """The keys of those inputs of a node that may be left out."""
+    """The keys of those inputs of a node that ``on_error: skip`` may leave out."""
     return [
         key
         for key, ref in node.inputs.items()

@@ -29,7 +29,11 @@ def symbols_of(inputs: Mapping[str, InputSpec]) -> Symbols:
 
 def check_symbols(symbols: Symbols, inputs: Mapping[str, Array]) -> None:
     """Raise InvalidRequest where a symbol has two sizes; the inputs have their declared ranks."""
-    for symbol, (first, *others) in symbols.items():
+    for symbol, places in symbols.items():
+        there = [place for place in places if place[0] in inputs]
+        if not there:
+            continue
+        first, *others = there
         size = inputs[first[0]].shape[first[1]]
         for other in others:
             if inputs[other[0]].shape[other[1]] != size:

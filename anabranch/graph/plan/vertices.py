@@ -16,8 +16,9 @@ class Vertices:
     """Slots, needs and homes of all vertices, as seen from one process.
 
     ``needs`` holds what a vertex needs without condition; what a join needs beyond its pick depends
-    on the pick. ``home`` names the segment of vertices that are reached by a call. Only a process
-    that ``orchestrates`` the graph can take stand-ins for failed nodes.
+    on the pick. ``reads`` holds the vertices among them whose values it reads. ``home`` names the
+    segment of vertices that are reached by a call. Only a process that ``orchestrates`` the graph
+    can take stand-ins for failed nodes.
     """
 
     def __init__(
@@ -27,15 +28,19 @@ class Vertices:
         self.orchestrates = orchestrates
         self.inputs = frozenset(plan.inputs)
         self.needs: dict[str, tuple[str, ...]] = dict.fromkeys(plan.inputs, ())
+        self.reads: dict[str, tuple[str, ...]] = {}
         self.home: dict[str, str] = {}
         segment_of = {node: part.name for part in plan.segments for node in part.nodes}
+        self._alone = {part.nodes[0] for part in plan.segments if len(part.nodes) == 1}
         for node in plan.nodes.values():
             sources = tuple(dict.fromkeys(vertex_of(ref) for ref in node.inputs.values()))
             runs_as = node.name
             if node.type == "router":
                 runs_as = pick_of(node.name)
                 self.needs[node.name] = (runs_as,)
-            self.needs[runs_as] = sources
+            self.reads[runs_as] = sources
+            triggers = (vertex_of(ref) for ref in node.triggers if self.gates(node))
+            self.needs[runs_as] = tuple(dict.fromkeys([*sources, *triggers]))
             if node.name not in local and segment_of[node.name] in called:
                 self.home[runs_as] = segment_of[node.name]
         self.read_on_condition = self._read_on_condition()
@@ -51,6 +56,14 @@ class Vertices:
         for node in self.plan.nodes.values():
             found |= {*node.routes, *([vertex_of(node.fallback)] if node.fallback else [])}
         return frozenset(found)
+
+    def gates(self, node: PlannedNode) -> bool:
+        """Return whether this process decides if a node is skipped for want of a value.
+
+        The process that orchestrates decides for its own nodes, and for those that have a segment
+        to themselves.
+        """
+        return self.orchestrates or node.name not in self._alone
 
     def node(self, vertex: str) -> PlannedNode:
         """The node of a vertex other than a graph input."""

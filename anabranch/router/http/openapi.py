@@ -265,7 +265,7 @@ def _value(flat: list[Any], sizes: Sequence[int]) -> Any:
 
 def _schemas(metadata: ModelMetadata) -> Json:
     parameters = {"$ref": "#/components/schemas/Parameters"}
-    names = [tensor.name for tensor in metadata.inputs]
+    names = [tensor.name for tensor in metadata.inputs if not tensor.optional]
     return {
         "Error": _ERROR,
         "Parameters": _PARAMETERS,

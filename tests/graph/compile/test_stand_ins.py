@@ -99,7 +99,7 @@ def test_a_combiner_with_a_quorum_may_read_what_is_left_out() -> None:
 
 
 def test_nothing_else_may() -> None:
-    told = "spec.nodes.a.on_error: `skip` leaves 'a' out, so that only combiners with a `quorum` "
+    told = "spec.nodes.a.on_error: `skip` leaves 'a' out, so that only nodes with a `quorum` "
     assert problems(skipping(None)) == [f"{told}may read it, but node 'm' does"]
     graph = skipping().output("z", "a")
     assert problems(graph) == [f"{told}may read it, but output 'z' does"]
@@ -118,7 +118,8 @@ def test_a_quorum_is_no_more_than_there_are_inputs() -> None:
 def test_a_quorum_without_anything_to_leave_out_says_nothing() -> None:
     graph = base(outputs=FP32).combiner("m", strategy="mean", inputs=["a", "x"], quorum=1)
     assert [str(warning) for warning in graph.output("y", "m").plan.warnings] == [
-        "spec.nodes.m.quorum: no input has `on_error: skip`, so `quorum` has no effect"
+        "spec.nodes.m.quorum: no input may be absent or has `on_error: skip`, so `quorum` has no "
+        "effect"
     ]
 
 

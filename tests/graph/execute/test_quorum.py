@@ -138,7 +138,7 @@ def test_a_parameter_that_may_be_left_out_needs_a_default(folder: Path) -> None:
     inputs = {"a": "x", "b": "b", "c": "c"}
     with (
         graph(folder, "", inputs, component="quorum_parts.py:Strict") as built,
-        pytest.raises(LoadError, match=r"node 'm': b may be left out .* 'b' of combine\(\) needs"),
+        pytest.raises(LoadError, match=r"node 'm': b may be left out, .* 'b' of combine\(\) needs"),
     ):
         built.run({"x": X})
 

@@ -38,6 +38,7 @@ RECORDS = [
     Skipped("it failed"),
     Annotations(Tags(a=1, b="é"), Names(x=["c"]), [Measure("n", "gauge", "m", -0.5)]),
     AnnotatedValue({"node": [1, 2]}, Annotations(Tags(a=True))),
+    Skipped("it is optional", has_failed=False),
     Trace("1" * 32, "2" * 16, "a=b"),
     Verdict(True, False, 0.25),
     ExplainerReply("kernel", b"[]", 0.5, 3, 4, True),

@@ -40,9 +40,10 @@ class OpenInferenceModel:
     """Calls the model ``model`` (and ``version``) of the server at ``url``, such as a Triton.
 
     When the graph is loaded, the model must be ready and take the node's inputs by name; a single
-    input may have any name. A single output is ``output``, several outputs keep their names;
-    ``outputs`` selects outputs. Tensors travel as raw bytes where the server's metadata name the
-    extension, else as JSON; ``binary`` overrides the metadata.
+    input may have any name. A single output is ``output``, several outputs keep their names, and
+    so does a single one where the node has ``optional_outputs``; ``outputs`` selects outputs.
+    Tensors travel as raw bytes where the server's metadata name the extension, else as JSON;
+    ``binary`` overrides the metadata.
 
     The request's deadline, id and trace travel along. A server that is away or overloaded makes the
     node fail with Unavailable, so that the node's ``retries`` and ``on_error`` apply; a server
@@ -56,6 +57,9 @@ class OpenInferenceModel:
         binary: Whether tensors travel as raw bytes; if left out, the server's metadata decide.
     """
 
+    partial = True
+    """Whether the model may leave out outputs, and be called without some of the inputs."""
+
     def __init__(
         self,
         node: Predictor,
@@ -67,6 +71,7 @@ class OpenInferenceModel:
         binary: bool | None = None,
     ) -> None:
         self._node, self._outputs, self._binary = node, tuple(outputs or ()), binary
+        self._optional = frozenset(node.optional_outputs or ())
         self._path = f"/v2/models/{_in_path(model)}"
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
@@ -160,10 +165,11 @@ class OpenInferenceModel:
         }
 
     def _named(self, outputs: Mapping[str, Array]) -> Any:
-        missing = [name for name in self._outputs if name not in outputs]
-        if missing or not outputs:
+        asked = set(self._outputs) - self._optional
+        missing = [name for name in self._outputs if name in asked - outputs.keys()]
+        if missing or not (outputs or self._optional):
             raise BadAnswer(f"{self._server} left out the outputs {listing(missing) or 'all'}")
-        if len(outputs) == 1:
+        if len(outputs) == 1 and not self._optional:
             return next(iter(outputs.values()))
         return {plain(name): array for name, array in outputs.items()}
 
