@@ -12,6 +12,7 @@
     │   ├── NotFound           unknown graph, revision or path
     │   └── TooLarge           a limit on the request was passed
     ├── NodeError              a node raised, or returned an invalid result; names the node
+    │   └── StatusError        a node failed with a status of HTTP, which the client gets
     ├── Unavailable            queue full or no healthy replica; try again later
     │   ├── LeaseLost          another controller holds the store; also an EngineError
     │   └── StorageError       a folder is full or read-only; also an EngineError
@@ -166,6 +167,20 @@ class NodeError(AnabranchError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.node, self.reason))
+
+
+class StatusError(NodeError):
+    """A node failed with a status of HTTP from 400 to 599, which the client gets.
+
+    It is the status of the server that the node asked, or 404 where no rule of a router holds.
+    """
+
+    def __init__(self, node: str, reason: str, status: int) -> None:
+        self.status = status
+        super().__init__(node, reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.node, self.reason, self.status))
 
 
 class Unavailable(AnabranchError):

@@ -11,6 +11,7 @@ from importlib import import_module
 MODULES = (
     "anabranch.components.bandits",
     "anabranch.components.combiners",
+    "anabranch.components.documents",
     "anabranch.components.routers",
     "anabranch.components.runtimes.catboost",
     "anabranch.components.runtimes.huggingface",
@@ -19,6 +20,7 @@ MODULES = (
     "anabranch.components.runtimes.onnx",
     "anabranch.components.runtimes.open_inference",
     "anabranch.components.runtimes.openai",
+    "anabranch.components.runtimes.rest",
     "anabranch.components.runtimes.sklearn",
     "anabranch.components.runtimes.torch",
     "anabranch.components.runtimes.xgboost",

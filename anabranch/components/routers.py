@@ -13,6 +13,7 @@ from anabranch.components.sticky.keys import input_key, key_reader
 from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
+from anabranch.errors import StatusError
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase, Router
 
@@ -86,9 +87,18 @@ def _weights(router: Router) -> Mapping[str, float]:
 
 @register("router", "rules")
 class Rules:
-    """Chooses the route of the first rule whose condition holds, else ``otherwise``."""
+    """Chooses the route of the first rule whose condition holds, else ``otherwise``.
 
-    def __init__(self, node: Router) -> None:
+    Where no rule holds and there is no ``otherwise``, the request fails with 404. Conditions are in
+    the Common Expression Language. They see ``request`` (``id``, ``headers`` by names in lower case
+    and ``parameters``) and the node's ``inputs``, as nested lists. Where an element of an input is
+    a JSON document, ``json(inputs.x[0])`` is its value, null for a text that is no JSON; no
+    condition holds that looks for what is not in there. ``gjson_exists(inputs.x[0], "a.b")`` tells
+    whether the document has something at a path of GJSON.
+    """
+
+    def __init__(self, node: Router, node_name: str) -> None:
+        self._node = node_name
         self._rules = [(Condition(rule.when), rule.to) for rule in node.rules or ()]
         self._reads_inputs = any(condition.reads_inputs for condition, _ in self._rules)
         self._otherwise = node.otherwise
@@ -108,13 +118,16 @@ class Rules:
                 yield ("rules", index, "when"), mistake
 
     def route(self, /, context: Context, **inputs: Array) -> str:
-        """Return the name of a route; raise ValueError if no rule holds, without ``otherwise``."""
+        """Return the name of a route.
+
+        Raise StatusError of 404 if no rule holds and there is no ``otherwise``.
+        """
         variables = self._variables(context, inputs)
         for condition, target in self._rules:
             if condition.holds(variables):
                 return target
         if self._otherwise is None:
-            raise ValueError("no rule holds, and there is no 'otherwise'")
+            raise StatusError(self._node, "no rule holds, and there is no 'otherwise'", 404)
         return self._otherwise
 
     def _variables(self, context: Context, inputs: Mapping[str, Array]) -> Any:

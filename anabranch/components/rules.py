@@ -1,18 +1,21 @@
 """Conditions in the Common Expression Language, compiled once and checked before they run.
 
 A condition sees ``request`` (``id``, ``headers`` with names in lower case, ``parameters``) and, in
-a router of a graph, ``inputs`` (name: nested lists or a scalar).
+a router of a graph, ``inputs`` (name: nested lists or a scalar). Beside the functions of the
+language there are two for elements that are JSON texts: ``json(text)`` is the value of a text, null
+where it is no JSON; ``gjson_exists(text, path)`` tells whether it has something at a path of GJSON.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import cel
 
+from anabranch.components.documents.paths import exists, json_of, path_problem
 from anabranch.specs.excerpts import hint, shown
 
 _VARIABLES = ("request", "inputs")
@@ -22,6 +25,8 @@ _BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_
 _STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _FIELD = re.compile(r"(?<![\w.])(request|inputs)\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
 _HEADER = re.compile(r"""request\.headers\s*\[\s*['"]([^'"]*)['"]\s*\]""")
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"gjson_exists": exists, "json": json_of}
+_PATH = re.compile(rf"gjson_exists\s*\([^'\"]*,\s*({_STRING.pattern})\s*\)")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -32,7 +37,7 @@ def prepared(**variables: Any) -> Any:
     what the language cannot hold, such as text with a lone surrogate.
     """
     try:
-        return cel.Context(variables)
+        return cel.Context(variables, _FUNCTIONS)
     except Exception as error:
         raise ValueError(f"the request cannot be read by rules: {_line(error)}") from None
 
@@ -44,19 +49,22 @@ class Condition:
         self.text = text
         self._program = _compile(text)
         self.reads_inputs = "inputs" in self._program.variables()
+        self._reads_json = "json" in self._program.functions()
 
     def holds(self, variables: Any) -> bool:
-        """Tell whether the condition is true of ``prepared`` variables, or of a dict of them.
+        """Tell whether the condition is true of ``prepared`` variables.
 
         It is not where it looks for what is not there: a missing header, parameter or element is
-        no failure of the request. A ValueError for any other error, and for a result that is
-        neither true nor false.
+        no failure of the request, and a field of a JSON document that has another type is none. A
+        ValueError for any other error, and for a result that is neither true nor false.
         """
         try:
             result = self._program.execute(variables)
         except LookupError:
             return False
         except Exception as error:
+            if self._reads_json and isinstance(error, TypeError):
+                return False
             raise ValueError(f"the rule {shown(self.text)} failed: {_line(error)}") from None
         if not isinstance(result, bool):
             raise ValueError(f"the rule {shown(self.text)} gave {shown(result)}, not true or false")
@@ -79,6 +87,7 @@ def mistakes(text: str, inputs: Iterable[str] | None) -> list[str]:
         *_unknown_functions(program),
         *_unknown_fields(text, inputs),
         *_upper_case_headers(text),
+        *_wrong_paths(text),
     ]
 
 
@@ -124,8 +133,9 @@ def _unknown_variables(text: str, program: Any, known: tuple[str, ...]) -> Itera
 
 def _unknown_functions(program: Any) -> Iterator[str]:
     for name in program.functions():
-        if _IDENTIFIER.fullmatch(name) and not _is_function(name):
-            yield f"unknown function {shown(name)}"
+        if name in _FUNCTIONS or not _IDENTIFIER.fullmatch(name) or _is_function(name):
+            continue
+        yield f"unknown function {shown(name)}"
 
 
 @lru_cache(maxsize=1024)
@@ -159,3 +169,15 @@ def _upper_case_headers(text: str) -> Iterator[str]:
         if name != name.lower():
             lower, found = shown(name.lower()), shown(name)
             yield f"names of headers are in lower case: write {lower}, not {found}"
+
+
+def _wrong_paths(text: str) -> Iterator[str]:
+    """Yield the mistakes in paths of GJSON that the condition spells out."""
+    for literal in _PATH.findall(text):
+        try:
+            path = cel.compile(literal).execute({})
+        except Exception:
+            continue  # The parser has said so already.
+        wrong = path_problem(path)
+        if wrong is not None:
+            yield f"{shown(path)}: {wrong}"

@@ -43,10 +43,14 @@ def _row(kind: type[Exception]) -> list[str]:
 
 
 def _status(kind: type[Exception]) -> str:
+    if issubclass(kind, errors.StatusError):
+        return "its own"
     found = next((http.STATUS[one] for one in kind.__mro__ if one in http.STATUS), "")
     return str(found)
 
 
 def _code(kind: type[Exception]) -> str:
+    if issubclass(kind, errors.StatusError):
+        return "that of its status"
     found = next((codes.CODES[one] for one in kind.__mro__ if one in codes.CODES), None)
     return code(found.name if found else "")

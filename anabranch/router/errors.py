@@ -30,6 +30,7 @@ from anabranch.errors import (
     NotFound,
     Quota,
     RequestError,
+    StatusError,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
@@ -94,7 +95,8 @@ STATUS: dict[type[Exception], int] = {
     Unavailable: 503,
     DeadlineExceeded: 504,
 }
-"""Status of each error; the nearest class in the error's order of bases counts."""
+"""Status of each error; the nearest class in the error's order of bases counts. A StatusError has
+its own."""
 
 
 class HttpReply(NamedTuple):
@@ -120,6 +122,8 @@ def error_reply(error: Exception, request_id: str) -> HttpReply:
 
 def status_of(error: Exception) -> int | None:
     """Return the HTTP status of an error; None for one that nobody expected."""
+    if isinstance(error, StatusError):
+        return error.status
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 

@@ -429,8 +429,9 @@ class Transformer(NodeBase):
     type: Literal["transformer"]
     """Type of the node."""
     method: str | None = None
-    """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold. Of a
-    component with `contract: seldon`: `transform_input` (the default) or `transform_output`."""
+    """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold,
+    require_success. Of a component with `contract: seldon`: `transform_input` (the default) or
+    `transform_output`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
     quorum: Quorum | None = None
@@ -447,7 +448,7 @@ class Predictor(NodeBase):
     """Type of the node."""
     runtime: str | None = None
     """A built-in model runtime: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
-    huggingface, open_inference."""
+    huggingface, open_inference, rest."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """The model's file or folder: a path relative to the spec, or a URI."""
     multiplex: Multiplex | None = None
@@ -472,7 +473,7 @@ class Combiner(NodeBase):
     type: Literal["combiner"]
     """Type of the node."""
     strategy: str | None = None
-    """A built-in: mean, weighted_mean, vote, max, concat, first."""
+    """A built-in: mean, weighted_mean, vote, max, concat, first, object."""
     quorum: Quorum | None = None
     """Fewest inputs with which the combiner goes on where others are not there, or were left out
     by `on_error: skip`; all if left out."""

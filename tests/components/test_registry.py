@@ -9,9 +9,11 @@ from anabranch.components import registry
 from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
-    "transformer": "argmax cast rename scale select softmax split stack threshold",
-    "predictor": "catboost huggingface lightgbm mlflow onnx open_inference sklearn torch xgboost",
-    "combiner": "concat first max mean vote weighted_mean",
+    "transformer": "argmax cast rename require_success scale select softmax split stack threshold",
+    "predictor": (
+        "catboost huggingface lightgbm mlflow onnx open_inference rest sklearn torch xgboost"
+    ),
+    "combiner": "concat first max mean object vote weighted_mean",
     "router": "epsilon_greedy linucb rules thompson ucb1 weighted",
     "explainer": (
         "ale anchor_image anchor_tabular anchor_text deep_lift integrated_gradients kernel_shap "
@@ -44,6 +46,7 @@ def test_formats_that_can_run_code_are_marked():
         "open_inference": [],
         "mlflow": ["folder"],
         "huggingface": ["folder"],
+        "rest": [],
     }
     assert files.keys() == set(registry.names("predictor"))
     kinds = {name: registry.get("predictor", name) for name in files}

@@ -9,6 +9,7 @@ import pytest
 from anabranch.components import registry
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
+from anabranch.errors import StatusError
 
 
 @pytest.fixture
@@ -98,8 +99,9 @@ def test_rules_take_the_first_that_holds_else_otherwise(router):
 
 def test_no_rule_and_no_otherwise_is_an_error(router):
     bound = router(strategy="rules", rules=[{"when": "false", "to": "a"}])
-    with pytest.raises(ValueError, match="no rule holds, and there is no 'otherwise'"):
+    with pytest.raises(StatusError, match="no rule holds, and there is no 'otherwise'") as raised:
         bound.call(context=Context())
+    assert raised.value.status == 404
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,47 @@ def test_conditions(text, holds):
     assert Condition(text).holds(VARIABLES) is holds
 
 
+DOCUMENTS = {
+    "a": ['{"user": {"age": 31, "name": "ann", "left": null}, "tags": [{"x": 2}]}'],
+    "raw": [b'{"user": 1}'],
+    "no": ["{"],
+    "x": [1.5],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("json(inputs.a[0]).user.age > 30", True),
+        ("json(inputs.a[0]).user.name == 'ann' && has(json(inputs.a[0]).tags)", True),
+        ("json(inputs.a[0]).tags.exists(tag, tag.x == 2)", True),
+        ("has(json(inputs.a[0]).user.left)", True),
+        ("has(json(inputs.a[0]).user.right)", False),
+        ("json(inputs.a[0]).user.name > 30", False),
+        ("json(inputs.a[0]).user.age.year > 30", False),
+        ("json(inputs.raw[0]).user == 1", True),
+        ("json(inputs.no[0]) == null", True),
+        ("json(inputs.no[0]).user == 1", False),
+        ("gjson_exists(inputs.a[0], 'user.left')", True),
+        ("gjson_exists(inputs.a[0], 'user.right')", False),
+        ('gjson_exists(inputs.a[0], "tags.#(x==2)")', True),
+        ("!gjson_exists(inputs.a[0], 'tags.#(x==3)')", True),
+        ("gjson_exists(inputs.raw[0], 'user')", True),
+        ("gjson_exists(inputs.no[0], 'user')", False),
+    ],
+)
+def test_conditions_on_documents(text, holds):
+    assert mistakes(text, list(DOCUMENTS)) == []
+    assert Condition(text).holds(prepared(request=REQUEST, inputs=DOCUMENTS)) is holds
+
+
+def test_a_number_is_no_document():
+    variables = prepared(request=REQUEST, inputs=DOCUMENTS)
+    for text in ("json(inputs.x[0]) == 1", "gjson_exists(inputs.x[0], 'a')"):
+        with pytest.raises(ValueError, match="failed: "):
+            Condition(text).holds(variables)
+
+
 def test_only_conditions_over_inputs_read_them():
     assert Condition("inputs.x[0][0] > 1.0").reads_inputs
     assert not Condition("request.id == 'inputs.x'").reads_inputs
@@ -63,6 +104,8 @@ def test_failures_quote_the_rule(text, message):
         ("inputs.y[0] > 1", "inputs has no 'y' (available: name, x)"),
         ("request.headers['X-Tier'] == 'a'", "write 'x-tier', not 'X-Tier'"),
         ("request.id == ", "the expression cannot be parsed, at character 15: Syntax error"),
+        ("gjson_exists(inputs.x[0], 'a.@keys')", "'a.@keys': no modifier '@keys' is known"),
+        ("gjson_exist(inputs.x[0], 'a')", "unknown function 'gjson_exist'"),
         ("[" * 2000, "the expression cannot be parsed"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, InputSpec
+from tests.json_services import json_services
 from tests.router.conftest import KEYS, StepHead, serving
 from tests.small_models import Data, data_of, write_model, write_sample
 
@@ -68,7 +70,7 @@ def test_what_needs_no_library_runs(kind: str) -> None:
         assert set(answer) == set(example["spec"]["outputs"]), name
 
 
-REMOTE = "open_inference"
+REMOTE = {"open_inference", "rest"}
 SLOW = {"huggingface", "mlflow"}
 """Those whose libraries take seconds to import."""
 
@@ -98,7 +100,7 @@ def with_models(example: Mapping[str, Any], folder: Path) -> tuple[Loaded, Data]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries
-@pytest.mark.parametrize("name", [one for one in cases("predictor") if one.values[0] != REMOTE])
+@pytest.mark.parametrize("name", [one for one in cases("predictor") if one.values[0] not in REMOTE])
 def test_a_runtime_s_example_runs(name: str, tmp_path: Path) -> None:
     loaded, data = with_models(examples("predictor", DOCS)[name], tmp_path)
     (given,) = loaded.plan.inputs
@@ -113,7 +115,7 @@ async def half(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 
 def test_the_example_of_another_server_runs() -> None:
-    example = examples("predictor", DOCS)[REMOTE]
+    example = examples("predictor", DOCS)["open_inference"]
     signature = Signature({"x": InputSpec(datatype="FP32", shape=(-1, 4))}, {"y": None}, 60.0)
     arms = Arms("digits", lambda revision: StepHead(half), RequestLimits())
     arms.apply(RoutingTable("digits", 1, 3, {3: 100.0}, revisions={3: signature}, keys=KEYS))
@@ -122,6 +124,16 @@ def test_the_example_of_another_server_runs() -> None:
         loaded = load({"spec": yaml.safe_load(spec)}, DOCS)
         with Graph.from_spec(loaded.graph, DOCS) as graph:
             assert graph.run({"x": np.ones((1, 4), np.float32)})["y"].tolist() == [[0.5] * 4]
+
+
+def test_the_example_of_a_rest_service_runs() -> None:
+    example = examples("predictor", DOCS)["rest"]
+    with json_services() as services:
+        services.add("/v1/price", lambda body: (200, {"price": json.loads(body)["rooms"] / 2}))
+        spec = yaml.safe_dump(example["spec"]).replace("http://prices:8080", services.url)
+        loaded = load({"spec": yaml.safe_load(spec)}, DOCS)
+        with Graph.from_spec(loaded.graph, DOCS) as graph:
+            assert graph.run({"house": ['{"rooms": 5}']})["price"].tolist() == ['{"price": 2.5}']
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -53,6 +53,13 @@ def test_every_row_is_tested() -> None:
     assert {type(error) for error, _ in EXPECTED} | {errors.RequestError} == set(STATUS)
 
 
+def test_a_status_error_has_its_own_status() -> None:
+    error = errors.StatusError("n", "its server answered 422: no", 422)
+    assert error_reply(error, "id-1").status == 422
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.node, copy.reason, copy.status, str(copy)) == ("n", error.reason, 422, str(error))
+
+
 def test_a_subclass_has_the_status_of_its_nearest_base() -> None:
     class Narrower(NodeError):
         pass

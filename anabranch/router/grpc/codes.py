@@ -16,6 +16,7 @@ from anabranch.errors import (
     NodeError,
     NotFound,
     RequestError,
+    StatusError,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
@@ -86,6 +87,8 @@ def refused(reply: HttpReply, request_id: str) -> Ended:
 
 def code_of(error: Exception) -> StatusCode | None:
     """Return the code of an error; None for one that nobody expected."""
+    if isinstance(error, StatusError):
+        return _OF_HTTP.get(error.status, CODES[NodeError])
     return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import httpx
 import orjson
@@ -52,6 +52,14 @@ def said_of(body: bytes) -> str:
     return f": {line[:300]}" if line else ""
 
 
+class RemoteAnswer(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
 class RemoteServer:
     """Speaks to one server over pooled connections of the loop that it is first used on.
 
@@ -84,8 +92,20 @@ class RemoteServer:
         self, path: str, body: bytes, headers: Mapping[str, str], context: Context
     ) -> tuple[httpx.Headers, bytes]:
         """Send a body within the time that the request has left; return the answer."""
-        seconds = _seconds(context)
-        return await self._send("POST", path, seconds, content=body, headers=_all(headers, context))
+        answer = await self.asked(path, body, headers, context)
+        if answer.status != 200:
+            self._refuse(answer)
+        return answer.headers, answer.body
+
+    async def asked(
+        self, path: str, body: bytes, headers: Mapping[str, str], context: Context
+    ) -> RemoteAnswer:
+        """Send a body within the time that the request has left; return the answer of any status.
+
+        Raises as ``post`` does, but for what the server answers.
+        """
+        own = _all(headers, context)
+        return await self._exchange("POST", path, _seconds(context), content=body, headers=own)
 
     async def stream(
         self, path: str, body: bytes, headers: Mapping[str, str], context: Context
@@ -103,7 +123,7 @@ class RemoteServer:
             async with asked as response:
                 self._check_peer(response)
                 if response.status_code != 200:
-                    self._refuse(response, await _bounded(response))
+                    self._refuse(await _answer(response))
                 size = 0
                 async for piece in response.aiter_raw():
                     size += len(piece)
@@ -116,9 +136,19 @@ class RemoteServer:
     ) -> tuple[httpx.Headers, bytes]:
         """Return the headers and body of a success.
 
-        Raises DeadlineExceeded; Unavailable where nothing answers or the server is overloaded;
-        RemoteError for any other status, redirects too, and where the URL leads to an address that
-        none may lead to; BadAnswer for a body over the bound.
+        Raises as ``_exchange`` does; Unavailable where the server is overloaded; RemoteError for
+        any other status, redirects too.
+        """
+        answer = await self._exchange(method, path, seconds, **more)
+        if answer.status != 200:
+            self._refuse(answer)
+        return answer.headers, answer.body
+
+    async def _exchange(self, method: str, path: str, seconds: float, **more: Any) -> RemoteAnswer:
+        """Return the answer to one request.
+
+        Raises DeadlineExceeded; Unavailable where nothing answers; RemoteError where the URL leads
+        to an address that none may lead to; BadAnswer for a body over the bound.
         """
         with self._as_ours():
             async with (
@@ -126,10 +156,7 @@ class RemoteServer:
                 self._pool().stream(method, self._url + path, **more) as response,
             ):
                 self._check_peer(response)
-                body = await _bounded(response)
-        if response.status_code != 200:
-            self._refuse(response, body)
-        return response.headers, body
+                return await _answer(response)
 
     @contextmanager
     def _as_ours(self) -> Iterator[None]:
@@ -156,13 +183,15 @@ class RemoteServer:
                 # What is packed cannot be bounded before it is unpacked.
                 headers={"accept-encoding": "identity"},
                 trust_env=False,
+                # Certifi's certificates, or those of SSL_CERT_FILE or SSL_CERT_DIR.
+                verify=httpx.create_ssl_context(),
             )
         return self._client
 
-    def _refuse(self, response: httpx.Response, body: bytes) -> NoReturn:
-        status, said = response.status_code, self._said(body)
+    def _refuse(self, answer: RemoteAnswer) -> NoReturn:
+        status, said = answer.status, self._said(answer.body)
         if status in _REFUSED:
-            raise Unavailable(f"{self} is overloaded{said}", _retry_after(response.headers))
+            raise Unavailable(f"{self} is overloaded{said}", retry_after(answer.headers))
         if status == 504:
             raise DeadlineExceeded(f"{self} gave up{said}")
         raise RemoteError(f"{self} answered {status}{said}", status)
@@ -187,6 +216,11 @@ def _all(headers: Mapping[str, str], context: Context) -> dict[str, str]:
     return {**headers, **passed_on}
 
 
+async def _answer(response: httpx.Response) -> RemoteAnswer:
+    body = await _bounded(response)
+    return RemoteAnswer(response.status_code, response.headers, body)
+
+
 async def _bounded(response: httpx.Response) -> bytes:
     chunks, size = [], 0
     async for chunk in response.aiter_raw():
@@ -197,7 +231,7 @@ async def _bounded(response: httpx.Response) -> bytes:
     return b"".join(chunks)
 
 
-def _retry_after(headers: httpx.Headers) -> int:
+def retry_after(headers: httpx.Headers) -> int:
     text = headers.get("retry-after", "")
     seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1
     return seconds if seconds in _RETRY_AFTER else 1

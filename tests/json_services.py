@@ -1,0 +1,95 @@
+"""HTTP services on the loopback interface that answer JSON documents, for nodes that call some."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from anabranch.graph.compile.loading import load_data
+from anabranch.graph.local import LocalGraph
+
+Answer = tuple[int, Any]
+"""Status and body: bytes as they are, anything else as JSON."""
+Service = Callable[[bytes], Answer]
+
+
+@dataclass
+class Call:
+    """One request that a service got."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class JsonServices:
+    """Services by path, and the requests that they got, in order."""
+
+    url: str
+    services: dict[str, Service] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+
+    def add(self, path: str, service: Service | Answer) -> str:
+        """Let a path answer; return its URL."""
+        self.services[path] = service if callable(service) else lambda body: service
+        return self.url + path
+
+    def paths(self) -> list[str]:
+        return [call.path for call in self.calls]
+
+
+def graph_of_spec(spec: Mapping[str, Any]) -> LocalGraph:
+    """Return the graph of a ``spec``, loaded. Raise SpecError for its mistakes."""
+    document = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph"}
+    loaded = load_data({**document, "metadata": {"name": "g"}, "spec": spec})
+    return LocalGraph(loaded.plan, Path())
+
+
+@contextmanager
+def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
+    """Serve until the end of the block."""
+    found = JsonServices("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found.calls.append(Call(self.path, body, headers))
+            service = found.services.get(self.path, lambda body: (404, {"error": "no service"}))
+            status, answer = service(body)
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
+    thread.start()
+    found.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
