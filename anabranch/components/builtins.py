@@ -21,6 +21,7 @@ MODULES = (
     "anabranch.components.runtimes.open_inference",
     "anabranch.components.runtimes.openai",
     "anabranch.components.runtimes.rest",
+    "anabranch.components.runtimes.remote",
     "anabranch.components.runtimes.sklearn",
     "anabranch.components.runtimes.torch",
     "anabranch.components.runtimes.xgboost",

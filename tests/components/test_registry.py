@@ -11,7 +11,8 @@ from anabranch.specs.models import NODE_TYPES
 BUILTINS = {
     "transformer": "argmax cast rename require_success scale select softmax split stack threshold",
     "predictor": (
-        "catboost huggingface lightgbm mlflow onnx open_inference rest sklearn torch xgboost"
+        "catboost huggingface lightgbm mlflow onnx open_inference openai rest seldon sklearn torch "
+        "v1 xgboost"
     ),
     "combiner": "concat first max mean object vote weighted_mean",
     "router": "epsilon_greedy linucb rules thompson ucb1 weighted",
@@ -44,6 +45,9 @@ def test_formats_that_can_run_code_are_marked():
         "lightgbm": ["m.txt"],
         "catboost": ["m.cbm"],
         "open_inference": [],
+        "openai": [],
+        "seldon": [],
+        "v1": [],
         "mlflow": ["folder"],
         "huggingface": ["folder"],
         "rest": [],

@@ -37,6 +37,7 @@ from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
 from tests.certificates import Authority
 from tests.client.connection import test_trust
+from tests.components.runtimes.remote.servers import answering
 from tests.project.commands import NOT_TYPED, SCRIPTS, documented
 from tests.project.snippets import ROOT, Snippet, snippets
 from tests.router.conftest import KEYS, StepHead, serving
@@ -226,6 +227,18 @@ def server() -> Any:
         yield url
 
 
+@pytest.fixture
+def untyped() -> Any:
+    """The address of a server of V1 and of Seldon's microservices, which gives rows back."""
+
+    def same(path: str, body: Any) -> Any:
+        rows = body.get("instances") or body["data"]["ndarray"]
+        return {"predictions": rows, "data": {"ndarray": rows}}
+
+    with answering(same) as seen:
+        yield seen.url
+
+
 def arms(name: str, given: str, shape: tuple[int, ...], step: Any) -> Arms:
     signature = Signature({given: InputSpec(datatype="FP32", shape=shape)}, {"y": None}, 60.0)
     made = Arms(name, lambda revision: StepHead(step), RequestLimits())
@@ -251,7 +264,7 @@ def test_a_graph_whose_model_is_elsewhere_compiles(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # of the libraries
 @pytest.mark.parametrize("text", graphs())
 def test_a_graph_answers(
-    text: str, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+    text: str, tmp_path: Path, server: str, untyped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shop-s3").mkdir()
     for secret in ("price-token", "shop-s3/secret-key"):
@@ -259,6 +272,7 @@ def test_a_graph_answers(
     monkeypatch.setenv("PRICES_DATABASE_URL", "postgresql://shop")
     monkeypatch.setenv("ANABRANCH_KUBERNETES_SECRETS", str(tmp_path))
     text = text.replace("/run/secrets", str(tmp_path)).replace("http://triton:8000", server)
+    text = text.replace("http://serving:8501", untyped).replace("http://classifier:9000", untyped)
     graph = spec_of(text)
     write_files(graph, tmp_path)
     loaded = load_data(copy.deepcopy(graph), tmp_path)

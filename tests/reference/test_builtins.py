@@ -25,6 +25,8 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, InputSpec
+from tests.components.runtimes.openai.server import KEY, LanguageServer
+from tests.components.runtimes.remote.servers import answering
 from tests.json_services import json_services
 from tests.router.conftest import KEYS, StepHead, serving
 from tests.small_models import Data, data_of, write_model, write_sample
@@ -70,7 +72,7 @@ def test_what_needs_no_library_runs(kind: str) -> None:
         assert set(answer) == set(example["spec"]["outputs"]), name
 
 
-REMOTE = {"open_inference", "rest"}
+REMOTE = {"open_inference", "openai", "rest", "seldon", "v1"}
 SLOW = {"huggingface", "mlflow"}
 """Those whose libraries take seconds to import."""
 
@@ -134,6 +136,38 @@ def test_the_example_of_a_rest_service_runs() -> None:
         loaded = load({"spec": yaml.safe_load(spec)}, DOCS)
         with Graph.from_spec(loaded.graph, DOCS) as graph:
             assert graph.run({"house": ['{"rooms": 5}']})["price"].tolist() == ['{"price": 2.5}']
+
+
+def test_the_example_of_a_language_model_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    example = examples("predictor", DOCS)["openai"]
+    with serving(LanguageServer()) as url:
+        spec = yaml.safe_dump(example["spec"]).replace("https://api.openai.com", url)
+        loaded = load({"spec": yaml.safe_load(spec)}, DOCS)
+        with Graph.from_spec(loaded.graph, DOCS) as graph:
+            answer = graph.run({"messages": ['[{"role": "user", "content": "good morning"}]']})
+    assert {name: array.tolist() for name, array in answer.items()} == {
+        "text": ["good morning "],
+        "finish_reason": ["stop"],
+    }
+
+
+@pytest.mark.parametrize("name", ["seldon", "v1"])
+def test_the_example_of_a_server_without_types_runs(name: str) -> None:
+    example = examples("predictor", DOCS)[name]
+    (node,) = example["spec"]["nodes"].values()
+    with answering(halving) as seen:
+        spec = yaml.safe_dump(example["spec"]).replace(node["args"]["url"], seen.url)
+        loaded = load({"spec": yaml.safe_load(spec)}, DOCS)
+        with Graph.from_spec(loaded.graph, DOCS) as graph:
+            assert graph.run({"x": np.ones((1, 4), np.float32)})["y"].tolist() == [[0.5] * 4]
+
+
+def halving(path: str, body: Any) -> Any:
+    """Halve what comes, over V1 and as a microservice of Seldon Core."""
+    rows = body.get("instances") or body["data"]["ndarray"]
+    halves = [[one / 2 for one in row] for row in rows]
+    return {"predictions": halves, "data": {"ndarray": halves}}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,87 @@
+"""Tensors as nested lists of JSON, as protocols without datatypes have them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import orjson
+
+from anabranch.components.registry import Finding
+from anabranch.components.runtimes.open_inference.wire import BadAnswer
+from anabranch.components.runtimes.signatures import no_method
+from anabranch.components.tensors.arrays import Array
+from anabranch.names import GRAPH_NAME
+from anabranch.specs.excerpts import shown
+from anabranch.specs.models import NodeBase, Predictor
+
+JSON_HEADERS = {"content-type": "application/json"}
+
+
+def nested(array: Array, name: str) -> Any:
+    """Return a tensor as nested lists; ValueError for numbers that JSON does not have.
+
+    Texts are texts, and bytes that are no UTF-8 ``{"b64": …}``, as TensorFlow Serving takes them.
+    """
+    if array.dtype.kind in "OUS":
+        return _texts(array.tolist())
+    if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+        raise ValueError(f"input {name!r} holds NaN or infinity, which JSON cannot carry")
+    narrow = array.dtype.kind == "V" or array.dtype == np.float16
+    return (array.astype(np.float32) if narrow else array).tolist()
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_texts(one) for one in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
+    return str(value)
+
+
+def answered(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer; BadAnswer where it is none."""
+    try:
+        answer = orjson.loads(body)
+    except ValueError:
+        raise BadAnswer("its answer is no JSON") from None
+    if not isinstance(answer, dict):
+        raise BadAnswer("its answer is no JSON object")
+    return answer
+
+
+def address_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
+    """Find a model that is no argument, and a URL that is not plain http or https."""
+    predictor = cast(Predictor, node)
+    if predictor.model is not None:
+        yield ("model",), f"the runtime {runtime!r} takes args: {{url: …}} instead"
+    url = str(node.args["url"])
+    if not _is_plain(url):
+        yield ("args", "url"), f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
+
+
+def method_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
+    """Find a method where the runtime has but one."""
+    yield from no_method(cast(Predictor, node), runtime)
+
+
+def in_path(model: str) -> str:
+    """Return a model's name for paths; that of a graph in a namespace keeps its slash."""
+    return quote(model, safe="/" if re.fullmatch(GRAPH_NAME, model) else "")
+
+
+def _is_plain(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    extra = parts.username or parts.password or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra and port != 0
