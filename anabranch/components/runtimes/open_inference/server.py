@@ -232,6 +232,7 @@ async def _bounded(response: httpx.Response) -> bytes:
 
 
 def retry_after(headers: httpx.Headers) -> int:
+    """Return the seconds of ``Retry-After``, 1 where there is no sensible number."""
     text = headers.get("retry-after", "")
     seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1
     return seconds if seconds in _RETRY_AFTER else 1

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from anabranch.components.runtimes.stops import StopScanner
 from anabranch.router.http.doors.openai.pieces import Piece, ToolCall
-from anabranch.router.http.doors.openai.stops import StopScanner
 
 STOP, TOOL_CALLS = "stop", "tool_calls"
 
