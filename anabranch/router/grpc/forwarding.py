@@ -12,20 +12,21 @@ from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.router.grpc.calls import SIZE, ServedCall
 from anabranch.router.grpc.codes import REQUEST_ID, RETRY_AFTER, Ended, Status, shortened
 from anabranch.router.grpc.pool import PooledRouter
+from anabranch.router.seldon.messages import PUID
 from anabranch.router.tracing import RESPONSE
 
 _RESERVED = ("grpc-", ":")
-_TOLD = frozenset((REQUEST_ID, RETRY_AFTER, RESPONSE))
+_TOLD = frozenset((REQUEST_ID, RETRY_AFTER, RESPONSE, PUID))
 """Names of a router's trailing metadata that are passed on to the client."""
 _OWN = frozenset((REQUEST_ID, SIZE, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 
 
-async def forward(router: PooledRouter, method: str, message: bytes, call: ServedCall) -> bytes:
-    """Have a router answer a call. What is raised becomes the call's status."""
+async def forward(router: PooledRouter, path: str, message: bytes, call: ServedCall) -> bytes:
+    """Have a router answer the call of a path. What is raised becomes the call's status."""
     with router:
         try:
-            running = router.unary(method)(
+            running = router.unary(path)(
                 message, timeout=call.remaining(), metadata=_metadata(call)
             )
             answer: bytes = await running

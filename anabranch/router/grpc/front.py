@@ -7,6 +7,7 @@
 | RepositoryModelLoad, RepositoryModelUnload | the front; they need the control API's token |
 | ModelReady, ModelMetadata, ModelInfer | a router of the graph |
 | ModelStreamInfer | for each request a router of the graph that it names |
+| Seldon's methods | a router of the graph that the call's metadata name |
 
 Messages to routers pass as they are: of them only the field with the name is read.
 """
@@ -23,7 +24,7 @@ import grpc
 
 from anabranch.access.identity import Asker
 from anabranch.access.roles import Action as Allowed
-from anabranch.errors import Unavailable
+from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.errors import ClientGone
 from anabranch.router.gateway.repository import (
@@ -44,9 +45,10 @@ from anabranch.router.grpc.calls import (
 )
 from anabranch.router.grpc.codes import NOT_TAKEN, REQUEST_ID, Ended, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
-from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
+from anabranch.router.grpc.messages import SERVICE, parse, path, request_type, response_type
 from anabranch.router.grpc.pool import Pool, PooledRouter
 from anabranch.router.grpc.read_ahead import Ahead
+from anabranch.router.grpc.seldon import messages as seldon
 from anabranch.router.grpc.streams import failed
 from anabranch.router.large_reply import write_held
 from anabranch.router.limits import ByAddress, ConcurrencyLimit, HeldBytes, RequestLimits
@@ -79,8 +81,8 @@ class Front:
             lambda: ConcurrencyLimit(MAX_CALLS // 2, "may stream from one address")
         )
 
-    def handlers(self) -> Any:
-        """The methods as gRPC's server takes them."""
+    def handlers(self) -> list[Any]:
+        """The methods of all services as gRPC's server takes them."""
         methods: dict[str, Method] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -94,7 +96,14 @@ class Front:
         }
         found = {name: self.messages.answered_once(one) for name, one in methods.items()}
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
-        return grpc.method_handlers_generic_handler(SERVICE, found)
+        others = {
+            name: self.messages.answered_once(partial(self._forward_seldon, seldon.path(name)))
+            for name in seldon.methods()
+        }
+        return [
+            grpc.method_handlers_generic_handler(SERVICE, found),
+            grpc.method_handlers_generic_handler(seldon.SELDON, others),
+        ]
 
     def apply(self, addresses: Addresses) -> None:
         """Know these routers from now on."""
@@ -183,7 +192,17 @@ class Front:
     async def _forward(self, method: str, message: bytes, call: ServedCall) -> bytes:
         with self._gate:
             router = await self._router(wire.text(message, _MODEL_NAME), call)
-            return await forward(router, method, message, call)
+            return await forward(router, path(method), message, call)
+
+    async def _forward_seldon(self, path: str, message: bytes, call: ServedCall) -> bytes:
+        graph = seldon.graph_of(call.headers)
+        if graph is None:
+            raise InvalidRequest(
+                f"metadata {seldon.NAME!r} is missing: it names the graph, and "
+                f"{seldon.NAMESPACE!r} its namespace"
+            )
+        with self._gate:
+            return await forward(await self._router(graph, call), path, message, call)
 
     async def _router(self, graph: str, call: ServedCall) -> PooledRouter:
         """Return a router of a graph; raises where the caller may not know of it."""

@@ -1,4 +1,4 @@
-"""ModelInfer on a router's lean socket, to which the edge sends calls as HTTP/1.1.
+"""ModelInfer and Seldon's Predict on a router's lean socket: the edge sends calls as HTTP/1.1.
 
 Only calls whose whole message is there come this way, uncompressed. The servicer that answers on
 gRPC's own server answers here too. What such a call does not need of that server is left out: its
@@ -11,7 +11,7 @@ router has died from one that is complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
 from anabranch.graph.calls.stepping import Started
@@ -28,6 +28,8 @@ from anabranch.router.grpc.framing import (
     unframed,
 )
 from anabranch.router.grpc.messages import path
+from anabranch.router.grpc.seldon.messages import path as seldon_path
+from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
 from anabranch.router.http.request import (
@@ -40,10 +42,13 @@ from anabranch.router.http.request import (
 )
 from anabranch.router.limits import LARGE
 from anabranch.router.traffic.arms import Arms
+from anabranch.specs.models import ProtocolName
 
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 """An ASGI application."""
 INFER = path("ModelInfer")
+PREDICT = seldon_path("Predict")
+_PATHS = frozenset((INFER, PREDICT))
 _TIMEOUT, _TYPE = b"grpc-timeout", b"content-type"
 _TYPES = (b"application/grpc", b"application/grpc+proto")
 
@@ -67,11 +72,17 @@ class LeanCall(GrpcCall):
 
 
 class LeanCalls:
-    """An ASGI application that answers ModelInfer of one graph, where there is an ``EXCHANGE``."""
+    """An ASGI application that answers calls of one graph, where there is an ``EXCHANGE``.
 
-    def __init__(self, arms: Arms) -> None:
+    ``protocols`` as for ``GraphApp``.
+    """
+
+    def __init__(self, arms: Arms, protocols: Collection[ProtocolName] = ()) -> None:
         self._arms = arms
-        self._infer = GraphServicer(arms).infer
+        self._methods = {
+            INFER: GraphServicer(arms).infer,
+            PREDICT: SeldonServicer(arms, protocols=protocols).predict,
+        }
         rule = BodyRule.of(arms.limits, arms.under_way)
         self._body = rule._replace(limit=rule.limit + PREFIX)
 
@@ -106,7 +117,7 @@ class LeanCalls:
         message = unframed(await request.sent(self._body))
         if not self._arms.routing.is_idempotent:
             reply.begin_reply(HEADERS)
-        running = Started(self._infer(message, call))
+        running = Started(self._methods[request.path](message, call))
         if running.done:
             return running.value
         async with CancelOnDisconnect(request.receive):
@@ -114,10 +125,10 @@ class LeanCalls:
 
 
 def beside(app: Application, calls: Application) -> Application:
-    """Return an application that answers ModelInfer by ``calls`` and all else by ``app``."""
+    """Return an application that answers those methods by ``calls`` and all else by ``app``."""
 
     def either(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = calls if scope["path"] == INFER and _is_call(scope) else app
+        chosen = calls if scope["path"] in _PATHS and _is_call(scope) else app
         return chosen(scope, receive, send)
 
     return either

@@ -19,7 +19,12 @@ from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.span import Attribute, SpanFailure
 from anabranch.telemetry.tracing import SpanRecording
 
-_ENDPOINTS = {"ModelInfer": "infer", "ModelStreamInfer": "generate_stream"}
+_ENDPOINTS = {
+    "ModelInfer": "infer",
+    "ModelStreamInfer": "generate_stream",
+    "Predict": "predictions",
+    "SendFeedback": "feedback",
+}
 """How metrics name methods."""
 _FAULTS = frozenset(
     (
@@ -31,13 +36,21 @@ _FAULTS = frozenset(
 
 
 class GrpcObserver(RequestObserver[GrpcCall, Any]):
-    """Observes the calls of one method about one graph."""
+    """Observes the calls of one method of a service about one graph."""
 
-    def __init__(self, requests: Requests, graph: str, sampler: Sampler, method: str) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        graph: str,
+        sampler: Sampler,
+        method: str,
+        service: str = SERVICE,
+    ) -> None:
         super().__init__(requests)
         self._graph = graph
         self._sampler = sampler
         self._method = method
+        self._service = service
         self._endpoint = _ENDPOINTS.get(method, OTHER)
 
     def _begin(self, call: GrpcCall) -> SpanRecording | None:
@@ -48,10 +61,10 @@ class GrpcObserver(RequestObserver[GrpcCall, Any]):
         if parent is None:
             return None
         attributes: dict[str, Attribute] = {
-            "rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": self._method,
+            "rpc.system": "grpc", "rpc.service": self._service, "rpc.method": self._method,
             GRAPH: self._graph, REQUEST: call.id,
         }  # fmt: skip
-        recording = SpanRecording(parent, f"{SERVICE}/{self._method}", attributes, "server")
+        recording = SpanRecording(parent, f"{self._service}/{self._method}", attributes, "server")
         call.trace = recording.trace
         call.trailer[RESPONSE] = recording.trace.traceparent
         return recording

@@ -52,11 +52,11 @@ class PooledRouter:
         self._inside = 0
         self._retired = False
 
-    def unary(self, method: str) -> Any:
-        """Calls a method with one message and one answer, both as bytes."""
-        found = self._unary.get(method)
+    def unary(self, path: str) -> Any:
+        """Calls the method of a path with one message and one answer, both as bytes."""
+        found = self._unary.get(path)
         if found is None:
-            found = self._unary[method] = self._channel.unary_unary(path(method))
+            found = self._unary[path] = self._channel.unary_unary(path)
         return found
 
     def stream(self, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from anabranch.errors import EngineError
 from anabranch.router.between_nodes import AUTHORITY, NODE, far_address, node_folder
 from anabranch.router.grpc.messages import POOL, SERVICE
+from anabranch.router.grpc.seldon.messages import SELDON, described
 from anabranch.router.limits import RequestLimits
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -68,7 +69,7 @@ class GrpcServer:
         )
         self._health: Any = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
+        names = (SERVICE, SELDON, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=_reflected())
 
     def bind(self, host: str, port: int = 0, credentials: Any = None) -> int:
@@ -102,7 +103,8 @@ class GrpcServer:
     async def start(self) -> None:
         """Answer at all that is bound."""
         await self._server.start()
-        await self._health.set(SERVICE, SERVING)
+        for service in (SERVICE, SELDON):
+            await self._health.set(service, SERVING)
 
     async def health(self, service: str, status: int) -> None:
         """Set what the health service says of a service."""
@@ -133,5 +135,7 @@ def _reflected() -> DescriptorPool:
     ):
         found = descriptor_pb2.FileDescriptorProto()
         file.CopyToProto(found)
+        pool.Add(found)
+    for found in described():
         pool.Add(found)
     return pool

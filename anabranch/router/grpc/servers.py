@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Set
 from pathlib import Path
 
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.between_nodes import far_address
 from anabranch.router.following import Follower
 from anabranch.router.grpc.front import Front
+from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.server import (
     NODES_PING_EVERY_MS,
     SERVING,
@@ -19,16 +20,29 @@ from anabranch.router.grpc.server import (
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.feedback import Feedback
+from anabranch.specs.models import ProtocolName
 
 _UNIX = "unix:"
 
 
 class RouterServer:
-    """The gRPC server of one router; fronts find it by its addresses ``near`` and ``far``."""
+    """The gRPC server of one router; fronts find it by its addresses ``near`` and ``far``.
 
-    def __init__(self, arms: Arms) -> None:
+    ``feedback`` and ``protocols`` as for ``GraphApp``.
+    """
+
+    def __init__(
+        self,
+        arms: Arms,
+        feedback: Feedback | None = None,
+        protocols: Collection[ProtocolName] = (),
+    ) -> None:
         self._arms = arms
-        handlers = [GraphServicer(arms).handlers()]
+        handlers = [
+            GraphServicer(arms).handlers(),
+            SeldonServicer(arms, feedback, protocols).handlers(),
+        ]
         self._server = GrpcServer(handlers, arms.limits, NODES_PING_EVERY_MS)
         self.near = self.far = ""
         """As ``Reach`` has them."""
@@ -59,7 +73,7 @@ class FrontServer:
 
     def __init__(self, control: Control, limits: RequestLimits) -> None:
         self._front = Front(control, limits)
-        self._server = GrpcServer([self._front.handlers()], limits)
+        self._server = GrpcServer(self._front.handlers(), limits)
         self._known: Set[str] = frozenset()
         self._addresses = Follower("addresses", control.addresses, self._apply)
 

@@ -77,18 +77,7 @@ class GraphServicer:
 
     def _observed(self, name: str, action: Action, method: Answers[Answer]) -> Answers[Answer]:
         """A method for those who may do this: counted, and recorded where it is sampled."""
-        observed = GrpcObserver(self._requests, self._arms.name, self._arms.sampler, name).observed
-        guard = self._arms.guard
-
-        async def allowed(message: bytes, call: GrpcCall) -> Answer:
-            try:
-                identity = guard.check(action, call.credentials, call.address)
-            except UnknownSigner:
-                identity = await guard.check_renewed(action, call.credentials, call.address)
-            call.asked_by(identity)
-            return await method(message, call)
-
-        return lambda message, call: observed(call, allowed(message, call))
+        return watched(self._arms, self._requests, SERVICE, name, action, method)
 
     async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
         revision = self._revision(parse(request_type("ModelReady"), message))
@@ -198,6 +187,29 @@ async def _counted_each(
 
 def _size_of(response: InferenceResponse) -> int:
     return counted(sum(bytes_of(output.array) for output in response.outputs))
+
+
+def watched(
+    arms: Arms,
+    requests: Requests,
+    service: str,
+    name: str,
+    action: Action,
+    method: Answers[Answer],
+) -> Answers[Answer]:
+    """Return a method of a service for those who may do this: counted, and traced if sampled."""
+    observed = GrpcObserver(requests, arms.name, arms.sampler, name, service).observed
+    guard = arms.guard
+
+    async def allowed(message: bytes, call: GrpcCall) -> Answer:
+        try:
+            identity = guard.check(action, call.credentials, call.address)
+        except UnknownSigner:
+            identity = await guard.check_renewed(action, call.credentials, call.address)
+        call.asked_by(identity)
+        return await method(message, call)
+
+    return lambda message, call: observed(call, allowed(message, call))
 
 
 def shorten(request: InferenceRequest, remaining: float | None) -> None:

@@ -75,6 +75,11 @@ class Asked(NamedTuple):
         return found or None
 
 
+def fits_header(puid: str) -> bool:
+    """Return whether an id of a prediction can stand in a header."""
+    return bool(puid) and puid.isascii() and puid.isprintable() and puid == puid.strip()
+
+
 def check_puid(puid: str) -> None:
     """Raise InvalidRequest for the id of a prediction that is too long."""
     if len(puid) > MAX_ID:

@@ -96,6 +96,8 @@ class Doubles(NamedTuple):
     def array(self, tensor: TensorMetadata, limits: RequestLimits) -> Array:
         """Return the numbers as the input."""
         _refuse_texts(tensor)
+        if min(self.shape, default=0) < 0:
+            raise InvalidRequest(f"`data.tensor` has a size below 0 in its shape {self.shape[:16]}")
         header = Header(tensor.name, tensor.datatype, _ranked(self.shape, tensor))
         size = size_of(header, limits)
         if size != len(self.values):

@@ -1,9 +1,10 @@
 """HAProxy's frontend for gRPC: which calls go to routers, and the errors that HAProxy tells itself.
 
-ModelInfer goes to the routers of the graph that the message names, as HTTP/1.1, if one whole
-message is in HAProxy's buffer and nothing about the call is unusual. All other calls go to the
-front, which speaks gRPC itself: other methods, streams, large or compressed messages, graphs
-without routers, and calls that are malformed. So a client cannot tell the two ways apart.
+ModelInfer goes to the routers of the graph that the message names, and Seldon's Predict to those of
+the graph that the call's metadata name, as HTTP/1.1, if one whole message is in HAProxy's buffer
+and nothing about the call is unusual. All other calls go to the front, which speaks gRPC itself:
+other methods, streams, large or compressed messages, graphs without routers, and calls that are
+malformed. So a client cannot tell the two ways apart.
 
 HAProxy has no pings of HTTP/2, so TCP finds clients that have gone. A status of HAProxy's own is a
 reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200: clients go by
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
+from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.router.grpc.calls import SIZE
 from anabranch.router.grpc.messages import methods_of_one_message, path
+from anabranch.router.grpc.seldon import messages as seldon
 from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.counting import refused
 from anabranch.serve.edge.crowding import (
@@ -32,7 +35,7 @@ from anabranch.serve.edge.tls.binding import HANDSHAKE_S, bound
 from anabranch.serve.edge.tls.in_force import InForce
 
 MAX_CALLS = 1024
-"""Calls of ModelInfer in progress at a time, of which one source may have half; also calls of any
+"""Calls of both in progress at a time, of which one source may have half; also calls of any
 kind on one connection."""
 MAX_HEADERS = 8192
 """Most bytes of headers of a call that goes to a router: gRPC's own server judges others."""
@@ -61,7 +64,7 @@ _USUAL = (
     " { req.body_size,sub(txn.size) eq 0 } !{ req.hdr(grpc-encoding) -m found }"
     f" in-time !{{ req.fhdr_cnt(grpc-timeout) gt 1 }} {{ req.hdrs,length le {MAX_HEADERS} }}"
 )
-"""Conditions under which a call of ModelInfer goes to a router.
+"""Conditions under which a call goes to a router.
 
 The first five bytes are a flag and a size: as one number, that is the size of the rest of a body of
 one message only if the message is not compressed.
@@ -101,8 +104,11 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
             tls is not None and tls.verifies,
         ),
         "stick-table type integer size 1 store conn_cur",
-        f"acl infer pathq {path('ModelInfer')}",
-        f"acl once pathq {' '.join(map(path, methods_of_one_message()))}",
+        f"acl infer pathq {path('ModelInfer')} {seldon.path('Predict')}",
+        f"acl by-metadata pathq {seldon.path('Predict')}",
+        f"acl in-namespace req.fhdr({seldon.NAMESPACE}) -m found",
+        f"acl in-default req.fhdr({seldon.NAMESPACE}) -m str {DEFAULT_NAMESPACE}",
+        f"acl once pathq {' '.join(_of_one_message())}",
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
         "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
         *caller_rules("infer", MAX_CALLS // 2, _many(MAX_CALLS // 2)),
@@ -116,7 +122,12 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
         f"http-request set-var(txn.route) req.body,ungrpc(1),map_str({routes_map})"
-        f" if infer {_USUAL}",
+        f" if infer !by-metadata {_USUAL}",
+        f"http-request set-var(txn.graph) req.fhdr({seldon.NAME}) if by-metadata",
+        f"http-request set-var(txn.graph) req.fhdr({seldon.NAMESPACE}),concat(/,txn.graph)"
+        " if by-metadata in-namespace !in-default",
+        f"http-request set-var(txn.route) var(txn.graph),map_str({routes_map})"
+        f" if by-metadata {_USUAL}",
         f"http-request set-header {SIZE} %[var(txn.size)] if once !{{ var(txn.route) -m found }}",
         f"http-request disable-l7-retry if !{{ var(txn.route) -m end {RETRY} }}",
         f"use_backend %[var(txn.route),field(1,:)] {_ROUTED}",
@@ -128,6 +139,12 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"http-after-response set-header content-type application/grpc {_TOLD}",
         f"http-after-response del-header content-length {_TOLD}",
     ]
+
+
+def _of_one_message() -> list[str]:
+    """Return the paths of methods that take one message."""
+    own = map(path, methods_of_one_message())
+    return [*own, *map(seldon.path, seldon.methods())]
 
 
 def _many(calls: int) -> str:

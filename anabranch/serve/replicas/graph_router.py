@@ -66,8 +66,9 @@ class GraphRouter:
         self._access = Follower(
             f"access table of graph {graph!r}", self.source.access, self._arms.take_access
         )
-        self._grpc = RouterServer(self._arms)
-        app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
+        feedback = Feedback(self._arms, self.source)
+        self._grpc = RouterServer(self._arms, feedback)
+        app = GraphApp(self._arms, feedback=feedback)
         handles = MANY_HANDLES if process is None else 1
         self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles, self.gate)
         self._reach = Reach()

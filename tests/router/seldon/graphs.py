@@ -46,7 +46,7 @@ def signature(
         ))
         for name, (datatype, shape) in inputs.items()
     }  # fmt: skip
-    return Signature(types, dict.fromkeys(outputs), 60.0, protocols=("seldon",), **fields)
+    return Signature(types, dict.fromkeys(outputs), 60.0, **{"protocols": ("seldon",), **fields})
 
 
 def seldon_arms(

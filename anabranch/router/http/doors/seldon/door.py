@@ -38,7 +38,7 @@ from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.seldon.answers import answer_of, meta_of
 from anabranch.router.seldon.json_messages import decode_message, encode_reply
-from anabranch.router.seldon.messages import PUID, Asked
+from anabranch.router.seldon.messages import PUID, Asked, fits_header
 from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, decode_feedback
 from anabranch.router.seldon.status import seldon_error, success
 from anabranch.router.traffic.feedback import Feedback
@@ -184,8 +184,7 @@ def _rewarded(puid: str, tags: Mapping[str, Any], info: str) -> HttpReply:
 
 def _header(puid: str) -> Headers:
     """Return the header with an id; none for an id that no header can hold."""
-    fits = puid.isascii() and puid.isprintable() and puid == puid.strip()
-    return ((PUID.encode(), puid.encode()),) if puid and fits else ()
+    return ((PUID.encode(), puid.encode()),) if fits_header(puid) else ()
 
 
 def _model(metadata: ModelMetadata) -> dict[str, Any]:
