@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from anabranch.names import slashless
 from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import FrontServer, RouterServer
 from anabranch.router.http.graph_app import GraphApp
@@ -118,7 +119,7 @@ async def router(site: Site, arms: Arms, name: str) -> AsyncIterator[Router]:
         await app(scope, receive, send)
 
     lean = LeanServer(noted)
-    path = site.folder / f"{name}.sock"
+    path = site.folder / f"{slashless(name)}.sock"
     await lean.listen(unix_listener(path))
     try:
         yield Router(unix_address(path), served.far, seen)
