@@ -7,6 +7,7 @@ from pathlib import Path
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.kinds import import_manifests, importable
 from anabranch.importers.manifests import file_content, folder_files, read_manifests
+from anabranch.importers.placing import placed
 from anabranch.importers.result import ImportedGraph
 
 STDIN = "<stdin>"
@@ -27,4 +28,4 @@ def import_source(source: Path, given: bytes | None = None) -> list[ImportedGrap
     if not manifests:
         said = f"holds no manifest; these can be imported: {', '.join(importable())}"
         raise SpecError([Problem((), said, None, STDIN if given is not None else str(source))])
-    return import_manifests(manifests)
+    return placed(import_manifests(manifests))

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import ImportedGraph
+from anabranch.importers.seldon_v1 import deployments
 from anabranch.specs.excerpts import hint, shown
 
 Importer: TypeAlias = Callable[[Sequence[Manifest]], list[ImportedGraph]]
@@ -16,7 +17,9 @@ Importer: TypeAlias = Callable[[Sequence[Manifest]], list[ImportedGraph]]
 Raises SpecError with every mistake in the manifests, each with its position.
 """
 
-IMPORTERS: dict[tuple[str, str], Importer] = {}
+IMPORTERS: dict[tuple[str, str], Importer] = {
+    (deployments.GROUP, deployments.KIND): deployments.import_deployments,
+}
 """Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
 
 

@@ -30,7 +30,7 @@ def unmet(graphs: Iterable[ImportedGraph]) -> list[str]:
     return [
         f"{_place(note)}: {_text(note)} ({note.taken})"
         for graph in graphs
-        for note in graph.notes
+        for note in sorted(graph.notes, key=_line)
         if note.taken in (Taken.LEFT_OUT, Taken.TO_DO)
     ]
 
@@ -42,7 +42,7 @@ def _section(graph: ImportedGraph) -> Iterator[str]:
     yield f"Graph `{graph.name}` in [{file}]({file})."
     yield ""
     for taken, heading in _HEADINGS.items():
-        notes = [note for note in graph.notes if note.taken is taken]
+        notes = sorted((note for note in graph.notes if note.taken is taken), key=_line)
         if notes:
             yield f"### {heading}"
             yield ""
@@ -55,6 +55,12 @@ def _section(graph: ImportedGraph) -> Iterator[str]:
         yield from (f"$ {step}" for step in graph.steps)
         yield "```"
         yield ""
+
+
+def _line(note: Note) -> tuple[str, int, int]:
+    """Return the place of a note, by which notes are in the order of the source."""
+    where = note.position
+    return (note.file, where.line, where.column) if where else (note.file, 0, 0)
 
 
 def _field(note: Note) -> str:

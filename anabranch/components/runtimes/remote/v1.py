@@ -84,7 +84,8 @@ def _instances(inputs: Mapping[str, Array]) -> list[Any]:
         if not array.ndim:
             raise ValueError(f"input {name!r} has no rows, which are the instances")
     if len(columns) == 1:
-        return next(iter(columns.values()))  # type: ignore[no-any-return]
+        (rows,) = columns.values()
+        return list(rows)
     sizes = {len(rows) for rows in columns.values()}
     if len(sizes) > 1:
         raise ValueError(f"inputs have {', '.join(map(str, sorted(sizes)))} rows, and need as many")

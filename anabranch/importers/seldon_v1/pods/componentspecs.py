@@ -1,0 +1,105 @@
+"""Pods of a predictor: ``componentSpecs``, their containers, and replicas of their nodes.
+
+The first pod has Seldon's engine in it, unless the engine has a pod of its own; its nodes run in
+the graph's routers. The nodes of any other pod that says how many replicas it has are a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anabranch.importers.fields import Fields
+from anabranch.importers.graph_names import node_name
+from anabranch.importers.seldon_v1.pods.containers import Container, read_container
+from anabranch.importers.seldon_v1.pods.scaling import fixed, pod_scaling
+from anabranch.importers.seldon_v1.units.tree import Unit
+
+_POD = "the engine's processes run where it was started, in no pod of their own"
+_NO_COUNTERPART = {
+    "nodeSelector": "`placement.labels` of nodes chooses machines by labels of Ray",
+    "affinity": "`placement.labels` of nodes chooses machines by labels of Ray",
+    "tolerations": "`placement.labels` of nodes chooses machines by labels of Ray",
+    "topologySpreadConstraints": "`placement.spread` puts replicas on machines of their own",
+    "volumes": "put the files beside `graph.yaml`, or mount them where the engine runs",
+    "initContainers": "fetch what they fetch before `anabranch up`, or in the component's `load`",
+    "terminationGracePeriodSeconds": "replicas that end answer their requests first",
+    "serviceAccountName": "credentials come from the environment of `anabranch up`",
+    "serviceAccount": "credentials come from the environment of `anabranch up`",
+    "imagePullSecrets": "no image is pulled",
+    "securityContext": _POD,
+    "restartPolicy": "processes that end are started anew",
+}
+_OF_PODS = (
+    "activeDeadlineSeconds", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
+    "enableServiceLinks", "ephemeralContainers", "hostAliases", "hostIPC", "hostNetwork", "hostPID",
+    "hostname", "nodeName", "os", "overhead", "preemptionPolicy", "priority", "priorityClassName",
+    "readinessGates", "runtimeClassName", "schedulerName", "setHostnameAsFQDN",
+    "shareProcessNamespace", "subdomain",
+)  # fmt: skip
+_REASONS = {**_NO_COUNTERPART, **dict.fromkeys(_OF_PODS, _POD)}
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods of a predictor."""
+
+    containers: Mapping[str, Container]
+    """Containers by name."""
+    engine: dict[str, Any] | None
+    """``scaling`` of the graph; None where nothing says it."""
+    scaling: Sequence[dict[str, Any] | None]
+    """``scaling`` of each pod."""
+    separate: bool
+    """Whether the engine has a pod of its own."""
+
+    def add_scaling(self, settings: dict[str, dict[str, Any]], units: Sequence[Unit]) -> None:
+        """Give the nodes of each pod its number of replicas, where they have a segment."""
+        first: dict[int, str] = {}
+        for unit in units:
+            container = self.containers.get(unit.name)
+            if container is None or unit.name not in settings:
+                continue
+            own, scaling = settings[unit.name], self.scaling[container.pod]
+            in_head = container.pod == 0 and not self.separate
+            if scaling is None or (in_head and "resources" not in own):
+                continue
+            if container.pod in first and "resources" not in own:
+                own["placement"] = {"with": first[container.pod]}
+                continue
+            own["scaling"] = dict(scaling)
+            first.setdefault(container.pod, node_name(unit.name, ()))
+
+
+def read_pods(predictor: Fields, spec: Fields, separate: bool) -> Pods:
+    """Return the pods of a predictor, and note what only a pod has."""
+    pods = predictor.each("componentSpecs")
+    containers: dict[str, Container] = {}
+    scaling = []
+    for index, pod in enumerate(pods):
+        scaling.append(pod_scaling(pod, [predictor, spec]))
+        _read_pod(pod, index, containers)
+    own = fixed(predictor.within("svcOrchSpec")) if separate else None
+    engine = own if separate else next(iter(scaling), None)
+    return Pods(containers, engine, scaling, separate)
+
+
+def _read_pod(pod: Fields, index: int, containers: dict[str, Container]) -> None:
+    if pod.has("replicas"):
+        pod.same("`scaling.replicas`", "replicas")
+    inner = pod.within("spec")
+    for fields in inner.each("containers"):
+        container = read_container(fields, index)
+        if container.name in containers:
+            fields.mistake("another container of the predictor has this name", "name")
+        containers[container.name] = container
+    inner.leave_out(_REASONS)
+    inner.finish(_REASONS)
+    pod.leave_out(
+        {
+            "metadata": "labels and annotations are those of a pod, and there is none",
+            "pdbSpec": "a machine is drained by `anabranch nodes drain`, which loses no request",
+        }
+    )
+    pod.finish()

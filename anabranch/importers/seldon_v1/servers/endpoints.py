@@ -1,0 +1,72 @@
+"""Servers that go on where they are: nodes that call them over the protocol of their deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anabranch.importers.fields import Fields
+from anabranch.importers.seldon_v1.units.tree import Unit
+
+SELDON, OPEN_INFERENCE, TENSORFLOW = "seldon", "open_inference", "v1"
+"""Runtimes that call another server."""
+RUNTIMES = {
+    "seldon": SELDON,
+    "v2": OPEN_INFERENCE,
+    "kfserving": OPEN_INFERENCE,
+    "tensorflow": TENSORFLOW,
+}
+"""The runtime for each protocol of a deployment."""
+_LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
+_PORT = {OPEN_INFERENCE: 9000, TENSORFLOW: 9000, SELDON: 9000}
+"""``FirstHttpPortNumber`` of ``operator/constants/constants.go``."""
+
+
+def address(unit: Unit) -> str:
+    """Return the address of a unit's ``endpoint``; empty where it is that of a pod itself."""
+    endpoint = unit.fields.within("endpoint")
+    host = endpoint.text("service_host")
+    port = endpoint.whole("httpPort") or endpoint.whole("service_port")
+    if not host or host in _LOCAL or not port:
+        return ""
+    return f"http://{host}:{port}"
+
+
+def note_endpoint(unit: Unit) -> None:
+    """Note the fields of a unit's ``endpoint``."""
+    endpoint: Fields = unit.fields.within("endpoint")
+    is_remote = bool(address(unit))
+    for key in ("service_host", "service_port", "httpPort", "grpcPort"):
+        if endpoint.has(key):
+            text = "`args.url` of the node" if is_remote else "no port: nodes run in the engine"
+            endpoint.reworded(text, key)
+            endpoint.asked.add(key)
+    if endpoint.choice("type", ("REST", "GRPC")):
+        endpoint.reworded("nodes are called in their process, or by the engine's own calls", "type")
+    endpoint.finish()
+
+
+def remote_node(
+    unit: Unit,
+    runtime: str,
+    server: str,
+    port: int | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the node that calls the server of a unit, with a placeholder if no address is known.
+
+    ``values`` are those of TensorFlow Serving's proxy: the endpoint, and names at the server.
+    """
+    given = values or {}
+    url = str(given.get("rest_endpoint") or address(unit))
+    if not url:
+        url = f"http://localhost:{port or _PORT[runtime]}"
+        unit.fields.to_do(f"keep {server} running, and write its address into `args.url`", "name")
+    if unit.fields.has("modelUri"):
+        unit.fields.reworded(f"the model of {server}", "modelUri")
+    args = {"url": url}
+    if runtime != SELDON:
+        args["model"] = str(given.get("model_name") or unit.name)
+    if "signature_name" in given:
+        args["signature"] = str(given["signature_name"])
+    return {"type": "predictor", "runtime": runtime, "args": args}

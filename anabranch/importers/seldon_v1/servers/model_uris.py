@@ -1,0 +1,93 @@
+"""Model URIs: the file that a Seldon server loads from a folder, and its digest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from anabranch.components.artefacts.digests import path_digest
+from anabranch.errors import ArtefactError
+from anabranch.importers.fields import Fields
+
+UNKNOWN_DIGEST = "0" * 64
+_SCHEMES = {
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL)",
+    "az": "AZURE_STORAGE_CONNECTION_STRING",
+    "abfs": "AZURE_STORAGE_CONNECTION_STRING",
+    "abfss": "AZURE_STORAGE_CONNECTION_STRING",
+    "hf": "HF_TOKEN",
+    "http": "",
+    "https": "",
+}
+"""Schemes that are fetched alike here, and the variables with the credentials of each."""
+_REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(//)?(.*)", re.DOTALL)
+_RUNS_CODE = (".joblib", ".pkl", "")
+"""Suffixes of model files whose loading can run code; a folder of MLflow has none."""
+
+
+def model_fields(unit: Fields, file: str) -> dict[str, Any]:
+    """Return ``model``, and ``sha256`` where it is needed, for the ``modelUri`` of a unit.
+
+    ``file`` is what the server loads in the folder of the URI; empty for the folder itself.
+    """
+    uri = unit.text("modelUri").strip()
+    if not uri:
+        return {}
+    model = _with_file(_uri(unit, uri), file)
+    _credentials(unit, uri)
+    what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
+    unit.same(what, "modelUri")
+    runs_code = file.endswith(_RUNS_CODE) if file else True
+    return {"model": model} | ({"sha256": _digest(unit, model)} if runs_code else {})
+
+
+def _uri(unit: Fields, uri: str) -> str:
+    """Return the URI in our words; note what the user must do where there is none."""
+    matched = _REMOTE.fullmatch(uri)
+    if matched is None:
+        return f"file://{uri}" if uri.startswith("/") else uri
+    scheme, slashes, rest = matched[1].lower(), matched[2], matched[3]
+    if scheme == "file":
+        return f"file://{rest}" if slashes else f"file://{rest.removeprefix('//')}"
+    if scheme == "pvc":
+        place = f"file:///mnt/pvc/{rest.strip('/')}"
+        unit.to_do(
+            f"mount the volume claim where the engine runs, so that `{place}` is there", "modelUri"
+        )
+        return place
+    if scheme in _SCHEMES:
+        return f"{scheme}://{rest.lstrip('/')}"
+    said = f"`{scheme}:` is a remote of rclone's configuration; `s3://` is put in its place"
+    unit.to_do(f"{said}: write the URI of the store that it stands for", "modelUri")
+    return f"s3://{rest.lstrip('/')}"
+
+
+def _with_file(uri: str, file: str) -> str:
+    return f"{uri.rstrip('/')}/{file}" if file else uri.rstrip("/")
+
+
+def _credentials(unit: Fields, uri: str) -> None:
+    scheme = uri.partition(":")[0].lower()
+    variables = _SCHEMES.get(scheme) or "the credentials that the store wants"
+    for key in ("serviceAccountName", "envSecretRefName"):
+        name = unit.text(key)
+        if name:
+            unit.to_do(f"set {variables} in the environment of `anabranch up`", key)
+    unit.leave_out({"storageInitializerImage": "the engine fetches models itself"})
+
+
+def _digest(unit: Fields, model: str) -> str:
+    """Return the digest of a local model, or zeros and a note on how to get it."""
+    path = Path(model.removeprefix("file://")) if model.startswith("file://") else None
+    try:
+        if path is not None and path.exists():
+            return path_digest(path)
+    except (OSError, ArtefactError):
+        pass
+    said = "loading it can run code, so `sha256` must hold its digest, here 64 zeros: "
+    unit.to_do(
+        f"{said}`anabranch validate --load graph.yaml` names the digest that came", "modelUri"
+    )
+    return UNKNOWN_DIGEST

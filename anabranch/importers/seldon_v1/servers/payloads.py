@@ -1,0 +1,44 @@
+"""Tensors of a graph: Seldon's payloads have no types, so the server and the samples decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from anabranch.importers.seldon_v1.servers.prepackaged import speaks_v2
+from anabranch.importers.seldon_v1.units.tree import Unit
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The only input and the only output of a graph, and why they are what they are."""
+
+    name: str
+    tensor: dict[str, Any]
+    output: str
+    text: str
+
+
+_TEXTS = {"datatype": "BYTES", "shape": [-1]}
+_NUMBERS = "Seldon does not type tensors: `inputs` takes a matrix of numbers; write what it takes"
+
+
+def payload(root: Unit, protocol: str) -> Payload:
+    """Return the tensors of a graph by the first unit that reads what clients send.
+
+    Over v2 the names are those that clients of MLServer's runtimes use: ``predict`` of
+    ``mlserver_sklearn`` and ``mlserver_xgboost``, ``args`` of ``mlserver_huggingface``.
+    """
+    server = root.implementation
+    if server == "HUGGINGFACE_SERVER":
+        said = "texts as `args`, as MLServer's Hugging Face runtime takes them"
+        return Payload("args", _TEXTS, "output", said)
+    if speaks_v2(protocol) and server in ("SKLEARN_SERVER", "XGBOOST_SERVER"):
+        said = "a matrix of FP32 as `predict`, as MLServer's samples send it; write what it takes"
+        return Payload("predict", _matrix("FP32"), "predict", said)
+    datatype = "FP32" if speaks_v2(protocol) or protocol == "tensorflow" else "FP64"
+    return Payload("data", _matrix(datatype), "output", _NUMBERS)
+
+
+def _matrix(datatype: str) -> dict[str, Any]:
+    return {"datatype": datatype, "shape": [-1, -1]}

@@ -1,0 +1,95 @@
+"""Traffic between predictors: the stable revision, weights and the mirror, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anabranch.importers.fields import Fields
+
+GRAPH_FILE = "graph.yaml"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a predictor gets of the traffic."""
+
+    fields: Fields
+    name: str
+    percent: int
+    is_shadow: bool
+
+
+def read_share(fields: Fields, name: str) -> Share:
+    """Return the share of a predictor."""
+    return Share(fields, name, fields.whole("traffic") or 0, fields.flag("shadow"))
+
+
+def check_shares(spec: Fields, shares: Sequence[Share]) -> None:
+    """Keep the mistakes of ``checkTraffic`` and ``validateShadow``, and those they do not see."""
+    arms = [share for share in shares if not share.is_shadow]
+    for share in shares:
+        if not 0 <= share.percent <= 100:
+            share.fields.mistake(f"must be from 0 to 100, not {share.percent}", "traffic")
+    for share in [share for share in shares if share.is_shadow][1:]:
+        share.fields.mistake("another predictor is a shadow; Seldon allows one", "shadow")
+    if shares and not arms:
+        shares[0].fields.mistake("a shadow cannot be the only predictor", "shadow")
+    total = sum(share.percent for share in arms)
+    if len(arms) > 1 and total != 100:
+        said = f"the traffic of {len(arms)} predictors must sum to 100, not {total}"
+        spec.mistake(said, "predictors")
+    if len(arms) == 1 and total not in (0, 100):
+        arms[0].fields.mistake("the only predictor has all traffic: leave it out", "traffic")
+
+
+def in_order(shares: Sequence[Share]) -> list[Share]:
+    """Return the shares, the stable revision first: that of the most traffic, or the first."""
+    arms = [share for share in shares if not share.is_shadow] or list(shares)
+    stable = max(arms, key=lambda share: share.percent)
+    return [stable, *[share for share in shares if share is not stable]]
+
+
+def note_share(share: Share, is_stable: bool) -> None:
+    """Note ``traffic`` and ``shadow`` of a predictor."""
+    has_traffic, has_shadow = "traffic" in share.fields.data, "shadow" in share.fields.data
+    if share.is_shadow:
+        share.fields.reworded(f"a mirror of {_copied(share)} % of the requests", "shadow")
+        if has_traffic:
+            share.fields.same("share of the requests that are copied", "traffic")
+        return
+    if has_traffic:
+        what = "the stable revision" if is_stable else "a canary"
+        share.fields.reworded(f"{what} with the weight {share.percent}", "traffic")
+    if has_shadow:
+        share.fields.same("no mirror", "shadow")
+
+
+def steps(graph: str, shares: Sequence[Share], folders: Sequence[str]) -> list[list[str]]:
+    """Return the commands for each share, in order; revisions are numbered as they are deployed.
+
+    ``folders`` are the places of the graphs, empty for the stable revision's.
+    """
+    found = [[f"anabranch deploy {GRAPH_FILE}"]]
+    arms = [share for share in shares if not share.is_shadow]
+    for share, folder in list(zip(shares, folders, strict=True))[1:]:
+        file = f"{folder}/{GRAPH_FILE}"
+        if share.is_shadow:
+            found.append([f"anabranch deploy {file} --mirror {_copied(share)}"])
+        elif len(arms) == 2:
+            found.append([f"anabranch deploy {file} --canary {share.percent}"])
+        else:
+            found.append([f"anabranch deploy {file} --canary 0"])
+    if len(arms) > 2:
+        weights = [
+            f"r{number}={share.percent}"
+            for number, share in enumerate(shares, 1)
+            if not share.is_shadow
+        ]
+        found[-1].append(f"anabranch traffic {graph} {' '.join(weights)}")
+    return found
+
+
+def _copied(share: Share) -> int:
+    """All requests, unless told otherwise (``seldondeployment_controller.go``)."""
+    return share.percent or 100

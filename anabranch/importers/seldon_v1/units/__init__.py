@@ -1,0 +1,1 @@
+"""The tree of a predictor, and its order of calls as nodes; what a node runs is elsewhere."""
