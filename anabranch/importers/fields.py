@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,17 +140,11 @@ class Fields:
                     self.left_out(reason, key)
 
     def finish(self, known: Collection[str] = ()) -> None:
-        """Note every field that was not asked for: it is unknown, or empty."""
+        """Note every field that is empty, or that was not asked for and so is unknown."""
         for key in self.data:
-            if key not in self.asked and not self._without_value(key):
+            if not self._without_value(key) and key not in self.asked:
                 options = {*self.asked, *known}
                 self.left_out(f"no field of this name is known{hint(str(key), options)}", key)
-
-    def rest(self) -> Iterator[str]:
-        """Yield the fields that nothing has asked for yet."""
-        for key in self.data:
-            if key not in self.asked:
-                yield key
 
     def _without_value(self, key: str) -> bool:
         if self.has(key):

@@ -46,7 +46,8 @@ def opened(graphs: list[ImportedGraph], folder: Path, components: str = "") -> G
     written(graphs, folder)
     place = folder / graphs[0].folder
     if components:
-        (place / "components.py").write_text(components)
+        there = place / "components.py"
+        there.write_text(there.read_text() + "\n\n" + components)
     return Graph.load(place / "graph.yaml")
 
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from anabranch.importers.fields import Fields
 
 REST_TIMEOUT, GRPC_TIMEOUT = "seldon.io/rest-timeout", "seldon.io/grpc-timeout"
+_OLD_REST, _OLD_GRPC = "seldon.io/rest-read-timeout", "seldon.io/grpc-read-timeout"
+"""Names of the timeouts before the executor."""
 SEPARATE_ENGINE, NO_ENGINE = "seldon.io/engine-separate-pod", "seldon.io/no-engine"
 SERVICE_NAME = "seldon.io/svc-name"
-_TIMEOUTS = (REST_TIMEOUT, GRPC_TIMEOUT)
+_TIMEOUTS = (REST_TIMEOUT, _OLD_REST, GRPC_TIMEOUT, _OLD_GRPC)
 _INGRESS = "the engine's own edge takes requests: there is no ingress to configure"
 _REASONS: Mapping[str, str] = {
     "seldon.io/grpc-max-message-size": "set ANABRANCH_MAX_BODY for the engine: the largest body",
@@ -72,7 +74,7 @@ def call_timeout(owners: Sequence[Fields], transport: str) -> int | None:
     ``owners`` have annotations, those that win first. Both timeouts are per call
     (``doc/source/graph/annotations.md``); that of the transport wins, REST unless told otherwise.
     """
-    order = (GRPC_TIMEOUT, REST_TIMEOUT) if transport == "grpc" else (REST_TIMEOUT, GRPC_TIMEOUT)
+    order = _TIMEOUTS[2:] + _TIMEOUTS[:2] if transport == "grpc" else _TIMEOUTS
     chosen: int | None = None
     for name in order:
         for given in (owner.within("annotations") for owner in owners):

@@ -63,8 +63,8 @@ def _graphs(root: Fields) -> list[ImportedGraph]:
     if not spec.has("predictors"):
         spec.mistake("needs at least one predictor", "predictors")
     deployment = _deployment(root, spec)
-    labels = _labels(metadata, note_annotations(metadata))
-    note_annotations(spec)
+    labels = _labels(metadata)
+    labels |= _labels_of(spec, note_annotations(spec))
     predictors = spec.each("predictors")
     names = _names(predictors)
     shares = [read_share(one, own) for one, own in zip(predictors, names, strict=True)]
@@ -80,13 +80,13 @@ def _graphs(root: Fields) -> list[ImportedGraph]:
     made = []
     for share, folder, run in zip(ordered, folders, commands, strict=True):
         note_share(share, share is ordered[0])
-        own = {**labels, **_predictor_labels(share.fields)}
+        own = {**labels, **_labels_of(share.fields, note_annotations(share.fields))}
         imported = import_predictor(deployment, share.fields, title)
         share.fields.finish()
         document = _document(name, own, deployment.protocol, imported.spec)
         said = title if len(ordered) == 1 else f"{title}, predictor {share.name}"
         made.append(ImportedGraph(document, said, folder, imported.files, (), run))
-    root.finish()
+    root.finish(("metadata", "spec", "status"))
     return [
         replace(graph, notes=_notes(root, share, ordered))
         for graph, share in zip(made, ordered, strict=True)
@@ -150,32 +150,29 @@ def _name(metadata: Fields) -> str:
     return ours
 
 
-def _labels(metadata: Fields, annotations: dict[str, str]) -> dict[str, str]:
-    """Return labels and the user's own annotations as far as labels of a graph can hold them."""
+def _labels(metadata: Fields) -> dict[str, str]:
+    found = _labels_of(metadata, note_annotations(metadata))
+    metadata.finish()
+    return found
+
+
+def _labels_of(owner: Fields, annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return labels, and annotations of the user's own, that a graph's labels can hold."""
     labels = {}
-    for key, pairs in (("annotations", annotations), ("labels", metadata.texts("labels"))):
+    for key, pairs in (("annotations", annotations), ("labels", _own_labels(owner))):
         for name, value in pairs.items():
             if name and len(name) <= _LABEL and len(value) <= _VALUE:
                 labels[name] = value
-                metadata.same(f"label `{clean(name)}` of the graph", key, name)
+                owner.same(f"label `{clean(name)}` of the graph", key, name)
             else:
                 said = f"a label has at most {_LABEL} characters, its value {_VALUE}"
-                metadata.left_out(said, key, name)
-    metadata.finish()
+                owner.left_out(said, key, name)
     return labels
 
 
-def _predictor_labels(predictor: Fields) -> dict[str, str]:
-    labels = {**note_annotations(predictor), **predictor.texts("labels")}
-    for key in ("annotations", "labels"):
-        for name in predictor.within(key).data:
-            if name in labels and len(name) <= _LABEL and len(labels[name]) <= _VALUE:
-                predictor.same(f"label `{clean(name)}` of the graph", key, name)
-            elif name in labels:
-                said = f"a label has at most {_LABEL} characters, its value {_VALUE}"
-                predictor.left_out(said, key, name)
-                del labels[name]
-    return labels
+def _own_labels(owner: Fields) -> dict[str, str]:
+    """Return ``labels``, which the spec of a deployment has none of."""
+    return {} if owner.path == ("spec",) else owner.texts("labels")
 
 
 def _deployment(root: Fields, spec: Fields) -> Deployment:
@@ -203,6 +200,9 @@ def _note_spec(root: Fields, spec: Fields, predictors: Sequence[Fields]) -> None
         door = _DOORS.get(spec.text("protocol"))
         said = f"`protocols: [{door}]`" if door else "the Open Inference Protocol, at /v2"
         spec.reworded(said, "protocol")
+    if spec.has("name"):
+        spec.asked.add("name")
+        spec.reworded("Seldon reads it no more; the graph's name is that in `metadata`", "name")
     if spec.has("transport"):
         spec.reworded("graphs answer over HTTP and gRPC", "transport")
     if spec.choice("serverType", ("rpc", "kafka")) == "kafka":
@@ -212,7 +212,6 @@ def _note_spec(root: Fields, spec: Fields, predictors: Sequence[Fields]) -> None
         spec.same("graphs answer requests", "serverType")
     spec.leave_out(
         {
-            "name": "the graph's name is that in `metadata`",
             "oauth_key": "`anabranch keys create` makes keys, which roles allow to ask",
             "oauth_secret": "`anabranch keys create` makes keys, which roles allow to ask",
         }

@@ -17,7 +17,7 @@ from anabranch.importers.seldon_v1.annotations import (
 from anabranch.importers.seldon_v1.explaining import explainer_node
 from anabranch.importers.seldon_v1.logs import request_log
 from anabranch.importers.seldon_v1.orchestrator import note_orchestrator
-from anabranch.importers.seldon_v1.pods.componentspecs import Pods, read_pods
+from anabranch.importers.seldon_v1.pods.componentspecs import WITH, Pods, read_pods
 from anabranch.importers.seldon_v1.pods.containers import Container, node_settings, note_elsewhere
 from anabranch.importers.seldon_v1.pods.scaling import fixed, note_replicas
 from anabranch.importers.seldon_v1.servers.calls import Calls, check_implementation
@@ -26,10 +26,16 @@ from anabranch.importers.seldon_v1.servers.payloads import payload
 from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS
 from anabranch.importers.seldon_v1.units.flattening import Flattening, NodeFields
 from anabranch.importers.seldon_v1.units.tree import BUILTINS, Unit, read_units
+from anabranch.specs.excerpts import quoted_all
 
 _DEFAULT_TIMEOUT = 60_000
 """Longest time of a request where the spec has no ``timeout``, in milliseconds."""
 _TREES = ("sklearn", "xgboost")
+_OF_MODEL = ("modelUri", "serviceAccountName", "envSecretRefName", "storageInitializerImage")
+_OF_UNIT = (
+    "name", "children", "type", "implementation", "methods", "endpoint", "parameters", "logger",
+    *_OF_MODEL,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Impo
     flattening.taken.add(name)
     answer = flattening.result(root, name)
     nodes = _tied(flattening, timeout)
+    _note_names(units, flattening)
     spec: dict[str, Any] = {
         "inputs": {name: shape.tensor},
         "nodes": nodes | _explainers(fields, nodes, flattening.taken),
@@ -113,15 +120,9 @@ def _note_unit(unit: Unit, calls: Calls) -> None:
         fields.reworded("the code is that of the container's image", "implementation")
     if unit.implementation not in SERVERS:
         reason = "no file is fetched for it: its code loads the model"
-        fields.leave_out(
-            dict.fromkeys(
-                ("modelUri", "serviceAccountName", "envSecretRefName", "storageInitializerImage"),
-                reason,
-            )
-        )
-    fields.leave_out({})
+        fields.leave_out(dict.fromkeys(_OF_MODEL, reason))
     fields.asked.add("logger")
-    fields.finish()
+    fields.finish(_OF_UNIT)
 
 
 def _note_own_image(unit: Unit, container: Container | None) -> None:
@@ -164,16 +165,29 @@ def _tied(flattening: Flattening, timeout: int | None) -> dict[str, NodeFields]:
     """Return the nodes; all of a unit run in the process of its first, as in one container."""
     for names in flattening.of_unit.values():
         first = flattening.nodes[names[0]]
+        tied = first.get("placement", {}).get(WITH)
+        if tied is not None:
+            first["placement"] = {WITH: flattening.of_unit[tied][0]}
         for name in names[1:]:
             node = flattening.nodes[name]
             if "component" in node and {"resources", "scaling", "placement"} & set(first):
                 kept = {key: value for key, value in node.items() if key not in _OF_PROCESS}
-                flattening.nodes[name] = kept | {"placement": {"with": names[0]}}
+                flattening.nodes[name] = kept | {"placement": {WITH: names[0]}}
     if timeout is not None:
         for node in flattening.nodes.values():
             if "component" in node or "runtime" in node:
                 node["timeout"] = f"{timeout}ms"
     return flattening.nodes
+
+
+def _note_names(units: Sequence[Unit], flattening: Flattening) -> None:
+    for unit in units:
+        names = flattening.of_unit.get(unit.name, ())
+        said = f"node {quoted_all(names)}" if names else "no node"
+        if list(names) == [unit.name]:
+            unit.fields.same(said, "name")
+        else:
+            unit.fields.reworded(said, "name")
 
 
 _OF_PROCESS = ("resources", "scaling", "placement")

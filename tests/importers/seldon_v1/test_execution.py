@@ -99,18 +99,12 @@ ROWS = [np.array([[float(value), 1.0], [2.0, -3.0]]) for value in range(5)]
 def test_a_tree_answers_as_the_executor(name: str, tmp_path: Path) -> None:
     tree = TREES[name]
     model = Executor(components(tree), lambda: 0.5)
-    with opened(imported(deployment(tree)), tmp_path, sources(tree) + SIMPLE) as graph:
+    with opened(imported(deployment(tree)), tmp_path, sources(tree)) as graph:
         for row in ROWS:
             found = graph.run({"data": row})["output"]
             np.testing.assert_allclose(found, model.predict(tree, row))
 
 
-SIMPLE = """
-
-class SimpleModel:
-    def predict(self, X, names, meta=None):
-        return [[0.1, 0.9, 0.5]]
-"""
 _KINDS = ("MODEL", "TRANSFORMER", "OUTPUT_TRANSFORMER")
 _METHODS = ("TRANSFORM_INPUT", "TRANSFORM_OUTPUT", "ROUTE", "AGGREGATE")
 

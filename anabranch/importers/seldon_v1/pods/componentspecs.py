@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.importers.fields import Fields
-from anabranch.importers.graph_names import node_name
 from anabranch.importers.seldon_v1.pods.containers import Container, read_container
 from anabranch.importers.seldon_v1.pods.scaling import fixed, pod_scaling
 from anabranch.importers.seldon_v1.units.tree import Unit
 
+WITH = "with"
+"""Field of ``placement`` that ties nodes; in settings it names a unit."""
 _POD = "the engine's processes run where it was started, in no pod of their own"
 _NO_COUNTERPART = {
     "nodeSelector": "`placement.labels` of nodes chooses machines by labels of Ray",
@@ -66,10 +67,10 @@ class Pods:
             if scaling is None or (in_head and "resources" not in own):
                 continue
             if container.pod in first and "resources" not in own:
-                own["placement"] = {"with": first[container.pod]}
+                own["placement"] = {WITH: first[container.pod]}
                 continue
             own["scaling"] = dict(scaling)
-            first.setdefault(container.pod, node_name(unit.name, ()))
+            first.setdefault(container.pod, unit.name)
 
 
 def read_pods(predictor: Fields, spec: Fields, separate: bool) -> Pods:
@@ -89,6 +90,8 @@ def _read_pod(pod: Fields, index: int, containers: dict[str, Container]) -> None
     if pod.has("replicas"):
         pod.same("`scaling.replicas`", "replicas")
     inner = pod.within("spec")
+    if not inner.has("containers"):
+        pod.reworded("has no container, and so no pod of its own in Seldon either")
     for fields in inner.each("containers"):
         container = read_container(fields, index)
         if container.name in containers:

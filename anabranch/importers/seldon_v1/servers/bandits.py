@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anabranch.importers.seldon_v1.pods.containers import Container
 from anabranch.importers.seldon_v1.units.flattening import Call
 from anabranch.importers.seldon_v1.units.tree import Unit
 
@@ -30,7 +31,7 @@ def strategy_of(image: str) -> str | None:
     return _STRATEGIES.get(image.removeprefix(_OWNER).partition(":")[0].partition("@")[0])
 
 
-def bandit(unit: Unit, strategy: str) -> Call:
+def bandit(unit: Unit, strategy: str, container: Container) -> Call:
     """Return the router node of a unit whose image learns from rewards."""
     parameters = unit.parameters
     known = _KNOWN + (_OF_EPSILON if strategy == "epsilon_greedy" else ())
@@ -48,6 +49,7 @@ def bandit(unit: Unit, strategy: str) -> Call:
     if "n_branches" not in parameters.values:
         unit.fields.mistake("needs `n_branches`, the number of its children", "parameters")
     fields: dict[str, Any] = {"type": "router", "strategy": strategy}
+    container.fields.reworded(f"`strategy: {strategy}`", "image")
     return Call(fields | ({"args": args} if args else {}))
 
 

@@ -29,6 +29,8 @@ _TYPES = {
     ROUTE: "router",
     AGGREGATE: "combiner",
 }
+_PROXY = "seldonio/tfserving-proxy"
+"""Beginning of the images that hand requests on to TensorFlow Serving."""
 _SIMPLE_MODEL = '''class SimpleModel:
     """The built-in model SIMPLE_MODEL: the same three values, whatever comes in."""
 
@@ -36,6 +38,13 @@ _SIMPLE_MODEL = '''class SimpleModel:
 
     def predict(self, X, names, meta=None):
         return [[0.1, 0.9, 0.5]]
+
+    def metrics(self):
+        return [
+            {"type": "COUNTER", "key": "mymetric_counter", "value": 1},
+            {"type": "GAUGE", "key": "mymetric_gauge", "value": 100},
+            {"type": "TIMER", "key": "mymetric_timer", "value": 22.1},
+        ]
 '''
 
 
@@ -63,6 +72,9 @@ class Calls:
             return self._server(unit).get("runtime") in RUNTIMES.values()
         if unit.implementation in BUILTINS:
             return False
+        container = self.containers.get(unit.name)
+        if container is not None and container.image.startswith(_PROXY):
+            return True
         return bool(unit.before or unit.after) and self._is_remote(unit, unit.before)
 
     def _call(self, unit: Unit, method: str) -> Call:
@@ -73,11 +85,17 @@ class Calls:
         container = self.containers.get(unit.name)
         image = container.image if container is not None else ""
         strategy = strategy_of(image)
-        if strategy is not None and method == ROUTE:
-            return bandit(unit, strategy)
+        if container is not None and strategy is not None and method == ROUTE:
+            return bandit(unit, strategy, container)
+        if image.startswith(_PROXY):
+            return Call(self._proxied(unit))
         if self._is_remote(unit, method):
             return Call(self._remote(unit, method, image))
         return self._component(unit, method, container)
+
+    def _proxied(self, unit: Unit) -> NodeFields:
+        """Return the node for TensorFlow Serving behind ``servers/tfserving_proxy``."""
+        return SERVERS["TENSORFLOW_SERVER"](unit, self.protocol)
 
     def _server(self, unit: Unit) -> NodeFields:
         if unit.name not in self._servers:
@@ -162,13 +180,13 @@ def _abtest(unit: Unit) -> Call:
     """``RandomABTestUnit.java``: child 0 for a random number up to ``ratioA``, else child 1."""
     ratio = unit.parameters.values.get("ratioA")
     unit.parameters.refuse_others(("ratioA",), "RANDOM_ABTEST")
-    weights: tuple[float, ...] = (0.5, 0.5)
+    weights = (1 / max(len(unit.children), 1),) * len(unit.children)
     if "ratioA" not in unit.parameters.fields:
         said = "RANDOM_ABTEST needs the parameter `ratioA`, the share of the first child"
         unit.fields.mistake(said, "parameters")
     elif isinstance(ratio, bool | str) or (ratio is not None and not 0 <= ratio <= 1):
         unit.parameters.mistake("ratioA", f"{shown(ratio)} is no share from 0 to 1, as a FLOAT")
-    elif ratio is not None:
+    elif ratio is not None and len(unit.children) == 2:
         unit.parameters.same("ratioA", "weights of `routes`")
         weights = (float(ratio), round(1 - float(ratio), 9))
     unit.fields.reworded("`strategy: weighted`", "implementation")

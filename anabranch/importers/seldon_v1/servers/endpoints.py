@@ -17,6 +17,7 @@ RUNTIMES = {
     "tensorflow": TENSORFLOW,
 }
 """The runtime for each protocol of a deployment."""
+_FIELDS = ("service_host", "service_port", "httpPort", "grpcPort", "type")
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
 _PORT = {OPEN_INFERENCE: 9000, TENSORFLOW: 9000, SELDON: 9000}
 """``FirstHttpPortNumber`` of ``operator/constants/constants.go``."""
@@ -36,14 +37,14 @@ def note_endpoint(unit: Unit) -> None:
     """Note the fields of a unit's ``endpoint``."""
     endpoint: Fields = unit.fields.within("endpoint")
     is_remote = bool(address(unit))
-    for key in ("service_host", "service_port", "httpPort", "grpcPort"):
+    for key in _FIELDS[:-1]:
         if endpoint.has(key):
             text = "`args.url` of the node" if is_remote else "no port: nodes run in the engine"
             endpoint.reworded(text, key)
             endpoint.asked.add(key)
     if endpoint.choice("type", ("REST", "GRPC")):
         endpoint.reworded("nodes are called in their process, or by the engine's own calls", "type")
-    endpoint.finish()
+    endpoint.finish(_FIELDS)
 
 
 def remote_node(
@@ -62,8 +63,11 @@ def remote_node(
     if not url:
         url = f"http://localhost:{port or _PORT[runtime]}"
         unit.fields.to_do(f"keep {server} running, and write its address into `args.url`", "name")
-    if unit.fields.has("modelUri"):
+    if unit.fields.text("modelUri"):
         unit.fields.reworded(f"the model of {server}", "modelUri")
+    for key in ("serviceAccountName", "envSecretRefName", "storageInitializerImage"):
+        if unit.fields.text(key):
+            unit.fields.reworded("the server fetches its model itself", key)
     args = {"url": url}
     if runtime != SELDON:
         args["model"] = str(given.get("model_name") or unit.name)

@@ -74,7 +74,7 @@ class Flattening:
     def _others(self, unit: Unit, results: Sequence[str], source: str) -> NodeFields:
         """Return the targets of a router that asks all children, or none."""
         everyone = self._joined(unit, results)
-        passed = self._add(unit, "skipped", {**_UNCHANGED, "inputs": {PARAMETER: source}})
+        passed = self._help(unit, "skipped", {**_UNCHANGED, "inputs": {PARAMETER: source}})
         return {"broadcast": everyone, "skip": passed}
 
     def _joined(self, unit: Unit, results: Sequence[str]) -> str:
@@ -84,7 +84,7 @@ class Flattening:
         if len(results) == 1:
             return results[0]
         first = {"type": "combiner", "strategy": "first", "inputs": list(results)}
-        return self._add(unit, "first", first)
+        return self._help(unit, "first", first)
 
     def _method(self, unit: Unit, method: str, **sources: Any) -> str:
         return self._add(unit, method, {**self.caller(unit, method).fields, **sources})
@@ -93,8 +93,15 @@ class Flattening:
         """Add a node; the first one of a unit has its name, the others that of the method too."""
         own = self.of_unit.setdefault(unit.name, [])
         wanted = unit.name if not own else f"{unit.name}_{method}"
+        own.append(self._named(wanted, node))
+        return own[-1]
+
+    def _help(self, unit: Unit, purpose: str, node: NodeFields) -> str:
+        """Add a node that no container stands for."""
+        return self._named(f"{unit.name}_{purpose}", node)
+
+    def _named(self, wanted: str, node: NodeFields) -> str:
         name = node_name(wanted, self.taken)
         self.taken.add(name)
-        own.append(name)
         self.nodes[name] = node
         return name

@@ -95,7 +95,6 @@ def read_units(fields: Fields) -> Unit:
 
 def _unit(fields: Fields) -> Unit:
     name = fields.required("name")
-    fields.same(f"node `{name}`", "name")
     children = tuple(_unit(child) for child in fields.each("children"))
     if children:
         fields.same("children, in their order", "children")
