@@ -24,6 +24,7 @@ MODULES = (
     "anabranch.components.runtimes.remote",
     "anabranch.components.runtimes.sklearn",
     "anabranch.components.runtimes.torch",
+    "anabranch.components.runtimes.vllm",
     "anabranch.components.runtimes.xgboost",
     "anabranch.components.transformers",
     "anabranch.explainers.alibi.ale",

@@ -8,7 +8,7 @@ from anabranch.telemetry.definitions import METRICS, SECONDS, MetricDefinition, 
 SECTIONS = {
     "Requests": ("request",),
     "Arms": ("arm", "route_reward"),
-    "Nodes, routes and hops": ("node", "queue", "batch", "route_requests", "hop"),
+    "Nodes, routes and hops": ("node", "queue", "batch", "route_requests", "hop", "component"),
     "Replicas": ("replica", "machine", "segment", "cold"),
     "Mirrors": ("mirror",),
     "Rollouts": ("rollout",),

@@ -448,7 +448,7 @@ class Predictor(NodeBase):
     """Type of the node."""
     runtime: str | None = None
     """A built-in model runtime: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
-    huggingface, open_inference, rest, v1, seldon, openai."""
+    huggingface, open_inference, rest, v1, seldon, openai, vllm."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """The model's file or folder: a path relative to the spec, or a URI."""
     multiplex: Multiplex | None = None

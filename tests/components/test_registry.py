@@ -12,7 +12,7 @@ BUILTINS = {
     "transformer": "argmax cast rename require_success scale select softmax split stack threshold",
     "predictor": (
         "catboost huggingface lightgbm mlflow onnx open_inference openai rest seldon sklearn torch "
-        "v1 xgboost"
+        "v1 vllm xgboost"
     ),
     "combiner": "concat first max mean object vote weighted_mean",
     "router": "epsilon_greedy linucb rules thompson ucb1 weighted",
@@ -47,6 +47,7 @@ def test_formats_that_can_run_code_are_marked():
         "open_inference": [],
         "openai": [],
         "seldon": [],
+        "vllm": [],
         "v1": [],
         "mlflow": ["folder"],
         "huggingface": ["folder"],

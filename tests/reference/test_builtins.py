@@ -72,7 +72,8 @@ def test_what_needs_no_library_runs(kind: str) -> None:
         assert set(answer) == set(example["spec"]["outputs"]), name
 
 
-REMOTE = {"open_inference", "openai", "rest", "seldon", "v1"}
+ELSEWHERE = {"open_inference", "openai", "rest", "seldon", "v1", "vllm"}
+"""Runtimes whose models are on other servers, or on a GPU."""
 SLOW = {"huggingface", "mlflow"}
 """Those whose libraries take seconds to import."""
 
@@ -102,7 +103,7 @@ def with_models(example: Mapping[str, Any], folder: Path) -> tuple[Loaded, Data]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries
-@pytest.mark.parametrize("name", [one for one in cases("predictor") if one.values[0] not in REMOTE])
+@pytest.mark.parametrize("name", [one for one in cases("predictor") if one.values[0] not in ELSEWHERE])
 def test_a_runtime_s_example_runs(name: str, tmp_path: Path) -> None:
     loaded, data = with_models(examples("predictor", DOCS)[name], tmp_path)
     (given,) = loaded.plan.inputs

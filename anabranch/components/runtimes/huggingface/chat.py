@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.runtimes.huggingface.loading import PipelineParts
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
 
 
-def check_template(parts: PipelineParts) -> None:
+class HasTokenizer(Protocol):
+    """What holds the tokenizer of a model."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, of transformers."""
+        ...
+
+
+def check_template(parts: HasTokenizer) -> None:
     """Raise CannotLoad where the tokenizer has no chat template."""
     if not getattr(parts.tokenizer, "chat_template", None):
         raise CannotLoad("the tokenizer has no chat template; use the task text-generation")
 
 
-def rendered(parts: PipelineParts, array: Array, parameters: Mapping[str, Any]) -> str:
+def rendered(parts: HasTokenizer, array: Array, parameters: Mapping[str, Any]) -> str:
     """Return the text of a chat: BYTES [1], a list of messages in JSON; ``tools`` likewise.
 
     InvalidRequest for what is no such list, and for what the template refuses.
