@@ -103,7 +103,9 @@ def with_models(example: Mapping[str, Any], folder: Path) -> tuple[Loaded, Data]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries
-@pytest.mark.parametrize("name", [one for one in cases("predictor") if one.values[0] not in ELSEWHERE])
+@pytest.mark.parametrize(
+    "name", [one for one in cases("predictor") if one.values[0] not in ELSEWHERE]
+)
 def test_a_runtime_s_example_runs(name: str, tmp_path: Path) -> None:
     loaded, data = with_models(examples("predictor", DOCS)[name], tmp_path)
     (given,) = loaded.plan.inputs
