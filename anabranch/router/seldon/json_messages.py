@@ -26,10 +26,16 @@ from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.parameters import check_names
 from anabranch.router.seldon.answers import Answer
-from anabranch.router.seldon.messages import ARRAYS, PAYLOADS, Asked, JsonText, only_payload
+from anabranch.router.seldon.messages import (
+    ARRAYS,
+    PAYLOADS,
+    JsonText,
+    PredictionMessage,
+    only_payload,
+)
 from anabranch.router.seldon.payloads import (
     Binary,
-    Document,
+    JsonDocument,
     JsonTensor,
     NestedLists,
     Payload,
@@ -81,21 +87,21 @@ _decode_tag = msgspec.json.Decoder(bool | _Integer | float | str).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def decode_message(body: bytes) -> Asked:
+def decode_message(body: bytes) -> PredictionMessage:
     """Decode the body of a prediction. Raises InvalidRequest and TooLarge."""
     if len(body) > LARGE:
         check_names(body)
     return asked(parsed(_decode, body, "the body", "not a SeldonMessage"))
 
 
-def asked(message: MessageFields) -> Asked:
+def asked(message: MessageFields) -> PredictionMessage:
     """Return the prediction that the fields of a message ask for; InvalidRequest."""
     meta = message.meta or MetaFields()
     name = only_payload(_present(message, (*PAYLOADS, "customData")), PAYLOADS, "a SeldonMessage")
     raw = bytes(getattr(message, name))
     payload, names = _of_data(raw) if name == "data" else (_payload(name, raw), ())
     tags = {name: _tag(bytes(raw)) for name, raw in (meta.tags or {}).items()}
-    return Asked(payload, meta.puid or "", tags, meta.requestPath or {}, names)
+    return PredictionMessage(payload, meta.puid or "", tags, meta.requestPath or {}, names)
 
 
 def _tag(raw: bytes) -> Tag | JsonText:
@@ -114,7 +120,7 @@ def _present(found: msgspec.Struct, names: tuple[str, ...]) -> list[str]:
 
 def _payload(name: str, raw: bytes) -> Payload:
     if name == "jsonData":
-        return Document(raw)
+        return JsonDocument(raw)
     text = parsed(_decode_text, raw, f"`{name}`")
     return Text(text) if name == "strData" else Binary(from_base64(text))
 

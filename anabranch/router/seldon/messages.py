@@ -35,7 +35,7 @@ class JsonText:
         self.text = text
 
 
-class Asked(NamedTuple):
+class PredictionMessage(NamedTuple):
     """A prediction that a client asks for."""
 
     payload: Payload

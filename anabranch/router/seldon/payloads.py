@@ -130,7 +130,7 @@ class Binary(NamedTuple):
         return _single(tensor, decoded([self.data])[0], self.kind)
 
 
-class Document(NamedTuple):
+class JsonDocument(NamedTuple):
     """``jsonData``: any JSON."""
 
     text: bytes
@@ -149,7 +149,7 @@ def inputs_of(
     Raises InvalidRequest and TooLarge.
     """
     only = tensors[0] if len(tensors) == 1 else None
-    if isinstance(payload, Document) and (only is None or only.datatype != "BYTES"):
+    if isinstance(payload, JsonDocument) and (only is None or only.datatype != "BYTES"):
         return _of_object(payload, tensors, limits)
     if only is None:
         raise InvalidRequest(
@@ -160,7 +160,7 @@ def inputs_of(
 
 
 def _of_object(
-    document: Document, tensors: Sequence[TensorMetadata], limits: RequestLimits
+    document: JsonDocument, tensors: Sequence[TensorMetadata], limits: RequestLimits
 ) -> Mapping[str, Array]:
     takes = f"the graph takes `jsonData` as an object of {_described(tensors)}"
     fields = parsed(_decode_object, document.text, "`jsonData`", takes)

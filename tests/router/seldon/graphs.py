@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,9 @@ def signature(
         ))
         for name, (datatype, shape) in inputs.items()
     }  # fmt: skip
-    return Signature(types, dict.fromkeys(outputs), 60.0, **{"protocols": ("seldon",), **fields})
+    return Signature(
+        types, dict.fromkeys(outputs), **{"timeout": 60.0, "protocols": ("seldon",), **fields}
+    )
 
 
 def seldon_arms(
@@ -55,10 +57,21 @@ def seldon_arms(
     limits: RequestLimits | None = None,
     weights: Mapping[int, float] | None = None,
     table: Mapping[str, Any] | None = None,
+    draws: Sequence[float] = (),
+    heads: dict[int, StepHead] | None = None,
     **fields: Any,
 ) -> Arms:
-    """A graph whose revisions are all alike; ``fields`` are those of ``signature``."""
-    arms = Arms(name, lambda revision: AnnotatedHead(step), limits or RequestLimits())
+    """A graph whose revisions are all alike; ``fields`` are those of ``signature``.
+
+    Heads are noted in ``heads``.
+    """
+    noted = {} if heads is None else heads
+    left = iter(draws)
+
+    def head(revision: int) -> StepHead:
+        return noted.setdefault(revision, AnnotatedHead(step))
+
+    arms = Arms(name, head, limits or RequestLimits(), lambda: next(left))
     weights = weights or {3: 100.0}
     reached = {*weights, *(table or {}).get("mirrors", ())}
     found = make_table(

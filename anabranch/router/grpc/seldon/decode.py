@@ -21,11 +21,17 @@ from anabranch.router.grpc.messages import Message, parse
 from anabranch.router.grpc.seldon.messages import SeldonMessage, message_type
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.seldon.answers import ROUTING_TAG
-from anabranch.router.seldon.messages import ARRAYS, PAYLOADS, Asked, JsonText, only_payload
+from anabranch.router.seldon.messages import (
+    ARRAYS,
+    PAYLOADS,
+    JsonText,
+    PredictionMessage,
+    only_payload,
+)
 from anabranch.router.seldon.payloads import (
     Binary,
-    Document,
     Doubles,
+    JsonDocument,
     NestedLists,
     Payload,
     Text,
@@ -41,19 +47,19 @@ _REQUEST, _RESPONSE, _META = 1, 2, 2
 _FEEDBACK = message_type("Feedback")
 
 
-def decode_predict(message: bytes, limits: RequestLimits) -> Asked:
+def decode_predict(message: bytes, limits: RequestLimits) -> PredictionMessage:
     """Decode the message of a prediction. Raises InvalidRequest and TooLarge."""
     _check_size(message, limits)
     return _asked(parse(SeldonMessage, message))
 
 
-def _asked(found: Message) -> Asked:
+def _asked(found: Message) -> PredictionMessage:
     present = found.WhichOneof("data_oneof")
     name = only_payload([present] if present else [], PAYLOADS, "a SeldonMessage")
     payload, names = _payload(found, name)
     meta = found.meta
     tags = {name: _tag(value) for name, value in meta.tags.items()}
-    return Asked(payload, meta.puid, tags, dict(meta.requestPath), names)
+    return PredictionMessage(payload, meta.puid, tags, dict(meta.requestPath), names)
 
 
 def _payload(found: Message, name: str) -> tuple[Payload, list[str]]:
@@ -62,7 +68,7 @@ def _payload(found: Message, name: str) -> tuple[Payload, list[str]]:
     if name == "binData":
         return Binary(found.binData), []
     if name == "jsonData":
-        return Document(_json(found.jsonData, "`jsonData`")), []
+        return JsonDocument(_json(found.jsonData, "`jsonData`")), []
     data = found.data
     present = data.WhichOneof("data_oneof")
     if only_payload([present] if present else [], ARRAYS, "`data`") == "ndarray":

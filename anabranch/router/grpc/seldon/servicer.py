@@ -31,7 +31,7 @@ from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.seldon.answers import answer_of, meta_of
-from anabranch.router.seldon.messages import PUID, Asked, fits_header
+from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
 from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED
 from anabranch.router.seldon.status import success
 from anabranch.router.traffic.arms import Arms
@@ -94,11 +94,11 @@ class SeldonServicer:
 
     async def _decoded(
         self, message: bytes, puid: str, held: HeldBytes
-    ) -> tuple[Asked, InferenceRequest]:
+    ) -> tuple[PredictionMessage, InferenceRequest]:
         """Decode a message, a large one off the event loop, and count what it becomes."""
         arms, metadata = self._arms, self._arms.metadata()
 
-        def decode() -> tuple[Asked, InferenceRequest]:
+        def decode() -> tuple[PredictionMessage, InferenceRequest]:
             asked = decode_predict(message, arms.limits)
             request = asked.request(metadata, arms.limits, asked.puid or puid)
             request.protocol = "grpc"
@@ -111,7 +111,7 @@ class SeldonServicer:
         held.add(memory_of_arrays(found[1].inputs.values()))
         return found
 
-    def _encoded(self, asked: Asked, response: InferenceResponse) -> bytes:
+    def _encoded(self, asked: PredictionMessage, response: InferenceResponse) -> bytes:
         signature = self._arms.routing.arm(response.model_version).core.signature
         answer = answer_of(response, asked.payload.kind, signature)
         return encode_reply(answer, meta_of(response, asked, signature))

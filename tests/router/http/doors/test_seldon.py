@@ -48,7 +48,7 @@ def answered(response: httpx.Response) -> dict[str, Any]:
     return found
 
 
-def failure(response: httpx.Response, status: int) -> str:
+def failed(response: httpx.Response, status: int) -> str:
     """Check all that holds for every error; returns its text."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
@@ -85,7 +85,7 @@ def test_a_graph_of_a_namespace_is_found_there(graph: Callable[..., str]) -> Non
 
 def test_a_graph_without_the_protocol_says_how_it_is_turned_on(serve: Serve) -> None:
     url = serve(GraphApp(make_arms()))
-    assert "protocols: [seldon]" in failure(predict(url), 404)
+    assert "protocols: [seldon]" in failed(predict(url), 404)
     url = serve(GraphApp(make_arms(), protocols=["seldon"]))
     answered(predict(url))
 
@@ -160,7 +160,7 @@ def test_a_number_that_does_not_fit_is_named(
 ) -> None:
     url = graph(echo, inputs={"x": (datatype, (-1,))})
     message = {"data": {"tensor": {"shape": [2], "values": [0, value]}}}
-    assert words in failure(predict(url, message), 400)
+    assert words in failed(predict(url, message), 400)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_number_that_does_not_fit_is_named(
 def test_what_is_wrong_with_a_message_is_said(
     graph: Callable[..., str], message: Any, words: str
 ) -> None:
-    assert words in failure(predict(graph(), message), 400)
+    assert words in failed(predict(graph(), message), 400)
 
 
 def test_several_inputs_take_an_object_and_several_outputs_are_one(
@@ -202,7 +202,7 @@ def test_several_inputs_take_an_object_and_several_outputs_are_one(
     url = graph(step, inputs=inputs, outputs=("y", "z"))
     found = answered(predict(url, {"jsonData": {"x": [1, 2], "n": 3, "t": ["a", "b"]}}))
     assert found["jsonData"] == {"y": [4.0, 5.0], "z": ["a", "b"]}
-    text = failure(predict(url), 400)
+    text = failed(predict(url), 400)
     assert "x FP64[-1], n INT32[], t BYTES[-1]" in text and "send `jsonData`" in text
 
 
@@ -224,7 +224,7 @@ def test_an_output_that_no_payload_can_carry_is_the_fault_of_the_graph(
     async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
         return {"y": np.array([b"\xff", b"a"], object)}
 
-    assert "output 'y': element 0 is not text" in failure(predict(graph(step)), 500)
+    assert "output 'y': element 0 is not text" in failed(predict(graph(step)), 500)
 
 
 def test_the_puid_is_that_of_the_message_or_of_the_header_or_made_up(
@@ -347,7 +347,7 @@ def test_a_file_is_an_element_of_bytes(graph: Callable[..., str]) -> None:
 def test_what_is_wrong_with_a_form_is_said(
     graph: Callable[..., str], sent: Any, words: str
 ) -> None:
-    assert words in failure(httpx.post(f"{graph()}{PLACE}/predictions", **sent), 400)
+    assert words in failed(httpx.post(f"{graph()}{PLACE}/predictions", **sent), 400)
 
 
 def test_metadata_are_those_of_one_model(graph: Callable[..., str]) -> None:
@@ -362,7 +362,7 @@ def test_metadata_are_those_of_one_model(graph: Callable[..., str]) -> None:
         "graphinputs": model["inputs"],
         "graphoutputs": model["outputs"],
     }
-    failure(httpx.get(f"{url}{PLACE}/metadata/other"), 404)
+    failed(httpx.get(f"{url}{PLACE}/metadata/other"), 404)
 
 
 def test_health_is_that_of_the_graph(serve: Serve) -> None:
@@ -389,20 +389,20 @@ def test_the_page_of_the_graph_is_where_seldon_has_it(graph: Callable[..., str])
 
 def test_a_body_over_the_limit_is_refused(graph: Callable[..., str]) -> None:
     url = graph(limits=RequestLimits(max_body=1000))
-    assert "1000 bytes" in failure(predict(url, {"strData": "x" * 2000}), 413)
+    assert "1000 bytes" in failed(predict(url, {"strData": "x" * 2000}), 413)
 
 
 def test_an_error_of_a_node_names_it(graph: Callable[..., str]) -> None:
     async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
         raise NodeError("forest", "no trees")
 
-    assert "forest" in failure(predict(graph(step)), 500)
+    assert "forest" in failed(predict(graph(step)), 500)
 
 
 def test_other_methods_and_paths_have_seldons_form(graph: Callable[..., str]) -> None:
     url = graph()
-    assert "use POST" in failure(httpx.get(f"{url}{PLACE}/predictions"), 405)
-    failure(httpx.post(f"{url}{PLACE}/prediction"), 404)
+    assert "use POST" in failed(httpx.get(f"{url}{PLACE}/predictions"), 405)
+    failed(httpx.post(f"{url}{PLACE}/prediction"), 404)
 
 
 def test_rewards_find_their_decision_by_the_response(serve: Serve) -> None:
@@ -427,7 +427,7 @@ def test_rewards_find_their_decision_by_the_response(serve: Serve) -> None:
     again = answered(httpx.post(f"{url}{PLACE}/feedback", json=by_puid))
     assert again["meta"]["tags"]["counted"] is False
     forged = {**feedback, "response": {"meta": {"tags": {ROUTING_TAG: "{}"}}}}
-    assert "routing" in failure(httpx.post(f"{url}{PLACE}/feedback", json=forged), 400)
+    assert "routing" in failed(httpx.post(f"{url}{PLACE}/feedback", json=forged), 400)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_what_is_wrong_with_feedback_is_said(
     graph: Callable[..., str], quick: None, feedback: Any, status: int, words: str
 ) -> None:
     url = graph(routers=ROUTES)
-    assert words in failure(httpx.post(f"{url}{PLACE}/feedback", json=feedback), status)
+    assert words in failed(httpx.post(f"{url}{PLACE}/feedback", json=feedback), status)
 
 
 @pytest.mark.parametrize(

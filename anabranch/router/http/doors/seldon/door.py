@@ -38,7 +38,7 @@ from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.seldon.answers import answer_of, meta_of
 from anabranch.router.seldon.json_messages import decode_message, encode_reply
-from anabranch.router.seldon.messages import PUID, Asked, fits_header
+from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
 from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, decode_feedback
 from anabranch.router.seldon.status import seldon_error, success
 from anabranch.router.traffic.feedback import Feedback
@@ -158,7 +158,7 @@ class _Prediction:
         self._arms = calls.arms
         self._request = request
         self._given = given
-        self._asked: Asked | None = None
+        self._asked: PredictionMessage | None = None
 
     def decode(self, body: bytes, metadata: ModelMetadata) -> InferenceRequest:
         """Return the request that a body is."""
