@@ -14,10 +14,12 @@ MAX_NAME = 2 * 63 + 1
 MODEL_WORDS = frozenset(
     {
         "docs", "explain", "feedback", "generate", "generate_stream", "infer", "openapi.json",
-        "ready", "versions",
+        "predict", "ready", "versions",
     }
 )  # fmt: skip
 """Words that follow a graph's name in paths of the Open Inference Protocol."""
+V1_WORDS = frozenset({"metadata"})
+"""Words that follow it only in paths of KServe's and TensorFlow Serving's V1 protocol."""
 CONTROL_WORDS = frozenset(
     {
         "abort", "bandits", "compare", "experiments", "history", "load", "logs", "monitors",
@@ -25,7 +27,7 @@ CONTROL_WORDS = frozenset(
     }
 )  # fmt: skip
 """Words that follow it in paths of the control API."""
-PATH_WORDS = MODEL_WORDS | CONTROL_WORDS
+PATH_WORDS = MODEL_WORDS | V1_WORDS | CONTROL_WORDS
 """None is the second part of a name, so that a path says by itself where the name in it ends."""
 GRAPH_IN_PATH = (
     rf"[^/]{{1,64}}(?:/(?!(?:{'|'.join(map(re.escape, sorted(PATH_WORDS)))})(?:/|\Z))[^/]{{1,64}})?"

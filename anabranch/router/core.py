@@ -129,7 +129,7 @@ class InferenceRequest(Struct):
     trace: Trace | None = None
     """Where to record what is done for it; None for most."""
     protocol: Literal["http", "grpc"] = "http"
-    endpoint: Literal["infer", "generate"] = "infer"
+    endpoint: Literal["infer", "generate", "predict"] = "infer"
     caller: str = ""
     """The name of who asks; empty where that is nobody known."""
     annotations: Annotations | None = None
@@ -175,6 +175,8 @@ class TensorMetadata:
     shape: tuple[int, ...]
     optional: bool = False
     """Whether a request may leave the input out."""
+    content: Literal["text", "raw"] = "text"
+    """Declared content of an input of BYTES; the Open Inference Protocol has no field for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class ModelMetadata:
     platform: str
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
+    is_complete: bool = True
+    """Whether ``outputs`` are all there are: the types of some may not be known yet."""
 
 
 class InferenceCore:
@@ -418,11 +422,9 @@ class InferenceCore:
             self.name,
             versions or (self.version,),
             PLATFORM,
-            tuple(
-                _metadata(name, one.tensor, one.optional)
-                for name, one in self.signature.inputs.items()
-            ),
-            tuple(_metadata(name, spec) for name, spec in known),
+            tuple(_input_metadata(name, one) for name, one in self.signature.inputs.items()),
+            tuple(TensorMetadata(name, spec.datatype, spec.shape) for name, spec in known),
+            len(known) == len(self._outputs),
         )
 
 
@@ -449,5 +451,5 @@ def _output(name: str, array: Array) -> OutputTensor:
         raise UnencodableOutput(f"output {name!r}: {error}") from None
 
 
-def _metadata(name: str, spec: TensorSpec, optional: bool = False) -> TensorMetadata:
-    return TensorMetadata(name, spec.datatype, spec.shape, optional)
+def _input_metadata(name: str, spec: InputSpec) -> TensorMetadata:
+    return TensorMetadata(name, spec.datatype, spec.tensor.shape, spec.optional, spec.content)

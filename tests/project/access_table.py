@@ -178,6 +178,18 @@ def _of_routers(arms: Mapping[str, Arms]) -> Iterator[Endpoint]:
         for method in methods:
             shown = f"{method} /v2/models/<graph>{path.replace('/versions/3', '/versions/<N>')}"
             yield Endpoint("HTTP: a router", shown, asks(method, path))
+    for path, methods in app._door_endpoints.items():
+        for method in methods:
+            yield _of_door(apps, method, path.replace(OWN, "<graph>"))
+
+
+def _of_door(apps: Mapping[str, GraphApp], method: str, template: str) -> Endpoint:
+    async def ask(graph: str, key: str) -> bool:
+        path = template.replace("<graph>", graph).replace("{version}", "3")
+        return await _let_in(apps[graph], method, path, key)
+
+    shown = f"{method} {template.replace('{version}', '<N>')}"
+    return Endpoint("HTTP: a router, further protocols", shown, ask)
 
 
 def _of_gateway(gateway: Gateway) -> Iterator[Endpoint]:
@@ -270,7 +282,7 @@ def _of_grpc(arms: Mapping[str, Arms], front: Front) -> Iterator[Endpoint]:
     for method in methods:
         if servicers[OWN].service(_Details(method)) is not None:
             yield Endpoint("gRPC: a router", method, _call(method, lambda graph: servicers[graph]))
-    handlers = front.handlers()
+    handlers = front.handlers()[0]
     for method in methods:
         name = f"{method} <graph>" if "Model" in method else method
         yield Endpoint("gRPC: the front", name, _call(method, lambda graph: handlers))

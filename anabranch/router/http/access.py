@@ -18,7 +18,7 @@ _OWN = frozenset({"same-origin", "none"})
 """Of the page itself, or of the user: typed, or from a bookmark."""
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers that proxies add to the requests that they pass on."""
-_FOREIGN = HttpReply(403, error_body("a web page of another origin may not ask for this"))
+FOREIGN = "a web page of another origin may not ask for this"
 
 
 def is_local(headers: Mapping[str, str]) -> bool:
@@ -41,17 +41,21 @@ def is_loopback(host: str) -> bool:
 
 
 def foreign(headers: Mapping[str, str]) -> HttpReply | None:
-    """The refusal of a request that a page of another origin has made; None for all others.
+    """The refusal of a request that a page of another origin has made; None for all others."""
+    return HttpReply(403, error_body(FOREIGN)) if is_foreign(headers) else None
+
+
+def is_foreign(headers: Mapping[str, str]) -> bool:
+    """Return whether a page of another origin has made a request.
 
     Headers have names in lower case. Clients that are no browsers send none of these.
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
-        return None if site in _OWN else _FOREIGN
+        return site not in _OWN
     if origin is None:
-        return None
-    own = origin.partition("://")[2].lower() == headers.get("host", "").lower()
-    return None if own else _FOREIGN
+        return False
+    return origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def _is_loopback_address(name: str) -> bool:

@@ -19,6 +19,7 @@ of the traffic that the table sends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -27,11 +28,12 @@ import orjson
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
-from anabranch.errors import NotFound
+from anabranch.errors import Forbidden, NotFound
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
+from anabranch.router.http.access import FOREIGN, is_foreign
 from anabranch.router.http.app import (
     Answer,
     CancelOnDisconnect,
@@ -42,7 +44,7 @@ from anabranch.router.http.app import (
 )
 from anabranch.router.http.doors.all_doors import DOORS
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
-from anabranch.router.http.doors.contract import Door, Endpoint, Guarded, Methods
+from anabranch.router.http.doors.contract import VERSION, Door, Endpoint, Guarded, Methods
 from anabranch.router.http.doors.forms import reply_in_form
 from anabranch.router.http.doors.places import graph_at
 from anabranch.router.http.event_stream import EventStream
@@ -61,7 +63,9 @@ from anabranch.router.traffic.feedback import MAX_BODY, Feedback
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import ProtocolName
 
+_SAFE = ("GET", "HEAD")
 _VERSIONS = "/versions/"
+_NUMBER = re.compile(rf"{_VERSIONS}([^/:]{{1,32}})")
 
 
 class GraphApp(HttpApp):
@@ -112,8 +116,11 @@ class GraphApp(HttpApp):
             for method, handler in methods.items()
         }
         """Handlers by method and whole path: where most requests go."""
+        self._door_endpoints = self._of_doors(doors)
         self._doors = {
-            path: self._bound(found, None) for path, found in self._of_doors(doors).items()
+            path: self._bound(found, None)
+            for path, found in self._door_endpoints.items()
+            if VERSION not in path
         }
         """Handlers of other protocols by whole path and method."""
         observer = HttpObserver(arms.name, arms.sampler, self._route)
@@ -124,7 +131,7 @@ class GraphApp(HttpApp):
         handler = self._direct.get((request.method, request.path))
         if handler is not None:
             return handler(request)
-        found = self._doors.get(request.path)
+        found = self._doors.get(request.path) or self._door_of_version(request.path)
         if found is not None:
             return dispatch(request, found)
         path = request.path.removeprefix(self._prefix).removesuffix("/")
@@ -173,12 +180,17 @@ class GraphApp(HttpApp):
     async def _through(
         self, protocol: ProtocolName, endpoint: Endpoint, revision: str | None, request: HttpRequest
     ) -> Answer:
-        """Answer by the endpoint of a protocol; NotFound unless the graph or the engine has it."""
+        """Answer by the endpoint of a protocol; NotFound unless the graph or the engine has it.
+
+        Forbidden to a web page of another origin, but for requests that change nothing.
+        """
         if not self._takes(protocol):
             raise NotFound(
                 f"graph {self._arms.name!r} does not answer over protocol {protocol!r}; "
                 f"its spec turns it on by `protocols: [{protocol}]`"
             )
+        if request.method not in _SAFE and is_foreign(request.headers):
+            raise Forbidden(FOREIGN)
         return await endpoint(revision, request)
 
     def _takes(self, protocol: ProtocolName) -> bool:
@@ -186,9 +198,10 @@ class GraphApp(HttpApp):
 
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces and metrics name it; None for one that there is not."""
-        if path in self._doors:
+        template = _of_version(path)[0]
+        if template in self._door_endpoints:
             named = graph_at(path)
-            return path if named is None else path.replace(f"/{named}", "/{model}", 1)
+            return template if named is None else template.replace(f"/{named}", "/{model}", 1)
         path = path.removeprefix(self._prefix).removesuffix("/")
         if path in self._routes:
             return f"/v2/models/{{model}}{path}"
@@ -196,6 +209,15 @@ class GraphApp(HttpApp):
         if path.startswith(_VERSIONS) and slash + rest in self._endpoints:
             return f"/v2/models/{{model}}{_VERSIONS}{{version}}{slash}{rest}"
         return None
+
+    def _door_of_version(self, path: str) -> dict[str, Handler] | None:
+        """Return the handlers of another protocol at a path with the number of a revision."""
+        template, number = _of_version(path)
+        found = self._door_endpoints.get(template)
+        if not number or found is None:
+            return None
+        self._arms.routing.arm(number)
+        return self._bound(found, number)
 
     def _versioned(self, path: str) -> dict[str, Handler]:
         if not path.startswith(_VERSIONS):
@@ -290,20 +312,12 @@ class GraphApp(HttpApp):
         return found
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        arms, limits, length = self._arms, self._arms.limits, request.json_length
-        arms.explain_gate.check()
-        body = await request.buffer(self._body)
-        with arms.gate.caller_place(request.caller), arms.explain_gate:
-            if len(body) <= LARGE:
-                decoded = decode_body(
-                    body, length, limits, lambda: arms.metadata(revision).inputs
-                ).request
-            else:
-                decoded = (await self._large_body(body, length, revision, request)).request
-            told_of_call(decoded, request)
-            async with CancelOnDisconnect(request.receive):
-                found = await arms.explain(decoded, revision)
-        return self._calls.counted(HttpReply(200, found), request)
+        limits, length = self._arms.limits, request.json_length
+
+        def decode(body: Buffer, metadata: ModelMetadata) -> InferenceRequest:
+            return decode_body(body, length, limits, lambda: metadata.inputs).request
+
+        return await self._calls.explain(request, decode, revision)
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return await self._calls.joined(
@@ -324,3 +338,11 @@ class GraphApp(HttpApp):
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
+
+
+def _of_version(path: str) -> tuple[str, str]:
+    """Return a path with ``{version}`` for the number of a revision, and the number, if any."""
+    found = _NUMBER.search(path)
+    if found is None:
+        return path, ""
+    return f"{path[: found.start()]}{VERSION}{path[found.end() :]}", found[1]

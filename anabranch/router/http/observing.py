@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from anabranch.telemetry.tracing import SpanRecording
 
 MAX_PATHS = 32
 """Paths whose endpoints are kept: most requests have the same ones."""
+_LAST_WORD = re.compile("[/:]")
+"""What stands before the last word of a path: ``/infer``, and ``:predict`` of other protocols."""
 _FAULTS = range(500, 600)
 """Statuses for which a server is to blame."""
 
@@ -73,5 +76,5 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
         return self._endpoint(request.path), answer or GONE
 
     def _endpoint_of(self, path: str) -> str:
-        name = (self._route(path) or "").rpartition("/")[2]
+        name = _LAST_WORD.split(self._route(path) or "")[-1]
         return name if name in ENDPOINTS else OTHER

@@ -36,7 +36,8 @@ _ELEMENTS: dict[str, Json] = {
     **{name: {"type": "number"} for name in ("FP16", "BF16", "FP32", "FP64")},
 }
 """The schema of a JSON element, by datatype."""
-_EXAMPLES: dict[str, Any] = {"boolean": False, "string": "text", "integer": 0, "number": 0.0}
+_TEXT = "text"
+_EXAMPLES: dict[str, Any] = {"boolean": False, "string": _TEXT, "integer": 0, "number": 0.0}
 _PARAMETERS: Json = {
     "type": "object",
     "description": "`timeout`, in microseconds, lowers the time that the request may take.",
@@ -124,7 +125,7 @@ def _error_response() -> Json:
     }
 
 
-def _responses(description: str, content: Json) -> Json:
+def responses(description: str, content: Json) -> Json:
     """The good response, and an error for each status that there is."""
     error = {"$ref": "#/components/responses/Error"}
     errors = {str(int(HTTPStatus(status))): error for status in sorted(set(STATUS.values()))}
@@ -136,7 +137,7 @@ def _get(name: str, summary: str) -> Json:
         "tags": ["Open Inference Protocol v2"],
         "operationId": name,
         "summary": summary,
-        "responses": _responses(summary, {"application/json": {"schema": {"type": "object"}}}),
+        "responses": responses(summary, {"application/json": {"schema": {"type": "object"}}}),
     }
 
 
@@ -180,7 +181,7 @@ def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
             "required": True,
             "content": {"application/json": request, "application/octet-stream": {}},
         },
-        "responses": _responses(
+        "responses": responses(
             "One explanation for each row, or one of the model", {"application/json": response}
         ),
     }
@@ -198,7 +199,7 @@ def _infer(metadata: ModelMetadata) -> Json:
             "required": True,
             "content": {"application/json": request, "application/octet-stream": {}},
         },
-        "responses": _responses(
+        "responses": responses(
             "The outputs that were asked for",
             {"application/json": response, "application/octet-stream": {}},
         ),
@@ -207,11 +208,9 @@ def _infer(metadata: ModelMetadata) -> Json:
 
 def _generate(metadata: ModelMetadata, name: str, answer: str) -> Json:
     request: Json = {"schema": {"$ref": "#/components/schemas/GenerateRequest"}}
-    values = _examples(metadata.inputs)
+    values = plain_examples(metadata.inputs)
     if values is not None:
-        request["example"] = {
-            tensor.name: _value(values[tensor.name], _sizes(tensor)) for tensor in metadata.inputs
-        }
+        request["example"] = values
     stream = answer == "text/event-stream"
     summary = "Inference in plain JSON"
     return {
@@ -219,7 +218,7 @@ def _generate(metadata: ModelMetadata, name: str, answer: str) -> Json:
         "operationId": name,
         "summary": f"{summary}, result by result" if stream else summary,
         "requestBody": {"required": True, "content": {"application/json": request}},
-        "responses": _responses(
+        "responses": responses(
             "A result in each event" if stream else "The outputs",
             {answer: {"schema": {"$ref": "#/components/schemas/GenerateResponse"}}},
         ),
@@ -235,7 +234,26 @@ def _feedback() -> Json:
         "operationId": "feedback",
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": _responses("Whether it counts", {"application/json": {"schema": counted}}),
+        "responses": responses("Whether it counts", {"application/json": {"schema": counted}}),
+    }
+
+
+def plain_examples(tensors: Sequence[TensorMetadata], raw: Any = _TEXT) -> Json | None:
+    """Return a value for each tensor, one element as a scalar; None where it would be too much.
+
+    ``raw`` stands for each element of BYTES that are no text.
+    """
+    values = _examples(tensors, raw)
+    if values is None:
+        return None
+    return {tensor.name: _value(values[tensor.name], _sizes(tensor)) for tensor in tensors}
+
+
+def plain_schema(tensor: TensorMetadata) -> Json:
+    """Return the schema of a tensor's value in plain JSON: an element, or nested lists."""
+    return {
+        "description": f"{tensor.datatype}{list(tensor.shape)}",
+        "anyOf": [_ELEMENTS[tensor.datatype], {"type": "array"}],
     }
 
 
@@ -243,15 +261,18 @@ def _sizes(tensor: TensorMetadata) -> list[int]:
     return [1 if size < 0 else size for size in tensor.shape]
 
 
-def _examples(tensors: Sequence[TensorMetadata]) -> Mapping[str, list[Any]] | None:
+def _examples(
+    tensors: Sequence[TensorMetadata], raw: Any = _TEXT
+) -> Mapping[str, list[Any]] | None:
     """Flat data for each tensor; None where it would be too much."""
     sizes = {tensor.name: prod(_sizes(tensor)) for tensor in tensors}
     if sum(sizes.values()) > MAX_EXAMPLE:
         return None
-    return {
-        tensor.name: [_EXAMPLES[_ELEMENTS[tensor.datatype]["type"]]] * sizes[tensor.name]
-        for tensor in tensors
-    }
+    return {tensor.name: [_example(tensor, raw)] * sizes[tensor.name] for tensor in tensors}
+
+
+def _example(tensor: TensorMetadata, raw: Any) -> Any:
+    return raw if tensor.content == "raw" else _EXAMPLES[_ELEMENTS[tensor.datatype]["type"]]
 
 
 def _value(flat: list[Any], sizes: Sequence[int]) -> Any:
@@ -309,7 +330,7 @@ def _schemas(metadata: ModelMetadata) -> Json:
             "type": "object",
             "required": names if "text_input" in names or not _has_text(metadata) else [],
             "properties": {
-                **{tensor.name: _plain(tensor) for tensor in metadata.inputs},
+                **{tensor.name: plain_schema(tensor) for tensor in metadata.inputs},
                 "id": {"type": "string", "maxLength": 1024},
                 "parameters": parameters,
             },
@@ -378,12 +399,4 @@ def _tensor(tensor: TensorMetadata, exact: bool) -> Json:
             "data": {"type": "array", "items": {"anyOf": [element, {"type": "array"}]}},
             "parameters": {"$ref": "#/components/schemas/Parameters"},
         },
-    }
-
-
-def _plain(tensor: TensorMetadata) -> Json:
-    element = _ELEMENTS[tensor.datatype]
-    return {
-        "description": f"{tensor.datatype}{list(tensor.shape)}",
-        "anyOf": [element, {"type": "array"}],
     }

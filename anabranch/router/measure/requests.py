@@ -18,7 +18,7 @@ from anabranch.telemetry.trace import Trace
 
 Protocol: TypeAlias = Literal["http", "grpc"]
 ENDPOINTS = frozenset(
-    {"infer", "explain", "generate", "generate_stream", "feedback", "predictions"}
+    {"infer", "explain", "generate", "generate_stream", "feedback", "predict", "predictions"}
 )
 """Endpoints that metrics tell apart; the others count as ``OTHER``."""
 OTHER = "other"

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 from msgspec.structs import replace
 
-from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import (
     InferenceRequest,
@@ -28,28 +26,28 @@ from anabranch.router.core import (
     OutputTensor,
     TensorMetadata,
 )
-from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import LARGE, RequestLimits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.encode import described
-from anabranch.router.oip.json_body import parsed
-from anabranch.router.oip.json_values import read_value
-from anabranch.router.oip.parameters import check_names, check_parameters
-from anabranch.router.oip.tensor_header import check_together
-from anabranch.specs.excerpts import hint
+from anabranch.router.oip.parameters import check_parameters
+from anabranch.router.oip.plain_inputs import (
+    Parameter,
+    fields_of,
+    no_input,
+    read_value,
+    take_id,
+    take_parameters,
+    to_arrays,
+)
+from anabranch.router.oip.plain_outputs import dumped, text_of, value_of
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 OUTPUTS = "outputs"
 FIELDS = frozenset({"model_name", "model_version", "id", "parameters", OUTPUTS, "done"})
 """Fields of an answer beside its outputs; outputs of these names stand within ``outputs``."""
 
-Parameter: TypeAlias = bool | int | float | str | list[str]
-
 _OVERHEAD = 64
 """Bytes that a piece of text takes beside its characters."""
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_parameters = msgspec.json.Decoder(dict[str, Parameter] | None).decode
 _decode_parameter = msgspec.json.Decoder(Parameter).decode
-_decode_id = msgspec.json.Decoder(str | None).decode
 
 
 def decode_generate(
@@ -59,24 +57,19 @@ def decode_generate(
 
     Raises InvalidRequest or TooLarge.
     """
-    if len(body) > LARGE:
-        check_names(body)
-    fields = parsed(_decode_object, body, "the body")
+    fields = fields_of(body)
     fields = {_input_name(name, metadata): raw for name, raw in fields.items()}
     known = {tensor.name: tensor for tensor in metadata.inputs}
-    own_id = parsed(_decode_id, fields.pop("id", b"null"), "'id'") if "id" not in known else None
-    given = fields.pop("parameters", b"null") if "parameters" not in known else b"null"
-    parameters = dict(parsed(_decode_parameters, given, "'parameters'") or {})
+    own_id = take_id(fields, known)
+    parameters = take_parameters(fields, known, limits)
     for name in fields.keys() - known.keys():
         if name in parameters:
             raise InvalidRequest(f"parameter {name[:64]!r} is there twice")
         parameters[name] = _parameter(name, fields.pop(name), known)
     if parameters:
         check_parameters([parameters], limits)
-    read = {name: read_value(known[name], bytes(raw), limits) for name, raw in fields.items()}
-    if len(read) > 1:
-        check_together([value.header for value in read.values()], limits)
-    inputs = {name: value.array(limits) for name, value in read.items()}
+    values = {name: read_value(known[name], bytes(raw), limits) for name, raw in fields.items()}
+    inputs = to_arrays(values, limits)
     return InferenceRequest(inputs, id=own_id, parameters=parameters, endpoint="generate")
 
 
@@ -96,14 +89,14 @@ def _parameter(name: str, raw: msgspec.Raw, known: Mapping[str, Any]) -> Any:
     try:
         return _decode_parameter(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}") from None
+        raise no_input(name, known) from None
 
 
 def encode_answer(response: InferenceResponse | None, metadata: ModelMetadata) -> bytes:
     """The answer of generate; None stands for a stream that was empty. Raises UnencodableOutput."""
     if response is None:
         response = InferenceResponse(metadata.name, metadata.versions[-1], None, [])
-    return _dumped(_document(response, _text_output(metadata, response)))
+    return dumped(_document(response, _text_output(metadata, response)))
 
 
 async def encode_each(
@@ -115,9 +108,9 @@ async def encode_each(
     async with aclosing(responses):
         async for response in responses:
             text = _text_output(metadata, response) or text
-            yield _dumped(_document(response, text) | {"done": False})
+            yield dumped(_document(response, text) | {"done": False})
             last = replace(response, outputs=[], parameters={})
-    yield _dumped(_document(last, None) | ({TEXT_OUTPUT: ""} if text else {}) | {"done": True})
+    yield dumped(_document(last, None) | ({TEXT_OUTPUT: ""} if text else {}) | {"done": True})
 
 
 def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
@@ -126,13 +119,8 @@ def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
     for output in response.outputs:
         name = TEXT_OUTPUT if output.name == text else output.name
         place = document.setdefault(OUTPUTS, {}) if name in FIELDS else document
-        place[name] = _value(output)
+        place[name] = value_of(output, text_of)
     return document
-
-
-def _dumped(document: Mapping[str, Any]) -> bytes:
-    """As JSON; NaN and the infinities are ``null``."""
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _text_output(metadata: ModelMetadata, response: InferenceResponse) -> str | None:
@@ -144,36 +132,6 @@ def _text_output(metadata: ModelMetadata, response: InferenceResponse) -> str | 
     types |= {tensor.name: tensor.datatype for tensor in metadata.outputs}
     texts = [name for name, datatype in types.items() if datatype == "BYTES"]
     return texts[0] if len(texts) == 1 and types.get(TEXT_OUTPUT, "BYTES") == "BYTES" else None
-
-
-def _value(output: OutputTensor) -> Any:
-    array = output.array
-    if output.datatype == "BYTES":
-        flat = [_text(output.name, item) for item in array.ravel().tolist()]
-        return flat[0] if array.size == 1 else _nested(flat, array.shape)
-    array = array.astype(np.float32) if array.dtype == BF16 else array
-    if array.size == 1:
-        return array.item()
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-
-
-def _nested(flat: list[str], shape: tuple[int, ...]) -> Any:
-    array = np.empty(len(flat), object)
-    array[:] = flat
-    return array.reshape(shape).tolist()
-
-
-def _text(name: str, item: object) -> str:
-    try:
-        text = item.decode() if isinstance(item, bytes) else item
-        if isinstance(text, str):
-            text.encode()
-            return text
-    except UnicodeError:
-        pass
-    raise UnencodableOutput(
-        f"output {name!r} holds what is not text in UTF-8; JSON cannot carry it"
-    )
 
 
 async def joined(
@@ -202,7 +160,7 @@ async def joined(
 
 def _streamed(output: OutputTensor) -> str:
     if output.datatype == "BYTES" and output.array.size == 1:
-        return _text(output.name, output.array.item())
+        return text_of(output, output.array.item())
     raise InvalidRequest(
         f"output {output.name!r} streams {output.datatype}{list(output.array.shape)}, "
         "and only single texts can be joined; ask generate_stream"

@@ -83,7 +83,7 @@ def decode_elements(header: Header, data: bytes, limits: RequestLimits) -> Array
     nested = len(header.shape) > 1 and _IS_NESTED(data) is not None
     if header.datatype == "BYTES":
         check_texts(header.name, data, limits)
-        elements = _nested_strings(header, data) if nested else _decode(header, data)
+        elements = decode_nested(header, data) if nested else _decode(header, data)
     else:
         _check_filled(header, data, size)
         if len(data) > SLICE and _IS_LIST(data):
@@ -249,10 +249,14 @@ def _structure(shape: list[int], most: int) -> bytes | None:
     return text
 
 
-def _nested_strings(header: Header, data: bytes) -> list[Any]:
-    """Return the strings of nested lists in row-major order; they may hold brackets and commas."""
+def decode_nested(header: Header, data: bytes, kind: Any = str) -> list[Any]:
+    """Return the elements of lists, nested as the header says, in row-major order.
+
+    They are of a ``kind`` that has a type of its own in JSON, such as texts, which may hold
+    brackets and commas. Raise InvalidRequest.
+    """
     try:
-        level = _decoder(str, len(header.shape)).decode(data)
+        level = _decoder(kind, len(header.shape)).decode(data)
     except msgspec.ValidationError as error:
         raise InvalidRequest(_wrong_element(header, data, str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -277,7 +281,7 @@ def _wrong_element(header: Header, data: bytes | None, reason: str, nested: bool
     ``nested`` tells that ``data`` was nested as the shape says before it was made flat.
     """
     problem, _, place = reason.partition(" - at `$")
-    path = [int(index) for index in re.findall(r"\d+", place)]
+    path = [int(index) for index in re.findall(r"\[(\d+)\]", place)]
     shown_path = np.unravel_index(path[0], header.shape) if nested and path else path
     where = "".join(f"[{index}]" for index in shown_path)
     text = f"input {header.name!r} is {header.datatype}: {problem} at data{where}"

@@ -42,23 +42,23 @@ def _bytes_of(value: Value) -> int:
     return sum(map(_bytes_of, value)) if isinstance(value, list) else NUMBER
 
 
-def check_names(document: Buffer) -> None:
-    """Raise TooLarge where a document in JSON has more than MAX_NAMES names.
+def check_names(document: Buffer, most: int = MAX_NAMES) -> None:
+    """Raise TooLarge where a document in JSON has more than so many names.
 
     Where it has fewer colons, in texts or not, there is nothing more to be counted.
     """
     whole = document if isinstance(document, bytes | bytearray) else bytes(document)
-    if whole.count(b":") > MAX_NAMES and _names(whole) > MAX_NAMES:
-        raise TooLarge(f"the body has more than {MAX_NAMES} names of fields and parameters")
+    if whole.count(b":") > most and _names(whole, most) > most:
+        raise TooLarge(f"the body has more than {most} names of fields and parameters")
 
 
-def _names(document: bytes | bytearray) -> int:
+def _names(document: bytes | bytearray, most: int) -> int:
     """Count the names, at most one more than the limit; a text that is escaped holds none."""
     count = 0
     for match in _ENDS_NAME(document):
         start = match.start()
         before = document[max(0, start - 64) : start]
         count += (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
-        if count > MAX_NAMES:
+        if count > most:
             break
     return count

@@ -31,8 +31,8 @@ from anabranch.router.core import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
-from anabranch.router.oip.json_values import read_value
-from anabranch.router.oip.tensor_header import Header, check_together, size_of
+from anabranch.router.oip.plain_inputs import read_value, to_arrays
+from anabranch.router.oip.tensor_header import Header, size_of
 from anabranch.specs.excerpts import hint, listing, shown
 
 PayloadKind: TypeAlias = Literal["ndarray", "tensor", "strData", "binData", "jsonData"]
@@ -168,9 +168,7 @@ def _of_object(
     for name in fields.keys() - known.keys():
         raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}; {takes}")
     values = {n: read_value(known[n], bytes(raw), limits) for n, raw in fields.items()}
-    if len(values) > 1:
-        check_together([value.header for value in values.values()], limits)
-    return {name: value.array(limits) for name, value in values.items()}
+    return to_arrays(values, limits)
 
 
 def _described(tensors: Sequence[TensorMetadata]) -> str:

@@ -7,8 +7,15 @@ from collections.abc import Callable
 from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Door
 from anabranch.router.http.doors.openai.door import OpenAiDoor
+from anabranch.router.http.doors.plain_json.door import PlainJsonDoor
 from anabranch.router.http.doors.seldon.door import SeldonDoor
+from anabranch.router.http.doors.v1.door import V1Door
 from anabranch.router.traffic.feedback import Feedback
 
-DOORS: tuple[Callable[[GraphCalls, Feedback | None], Door], ...] = (OpenAiDoor, SeldonDoor)
+DOORS: tuple[Callable[[GraphCalls, Feedback | None], Door], ...] = (
+    PlainJsonDoor,
+    V1Door,
+    OpenAiDoor,
+    SeldonDoor,
+)
 """Makes of each door, given the calls of its graph, and the way of rewards if there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
@@ -16,14 +16,18 @@ from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.generate import joined
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.stages.contract import Responses
 
 Decode: TypeAlias = Callable[[bytes, ModelMetadata], InferenceRequest]
 """Makes a request of a body, for the graph that the metadata describe."""
+DecodeBuffer: TypeAlias = Callable[[Buffer, ModelMetadata], InferenceRequest]
+"""Does likewise for a body that may be any buffer."""
 EncodeEach: TypeAlias = Callable[[Responses, ModelMetadata], AsyncGenerator[bytes, None]]
 """Makes documents, without newlines, of responses that come one after the other."""
+AnyBody = TypeVar("AnyBody", bound=Buffer)
 
 
 class GraphCalls:
@@ -108,6 +112,19 @@ class GraphCalls:
         async with CancelOnDisconnect(request.receive):
             return await begin(events)
 
+    async def explain(
+        self, request: HttpRequest, decode: DecodeBuffer, revision: str | None = None
+    ) -> HttpReply:
+        """Answer with an explanation, in JSON; raise as ``decode`` and ``Arms.explain`` do."""
+        arms, metadata = self.arms, self.arms.metadata(revision)
+        arms.explain_gate.check()
+        body = await request.buffer(self._body)
+        with arms.gate.caller_place(request.caller), arms.explain_gate:
+            decoded = await self._decoded(request, body, decode, metadata)
+            async with CancelOnDisconnect(request.receive):
+                found = await arms.explain(decoded, revision)
+        return self.counted(HttpReply(200, found), request)
+
     def counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
         """Count a large reply until it has been sent; Unavailable where that would be too much."""
         if len(reply.body) > LARGE:
@@ -115,7 +132,11 @@ class GraphCalls:
         return reply
 
     async def _decoded(
-        self, request: HttpRequest, body: bytes, decode: Decode, metadata: ModelMetadata
+        self,
+        request: HttpRequest,
+        body: AnyBody,
+        decode: Callable[[AnyBody, ModelMetadata], InferenceRequest],
+        metadata: ModelMetadata,
     ) -> InferenceRequest:
         """Decode a body, a large one off the event loop, and count what it becomes."""
         if len(body) <= LARGE:

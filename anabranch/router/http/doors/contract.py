@@ -20,6 +20,10 @@ Methods: TypeAlias = Mapping[str, Guarded]
 """Guarded endpoints by HTTP method."""
 
 
+VERSION = "/versions/{version}"
+"""Part of a path in which the number of a revision stands."""
+
+
 class Door(Protocol):
     """One protocol of one graph. It answers only while the stable revision names its protocol."""
 
@@ -27,7 +31,10 @@ class Door(Protocol):
 
     @property
     def paths(self) -> Mapping[str, Methods]:
-        """Methods by whole path, such as ``/v1/models/digits:predict``."""
+        """Methods by whole path, such as ``/v1/models/digits:predict``.
+
+        In a path with ``VERSION`` the number of a revision stands for ``{version}``.
+        """
         ...
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
