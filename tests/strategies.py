@@ -152,7 +152,12 @@ def _limits(metric: str, limits: st.SearchStrategy[Any], **more: Any) -> st.Sear
 
 metrics = st.one_of(
     _limits("error_rate", shares | multiples),
-    *(_limits(f"latency_p{share}", durations | multiples) for share in (50, 95, 99)),
+    *(
+        _limits(f"{name}_p{share}", durations | multiples)
+        for name in ("latency", "ttft")
+        for share in (50, 95, 99)
+    ),
+    _limits("tokens_per_second", st.floats(0, 1e6) | multiples),
     _limits("agreement", shares),
     _limits("prediction_shift", shares),
     _limits("reward", st.floats(-1e9, 1e9) | multiples),

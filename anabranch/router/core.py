@@ -134,6 +134,8 @@ class InferenceRequest(Struct):
     """The name of who asks; empty where that is nobody known."""
     annotations: Annotations | None = None
     """Tags and names of columns that came with it, over protocols that have them."""
+    is_answered: bool = False
+    """Whether a stream that is closed has given all that was asked for."""
 
     @property
     def known_as(self) -> str:

@@ -646,6 +646,10 @@ MetricName = Literal[
     "latency_p50",
     "latency_p95",
     "latency_p99",
+    "ttft_p50",
+    "ttft_p95",
+    "ttft_p99",
+    "tokens_per_second",
     "agreement",
     "prediction_shift",
     "reward",
@@ -663,10 +667,11 @@ class Metric(Model):
     """The measured quantity of the candidate; agreement is that of its answers to copies with the
     clients' answers, reward the mean of its rewards, drift the highest score of its monitors,
     where above 1 is drift, and significance the evidence on its difference from the stable
-    revision."""
+    revision; ttft is the time to the first token of streams, and tokens_per_second the speed at
+    which answers are generated."""
     max: Limit | None = None
-    """Largest allowed value: a number, for latencies a duration, or a multiple of the stable
-    revision's value such as 1.2x."""
+    """Largest allowed value: a number, for latencies and ttft a duration, or a multiple of the
+    stable revision's value such as 1.2x."""
     min: Limit | None = None
     """Smallest allowed value, in the forms of ``max``."""
     query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None

@@ -111,6 +111,26 @@ ARM_ERRORS = _counter(
 ARM_LATENCY = _histogram(
     "arm_latency_seconds", "Time to evaluate a request, without the hop to the arm.", *_ARM
 )
+ARM_FIRST_TOKEN = _histogram(
+    "arm_first_token_seconds", "Time to the first token of a streamed answer.", *_ARM
+)
+ARM_FURTHER_TOKEN = _histogram(
+    "arm_further_token_seconds",
+    "Mean time of each further token of a streamed answer with more than one.",
+    *_ARM,
+)
+ARM_TOKENS = _counter(
+    "arm_tokens",
+    "Tokens of the arm's answers, by kind (prompt, completion): those that its graph tells, else "
+    "the parts of streams.",
+    *_ARM, "kind",
+)  # fmt: skip
+ARM_GENERATION_SECONDS = _counter(
+    "arm_generation_seconds",
+    "Time to evaluate the answers whose tokens are counted, in seconds; completion tokens divided "
+    "by it are the tokens per second of an answer.",
+    *_ARM,
+)
 ARM_REWARDS = _counter("arm_rewards", "Rewards that counted for the arm's answers.", *_ARM)
 ARM_REWARD_SUM = _sum(
     "arm_reward_sum",

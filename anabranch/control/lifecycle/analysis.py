@@ -4,6 +4,8 @@
 |---|---|---|
 | error_rate | errors / requests of the arm | requests |
 | latency_p50, _p95, _p99 | quantile of the arm's evaluation times, in seconds | requests |
+| ttft_p50, _p95, _p99 | quantile of the times to the first token, in seconds | streams |
+| tokens_per_second | completion tokens / seconds of evaluation | answers with tokens |
 | agreement | copies that agreed / copies that were answered or failed | those copies |
 | prediction_shift | distance between the arms' distributions of outputs | those of the lesser arm |
 | reward | mean of the rewards for the arm's answers | rewards |
@@ -227,6 +229,14 @@ def _latency(share: float, tally: Tally) -> _Reading:
     return _Reading(tally.latency.quantile(share), tally.latency.total)
 
 
+def _first_token(share: float, tally: Tally) -> _Reading:
+    return _Reading(tally.tokens.first.quantile(share), tally.tokens.first.total)
+
+
+def _tokens_per_second(tally: Tally) -> _Reading:
+    return _Reading(tally.tokens.per_second, tally.tokens.answers)
+
+
 def _reward(tally: Tally) -> _Reading:
     return _Reading(tally.rewards.mean, tally.rewards.count)
 
@@ -280,11 +290,19 @@ def _of_latency(share: float) -> _Gauge:
     return _Gauge(*_by_arm(partial(_latency, share)), shown=_duration)
 
 
+def _of_first_token(share: float) -> _Gauge:
+    return _Gauge(*_by_arm(partial(_first_token, share)), of="streams", shown=_duration)
+
+
 _GAUGES: Mapping[str, _Gauge] = {
     "error_rate": _Gauge(*_by_arm(_error_rate)),
     "latency_p50": _of_latency(0.5),
     "latency_p95": _of_latency(0.95),
     "latency_p99": _of_latency(0.99),
+    "ttft_p50": _of_first_token(0.5),
+    "ttft_p95": _of_first_token(0.95),
+    "ttft_p99": _of_first_token(0.99),
+    "tokens_per_second": _Gauge(*_by_arm(_tokens_per_second), of="answers with tokens"),
     "agreement": _Gauge(_agreement, _nothing, of="copies"),
     "prediction_shift": _Gauge(_shift, _nothing),
     "reward": _Gauge(*_by_arm(_reward), of="rewards"),

@@ -39,6 +39,14 @@ ARM: Mapping[MetricDefinition, _Read[Tally]] = {
     definitions.ARM_REQUESTS: _one(lambda tally: tally.requests),
     definitions.ARM_ERRORS: _by_kind,
 }
+TOKENS: Mapping[MetricDefinition, _Read[Tally]] = {
+    definitions.ARM_TOKENS: lambda tally: {
+        ("prompt",): tally.tokens.prompt,
+        ("completion",): tally.tokens.completion,
+    },
+    definitions.ARM_GENERATION_SECONDS: _one(lambda tally: tally.tokens.microseconds / 1e6),
+}
+"""Metrics of arms that gave tokens."""
 REWARD: Mapping[MetricDefinition, _Read[Tally]] = {
     definitions.ARM_REWARDS: _one(lambda tally: tally.rewards.count),
     definitions.ARM_REWARD_SUM: _one(lambda tally: tally.rewards.total),
@@ -107,10 +115,11 @@ class Metrics:
         """
         for revision, arm in report.arms.items():
             self._put(ARM, revision, arm)
-            latency = self._registry.distribution(
-                definitions.ARM_LATENCY, self._graph, str(revision)
-            )
-            latency.put(_observed(arm.latency))
+            self._times(definitions.ARM_LATENCY, revision, arm.latency)
+            if arm.tokens.answers:
+                self._put(TOKENS, revision, arm)
+                self._times(definitions.ARM_FIRST_TOKEN, revision, arm.tokens.first)
+                self._times(definitions.ARM_FURTHER_TOKEN, revision, arm.tokens.further)
             if arm.rewards.count or arm.repeated:
                 self._put(REWARD, revision, arm)
         for revision, mirror in report.mirrors.items():
@@ -119,6 +128,10 @@ class Metrics:
         for revision in self._recent.keys() - report.mirrors.keys():
             del self._recent[revision]
             self._difference(revision, MirrorTally())
+
+    def _times(self, metric: MetricDefinition, revision: int, times: Histogram) -> None:
+        cell = self._registry.distribution(metric, self._graph, str(revision))
+        cell.put(_observed(times))
 
     def _put(
         self, metrics: Mapping[MetricDefinition, _Read[_T]], revision: int, subject: _T

@@ -121,6 +121,33 @@ class Rewards(Sums):
 
 
 @dataclass(slots=True)
+class TokenSums(Sums):
+    """Tokens of the answers that stream, and of those in which the graph tells them."""
+
+    first: Histogram = field(default_factory=Histogram)
+    """Times to the first token of streams."""
+    further: Histogram = field(default_factory=Histogram)
+    """Mean times of each further token, of streams with more than one."""
+    answers: int = 0
+    prompt: int = 0
+    completion: int = 0
+    microseconds: int = 0
+    """Time of all these evaluations."""
+
+    @property
+    def per_second(self) -> float | None:
+        """Completion tokens per second of evaluation; None without any."""
+        return 1e6 * self.completion / self.microseconds if self.microseconds else None
+
+    def add(self, prompt: int, completion: int, seconds: float) -> None:
+        """Count the tokens of an answer whose evaluation took so long."""
+        self.answers += 1
+        self.prompt += prompt
+        self.completion += completion
+        self.microseconds += max(1, round(seconds * 1e6))
+
+
+@dataclass(slots=True)
 class Tally(Sums):
     """Requests that one arm has evaluated to their end, but for those that the caller got wrong.
 
@@ -140,6 +167,7 @@ class Tally(Sums):
     """Rewards by router node and the route that it picked."""
     repeated: int = 0
     """Rewards that did not count, for requests that had theirs already."""
+    tokens: TokenSums = field(default_factory=TokenSums)
 
     def record(self, seconds: float) -> None:
         """Count a request that was answered after so long."""

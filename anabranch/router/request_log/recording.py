@@ -54,9 +54,15 @@ class ArmLog:
         return entries.begin(self._rule, origin.graph, origin.revision, request)
 
     async def followed(
-        self, entry: LogEntry, responses: AsyncGenerator[InferenceResponse, None]
+        self,
+        entry: LogEntry,
+        request: InferenceRequest,
+        responses: AsyncGenerator[InferenceResponse, None],
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """Pass the parts of a reply on, and log the request once there are no more."""
+        """Pass the parts of a reply on, and log the request once there are no more.
+
+        One that was closed before its end is logged where it was answered by then.
+        """
         try:
             async with aclosing(responses):
                 async for response in responses:
@@ -64,6 +70,10 @@ class ArmLog:
                     yield response
         except Exception as error:
             self.failed(entry, error)
+            raise
+        except GeneratorExit:
+            if request.is_answered:
+                self._shared.offer(self, entry)
             raise
         self._shared.offer(self, entry)
 

@@ -140,6 +140,11 @@ def _any_number(limit: Limit, relative: bool) -> Iterator[str]:
         yield "must be a number, or a multiple of stable, such as 1.2x"
 
 
+def _speed(limit: Limit, relative: bool) -> Iterator[str]:
+    if not relative and (isinstance(limit, str) or limit < 0):
+        yield "must be tokens per second, such as 20, or a multiple of stable, such as 0.9x"
+
+
 def _score(limit: Limit, relative: bool) -> Iterator[str]:
     if isinstance(limit, str) or limit < 0:
         yield "must be a score, such as 1, above which there is drift"
@@ -156,6 +161,10 @@ _SUITS: Mapping[str, Suits] = {
     "latency_p50": _latency,
     "latency_p95": _latency,
     "latency_p99": _latency,
+    "ttft_p50": _latency,
+    "ttft_p95": _latency,
+    "ttft_p99": _latency,
+    "tokens_per_second": _speed,
     "agreement": _share,
     "prediction_shift": _share,
     "reward": _any_number,

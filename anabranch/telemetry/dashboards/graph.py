@@ -52,6 +52,19 @@ _ARMS = Section(
     Panel("95th percentile", "s", _arm.quantile(0.95, d.ARM_LATENCY), exemplars=True),
     widths=(6,),
 )
+_TOKENS = Section(
+    "Tokens",
+    Panel("95th percentile to the first token", "s", _arm.quantile(0.95, d.ARM_FIRST_TOKEN)),
+    Panel("Median of each further token", "s", _arm.quantile(0.5, d.ARM_FURTHER_TOKEN)),
+    _Stacked("Tokens", "cps", _arm.rate(d.ARM_TOKENS, "kind")),
+    Panel(
+        "Tokens per second of an answer",
+        "cps",
+        _arm.rate(d.ARM_TOKENS, "kind").for_each(_arm.rate(d.ARM_GENERATION_SECONDS), "kind"),
+    ),
+    widths=(6,),
+    folded=True,
+)
 _NODES = Section(
     "Nodes",
     Panel("Calls", "ops", _node.calls(d.NODE_DURATION)),
@@ -247,7 +260,7 @@ GRAPH = Dashboard(
         Variable("revision", "Revision", _ARMS_OF_THE_GRAPH, "revision", many=True),
     ),
     (
-        *(_REQUESTS, _ARMS, _NODES, _HOPS, _REPLICAS),
+        *(_REQUESTS, _ARMS, _NODES, _HOPS, _REPLICAS, _TOKENS),
         *(_MEASURES, _ROUTES, _MIRRORS, _EXPLANATIONS, _REWARDS, _MODELS, _MONITORS, _OUTLETS),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from anabranch.telemetry import definitions as d
 from anabranch.telemetry.dashboards.grafana import SHOWN, Dashboard, Section, Variable
@@ -23,6 +24,15 @@ def _against(make: Callable[[Queries], Expr]) -> tuple[Expr, ...]:
 
 def _latency(title: str, part: float) -> Panel:
     return Panel(title, "s", _against(lambda arm: arm.quantile(part, d.ARM_LATENCY)))
+
+
+def _first_token(title: str, part: float) -> Panel:
+    return Panel(title, "s", _against(lambda arm: arm.quantile(part, d.ARM_FIRST_TOKEN)))
+
+
+def _token_rate(arm: Queries) -> Expr:
+    completion = replace(arm, scope=(*arm.scope, 'kind="completion"'))
+    return per(completion.rate(d.ARM_TOKENS), arm.rate(d.ARM_GENERATION_SECONDS))
 
 
 _COURSE = Section(
@@ -51,6 +61,9 @@ _EVIDENCE = Section(
     _latency("Median latency", 0.5),
     _latency("95th percentile", 0.95),
     _latency("99th percentile", 0.99),
+    _first_token("Median to the first token", 0.5),
+    _first_token("95th percentile to the first token", 0.95),
+    Panel("Tokens per second of an answer", "cps", _against(_token_rate)),
     Panel(
         "Agreement of the mirrored candidate",
         "percentunit",

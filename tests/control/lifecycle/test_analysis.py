@@ -33,6 +33,15 @@ def tally(good: int = 0, bad: int = 0, ms: float = 10.0, classes: Mapping[int, i
     return found
 
 
+def spoken(answers: int = 0, tokens: int = 10, ms: float = 100.0) -> Tally:
+    """Streams of so many tokens each, the first of which comes after a tenth of the time."""
+    found = tally(answers, ms=ms)
+    for _ in range(answers):
+        found.tokens.first.add(ms / 1e4)
+        found.tokens.add(3, tokens, ms / 1e3)
+    return found
+
+
 def copies(agreed: int, differed: int = 0, failed: int = 0) -> MirrorTally:
     sent = agreed + differed + failed
     return MirrorTally(
@@ -55,6 +64,10 @@ def window(
 def metric(name: str, **limits: Any) -> Metric:
     query = {"query": "up"} if name == "promql" else {}
     return Metric.model_validate({"metric": name, **limits, **query})
+
+
+QUANTILES = ("latency", "ttft")
+"""Beginnings of the names of metrics that are quantiles of times."""
 
 
 def analysis(min_samples: int = 1) -> Analysis:
@@ -112,6 +125,32 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     "the slow tail": (
         metric("latency_p99", max="1s"), window(tally(97).plus(tally(3, ms=2000))), 1,
         "fail", "latency_p99 2.014 s > max 1 s, over 100 requests",
+    ),
+    "quick to begin": (
+        metric("ttft_p95", max="50ms"), window(spoken(9)), 1,
+        "pass", "ttft_p95 9.845 ms <= max 50 ms, over 9 streams",
+    ),
+    "slow to begin": (
+        metric("ttft_p50", max="1.2x"), window(spoken(4, ms=200), spoken(4)), 1,
+        "fail", "ttft_p50 20.23 ms > max 11.81 ms = 1.2x of stable 9.845 ms, over 4 streams",
+    ),
+    "no stream": (
+        metric("ttft_p99", max="1s"), window(tally(5)), 1,
+        "inconclusive", "ttft_p99: 0 streams < min_samples (1), 1 missing",
+    ),
+    "as fast as stable": (
+        metric("tokens_per_second", min="0.9x"), window(spoken(4, 19), spoken(4, 20)), 1,
+        "pass",
+        "tokens_per_second 190 >= min 180 = 0.9x of stable 200, over 4 answers with tokens",
+    ),
+    "no tokens": (
+        metric("tokens_per_second", min=20), window(tally(5)), 1,
+        "inconclusive", "tokens_per_second: 0 answers with tokens < min_samples (1), 1 missing",
+    ),
+    "slower than stable": (
+        metric("tokens_per_second", min="0.9x"), window(spoken(4, 10), spoken(4, 20)), 1,
+        "fail",
+        "tokens_per_second 100 < min 180 = 0.9x of stable 200, over 4 answers with tokens",
     ),
     "copies agree": (
         metric("agreement", min=0.9), window(mirror=copies(9, 1)), 1,
@@ -344,13 +383,13 @@ def test_every_metric_and_every_verdict_is_in_the_table() -> None:
     by_metric = {name: {c[3] for c in CASES.values() if c[0].metric == name} for name in metrics}
     for name, verdicts in by_metric.items():
         wanted = {"pass", "fail", "inconclusive"} | ({"error"} if name == "promql" else set())
-        if name.startswith("latency"):
+        if name.startswith(QUANTILES):
             assert verdicts <= wanted
         else:
             assert verdicts == wanted
-    assert {case[3] for case in CASES.values() if case[0].metric.startswith("latency")} == {
-        "pass", "fail", "inconclusive",
-    }  # fmt: skip
+    for kind in QUANTILES:
+        found = {case[3] for case in CASES.values() if case[0].metric.startswith(kind)}
+        assert found == {"pass", "fail", "inconclusive"}
 
 
 def test_the_evidence_has_the_numbers() -> None:

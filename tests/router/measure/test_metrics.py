@@ -81,6 +81,22 @@ def test_rewards_show_once_there_are_any(metrics: Metrics, recorder: Recorder) -
     assert recorder.get("route_reward_sum", "3", "chooser", "net") == -2.0
 
 
+def test_tokens_show_once_there_are_any(metrics: Metrics, recorder: Recorder) -> None:
+    tally = Tally()
+    metrics.flush(Report({3: tally}))
+    assert recorder.get("arm_tokens_total", "3", "prompt") is None
+    tally.tokens.add(7, 20, 0.5)
+    tally.tokens.first.add(0.1)
+    tally.tokens.further.add(0.02)
+    metrics.flush(Report({3: tally}))
+    assert recorder.get("arm_tokens_total", "3", "prompt") == 7
+    assert recorder.get("arm_tokens_total", "3", "completion") == 20
+    assert recorder.get("arm_generation_seconds_total", "3") == 0.5
+    first = recorder.get("arm_first_token_seconds", "3")
+    further = recorder.get("arm_further_token_seconds", "3")
+    assert (first.total, further.total) == pytest.approx((0.1, 0.02), rel=0.02)
+
+
 def test_a_mirror_that_comes_back_begins_anew(metrics: Metrics, recorder: Recorder) -> None:
     before = MirrorTally(latency=times(*[9.0] * 10), primary=times(*[1.0] * 10))
     after = MirrorTally(latency=times(0.2), primary=times(0.1))

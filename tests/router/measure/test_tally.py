@@ -24,6 +24,7 @@ from anabranch.router.measure.tally import (
     Report,
     Rewards,
     Tally,
+    TokenSums,
     keep_latest,
     merged,
 )
@@ -40,9 +41,15 @@ sums = st.integers(-(10**6), 10**6).map(float)  # whole, so that they add up in 
 rewards = st.builds(
     Rewards, count=counts, total=sums, squares=sums.map(abs), right=counts, judged=counts
 )
+tokens = st.builds(
+    TokenSums,
+    first=histograms, further=histograms,
+    answers=counts, prompt=counts, completion=counts, microseconds=counts,
+)  # fmt: skip
 tallies = st.builds(
     Tally,
     rewards=rewards,
+    tokens=tokens,
     routes=st.dictionaries(
         st.tuples(st.just("chooser"), st.sampled_from(["forest", "net"])), rewards, max_size=2
     ),
@@ -66,7 +73,9 @@ reports = st.builds(
     arms=st.dictionaries(revisions, tallies, max_size=2),
     mirrors=st.dictionaries(revisions, mirror_tallies, max_size=2),
 )
-ANY = pytest.mark.parametrize("kind", [histograms, rewards, tallies, mirror_tallies, reports])
+ANY = pytest.mark.parametrize(
+    "kind", [histograms, rewards, tokens, tallies, mirror_tallies, reports]
+)
 
 
 def filled(seconds: Any) -> Histogram:

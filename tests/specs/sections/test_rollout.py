@@ -12,7 +12,8 @@ from anabranch.specs.models import METRICS
 from anabranch.specs.sections.rollout import rollout_rules
 from tests.strategies import json_values, rollouts
 
-LATENCIES = ["latency_p50", "latency_p95", "latency_p99"]
+LATENCIES = [f"{name}_{part}" for name in ("latency", "ttft") for part in ("p50", "p95", "p99")]
+SHARES = ["error_rate", "agreement", "prediction_shift"]
 
 
 def of(rollout: Any) -> list[str]:
@@ -89,35 +90,13 @@ def test_every_metric_needs_a_limit(name: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "allowed"),
     [
-        (
-            0,
-            {
-                "error_rate",
-                "agreement",
-                "prediction_shift",
-                "reward",
-                "drift",
-                "promql",
-                "significance",
-            },
-        ),
-        (
-            0.5,
-            {
-                "error_rate",
-                "agreement",
-                "prediction_shift",
-                "reward",
-                "drift",
-                "promql",
-                "significance",
-            },
-        ),
+        (0, {*SHARES, "reward", "drift", "promql", "significance", "tokens_per_second"}),
+        (0.5, {*SHARES, "reward", "drift", "promql", "significance", "tokens_per_second"}),
         (-0.5, {"reward", "promql", "significance"}),
-        (1.0, {"error_rate", "agreement", "prediction_shift", "reward", "drift", "promql"}),
-        (1.01, {"reward", "drift", "promql"}),
+        (1.0, {*SHARES, "reward", "drift", "promql", "tokens_per_second"}),
+        (1.01, {"reward", "drift", "promql", "tokens_per_second"}),
         (-1, {"reward", "promql"}),
-        ("1.2x", {"error_rate", "reward", "promql", *LATENCIES}),
+        ("1.2x", {"error_rate", "reward", "promql", "tokens_per_second", *LATENCIES}),
         ("250ms", {*LATENCIES}),
     ],
 )

@@ -67,6 +67,6 @@ function limits(measured) {
 }
 
 function formatOf(name) {
-  if (name.startsWith("latency")) return duration;
+  if (/^(latency|ttft)/.test(name)) return duration;
   return /^(error_rate|agreement)/.test(name) ? percent : short;
 }

@@ -12,7 +12,7 @@ _APIS = ("api/v1.0/", "api/v0.1/")
 MODELS = "/v1/models"
 """The list of graphs, as OpenAI's API and V1 have it."""
 OPENAI = "/openai/"
-MODEL_IN_BODY = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+MODEL_IN_BODY = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """Paths of OpenAI's API: the graph is the field ``model`` of the body."""
 _OPENAI_GRAPH = re.compile(r"/openai/([^/]+(?:/[^/]+)?)/v1(?:/|\Z)").match
 

@@ -10,6 +10,7 @@ from anabranch.components.weights import Draw
 from anabranch.router.core import InferenceCore
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Tally
+from anabranch.router.measure.tokens import COMPLETION
 from anabranch.router.request_log.recording import ArmLog
 from anabranch.router.signing import Signatures
 from anabranch.router.table import RoutingTable
@@ -93,7 +94,8 @@ class StageComposer:
     def routed(self, number: int, numbered: Answering) -> Answering:
         """The way of requests that the table sends: that of ``numbered`` ones, and what counts."""
         arm, table, shared = self._arms[number], self._table, self._shared
-        stage = counted(numbered, arm.tally, None if arm is self._stable else self._stable.core)
+        stable = None if arm is self._stable else self._stable.core
+        stage = counted(numbered, arm.tally, stable, COMPLETION in arm.core.signature.outputs)
         if table.sketch:
             stage = sketched(stage, arm.tally)
         if self._split.is_mirrored(number):

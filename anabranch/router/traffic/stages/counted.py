@@ -10,13 +10,17 @@ from anabranch.graph.explain.answers import NoExplainer
 from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
 from anabranch.router.measure.sketch import observe
 from anabranch.router.measure.tally import Tally
+from anabranch.router.measure.tokens import AnswerTokens
 from anabranch.router.traffic.stages.contract import Answer, Answering, Encode, Responses
 
 
-def counted(inner: Answering, tally: Tally, stable: InferenceCore | None) -> Answering:
+def counted(
+    inner: Answering, tally: Tally, stable: InferenceCore | None, tells_tokens: bool = False
+) -> Answering:
     """Count answers and the arm's errors; what was cancelled is neither.
 
     ``stable`` is the core of the stable revision; None for an arm that is the stable one.
+    ``tells_tokens``: outputs of the arm tell the tokens of its answers.
     """
 
     def failed(request: InferenceRequest, error: Exception, started: float) -> None:
@@ -33,20 +37,35 @@ def counted(inner: Answering, tally: Tally, stable: InferenceCore | None) -> Ans
             failed(request, error, started)
             raise
         tally.record(found[0].seconds)
+        if tells_tokens:
+            tokens = AnswerTokens()
+            tokens.see(found[0])
+            tokens.whole(tally.tokens)
         return found
 
     async def stream(request: InferenceRequest) -> Responses:
         started = time.perf_counter()
         seconds = None
+        tokens = AnswerTokens()
+
+        def answered() -> None:
+            tally.record(time.perf_counter() - started if seconds is None else seconds)
+            tokens.streamed(tally.tokens)
+
         try:
             async with aclosing(inner.stream(request)) as responses:
                 async for response in responses:
                     seconds = response.seconds
+                    tokens.see(response)
                     yield response
         except Exception as error:
             failed(request, error, started)
             raise
-        tally.record(time.perf_counter() - started if seconds is None else seconds)
+        except GeneratorExit:
+            if request.is_answered:
+                answered()
+            raise
+        answered()
 
     return Answering(infer, stream)
 

@@ -27,6 +27,6 @@ def logged(inner: Answering, log: ArmLog) -> Answering:
     def stream(request: InferenceRequest) -> Responses:
         entry = log.begin(request)
         responses = inner.stream(request)
-        return responses if entry is None else log.followed(entry, responses)
+        return responses if entry is None else log.followed(entry, request, responses)
 
     return Answering(infer, stream)

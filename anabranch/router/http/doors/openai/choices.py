@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -85,14 +85,21 @@ def _most(one: int | None, other: int | None) -> int | None:
 
 
 async def cut(
-    rows: AsyncGenerator[list[Piece], None], count: int, stops: Sequence[str]
+    rows: AsyncGenerator[list[Piece], None],
+    count: int,
+    stops: Sequence[str],
+    answered: Callable[[], None],
 ) -> AsyncGenerator[list[Piece], None]:
-    """Cut each of ``count`` texts at its first stop sequence; the stream ends once all are cut."""
+    """Cut each of ``count`` texts at its first stop sequence.
+
+    Once all are cut, ``answered`` is called, and the stream ends.
+    """
     scanners = [StopScanner(stops) for _ in range(count)]
     async with aclosing(rows):
         async for row in rows:
             yield [_cut(piece, one) for piece, one in zip(row, scanners, strict=True)]
             if all(one.stopped for one in scanners):
+                answered()
                 return
     held = [Piece(one.flush()) for one in scanners]
     if any(piece.text for piece in held):

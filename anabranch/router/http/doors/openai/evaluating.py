@@ -30,19 +30,20 @@ async def texts(
     """
     whole = whole and not await chosen.streams()
     read = _whole if whole else _streamed
-    sources = [
-        partial(_cut, read(chosen, request, asked.each), asked) for request in asked.requests
-    ]
+
+    def source(request: InferenceRequest) -> AsyncGenerator[list[Piece], None]:
+        rows = read(chosen, request, asked.each)
+        return cut(rows, asked.each, asked.stops, partial(_answered, request))
+
+    sources = [partial(source, request) for request in asked.requests]
     async with aclosing(side_by_side(sources, place)) as found:
-        async for source, row in found:
+        async for number, row in found:
             for at, piece in enumerate(row):
-                yield source * asked.each + at, piece
+                yield number * asked.each + at, piece
 
 
-def _cut(
-    rows: AsyncGenerator[list[Piece], None], asked: Generation
-) -> AsyncGenerator[list[Piece], None]:
-    return cut(rows, asked.each, asked.stops)
+def _answered(request: InferenceRequest) -> None:
+    request.is_answered = True
 
 
 async def _whole(
