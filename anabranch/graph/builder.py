@@ -284,8 +284,9 @@ class GraphBuilder:
 
         ``routes`` are nodes, for the strategy ``weighted`` with weights, and ``sticky`` the key by
         which that strategy keeps a client on one route. The strategy ``rules``
-        takes ``rules``, and ``otherwise`` for requests without a matching rule. A component's
-        ``route`` may return ``BROADCAST`` or None, for the nodes ``broadcast`` and ``skip``.
+        takes ``rules``, and ``otherwise`` for requests without a matching rule, which fail with
+        404 if it is left out. A component's ``route`` may return ``BROADCAST`` or None, for the
+        nodes ``broadcast`` and ``skip``.
         """
         return self._node(
             name,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from anabranch.errors import Problem, SpecError
+from anabranch.importers.kserve.importing import import_kserve
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import ImportedGraph
 from anabranch.importers.seldon_v1 import deployments
@@ -19,6 +20,8 @@ Raises SpecError with every mistake in the manifests, each with its position.
 
 IMPORTERS: dict[tuple[str, str], Importer] = {
     (deployments.GROUP, deployments.KIND): deployments.import_deployments,
+    ("serving.kserve.io", "InferenceGraph"): import_kserve,
+    ("serving.kserve.io", "InferenceService"): import_kserve,
 }
 """Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
 

@@ -538,7 +538,8 @@ class Router(NodeBase):
     rules: Annotated[list[Rule], Field(min_length=1)] | None = None
     """Rules of the ``rules`` strategy; the first one that holds decides."""
     otherwise: NodeName | None = None
-    """The route of the ``rules`` strategy for requests that no rule matches."""
+    """The route of the ``rules`` strategy for requests that no rule matches; without it they fail
+    with 404."""
     broadcast: NodeName | None = None
     """The node that is chosen where a component's `route` returns `BROADCAST`: usually a combiner
     over the routes."""

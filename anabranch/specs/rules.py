@@ -124,11 +124,8 @@ def _router(node: Map) -> Iterator[Said]:
     for field in ("broadcast", "skip"):
         if field in node:
             yield (field,), "only a `component` can choose this; remove it"
-    if node.get("strategy") == "rules":
-        if isinstance(routes, list):
-            yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
-        if "otherwise" not in _intended(node, "router"):
-            yield (), "strategy rules needs `otherwise`, the node for requests that no rule matches"
+    if node.get("strategy") == "rules" and isinstance(routes, list):
+        yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
 
 
 def _repeated(routes: list[Any]) -> Iterator[Said]:

@@ -1,0 +1,1 @@
+"""InferenceGraph: its fields, and the nodes that they become; nothing about InferenceServices."""

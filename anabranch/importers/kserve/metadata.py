@@ -1,0 +1,58 @@
+"""Metadata of an object of Kubernetes: labels of the graph, and notes on all else."""
+
+from __future__ import annotations
+
+import re
+
+from anabranch.importers.fields import Fields
+from anabranch.specs.models import LABEL_KEY
+
+_OF_CLUSTERS = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+]
+_KNOWN = {
+    "serving.kserve.io/deploymentMode": "how KServe deploys, which has no counterpart",
+    "serving.kserve.io/autoscalerClass": "the autoscaler of Kubernetes; `scaling` is Ray Serve's",
+    "serving.kserve.io/enable-prometheus-scraping": "the engine has one address for all metrics",
+    "serving.kserve.io/enable-metric-aggregation": "the engine has one address for all metrics",
+    "sidecar.istio.io/inject": "a mesh around pods of KServe",
+}
+
+
+def import_metadata(root: Fields) -> dict[str, str]:
+    """Return the labels of the graph; note the fields of ``metadata`` and ``status``."""
+    metadata = root.within("metadata")
+    metadata.asked |= {"name", "namespace"}
+    metadata.reworded("the name of the graph, behind that of a namespace but `default`", "name")
+    if metadata.has("namespace"):
+        metadata.reworded("part of the graph's name, but for `default`", "namespace")
+    labels = _labels(metadata)
+    annotations = metadata.within("annotations")
+    for key in annotations.data:
+        annotations.left_out(_KNOWN.get(str(key), "the language has no annotations"), str(key))
+    metadata.leave_out(dict.fromkeys(_OF_CLUSTERS, "written by a cluster, not by people"))
+    metadata.finish()
+    root.asked |= {"apiVersion", "kind"}
+    root.leave_out({"status": "written by the cluster"})
+    return labels
+
+
+def _labels(metadata: Fields) -> dict[str, str]:
+    found = {}
+    for key, value in metadata.texts("labels").items():
+        if re.fullmatch(LABEL_KEY, key) and len(value) <= 253:
+            found[key] = value
+            metadata.same("a label of the graph", "labels", key)
+        else:
+            metadata.left_out("no label of the language may be so", "labels", key)
+    return found
