@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anabranch.components import registry
 from anabranch.importers.fields import Fields
 from anabranch.importers.graph_names import node_name
 from anabranch.importers.seldon_v1.annotations import (
@@ -24,7 +25,7 @@ from anabranch.importers.seldon_v1.servers.calls import Calls, check_implementat
 from anabranch.importers.seldon_v1.servers.endpoints import note_endpoint
 from anabranch.importers.seldon_v1.servers.payloads import payload
 from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS
-from anabranch.importers.seldon_v1.units.flattening import Flattening, NodeFields
+from anabranch.importers.seldon_v1.units.flattening import PARAMETER, Flattening, NodeFields
 from anabranch.importers.seldon_v1.units.tree import BUILTINS, Unit, read_units
 from anabranch.specs.excerpts import quoted_all
 
@@ -62,7 +63,7 @@ def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Impo
     units = list(root.walk())
     separate = _has_separate_engine(deployment, fields, units)
     pods = read_pods(fields, deployment.spec, separate)
-    calls = Calls(deployment.protocol, pods.containers)
+    calls = Calls(deployment.protocol, pods.containers, len(units) == 1)
     for unit in units:
         check_implementation(unit, pods.containers)
         _note_unit(unit, calls)
@@ -78,7 +79,7 @@ def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Impo
     spec: dict[str, Any] = {
         "inputs": {name: shape.tensor},
         "nodes": nodes | _explainers(fields, nodes, flattening.taken),
-        "outputs": {shape.output: answer},
+        "outputs": _outputs(shape.output, answer, nodes),
     }
     root.fields.reworded(shape.text)
     _add(spec, "timeout", _total(root, timeout))
@@ -88,6 +89,16 @@ def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Impo
     _add(spec, "telemetry", telemetry | ({"requests": log} if log else {}))
     _note_predictor(fields)
     return Imported(spec, calls.images.files(title))
+
+
+def _outputs(name: str, answer: str, nodes: Mapping[str, NodeFields]) -> dict[str, str]:
+    """Return the graph's outputs: one, or those of a runtime that has several, by their names."""
+    node = nodes.get(answer, {})
+    if "runtime" not in node:
+        return {name: answer}
+    kind = registry.get("predictor", node["runtime"])
+    found = kind.infer({PARAMETER: None}, node.get("args", {})) or {}
+    return {one: f"{answer}.{one}" for one in found} if len(found) > 1 else {name: answer}
 
 
 def _add(spec: dict[str, Any], key: str, value: Any) -> None:

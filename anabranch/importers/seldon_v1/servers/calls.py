@@ -9,7 +9,7 @@ from anabranch.importers.seldon_v1.pods.containers import Container
 from anabranch.importers.seldon_v1.servers.bandits import bandit, strategy_of
 from anabranch.importers.seldon_v1.servers.endpoints import RUNTIMES, SELDON, address, remote_node
 from anabranch.importers.seldon_v1.servers.images import Images
-from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS
+from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS, Setting
 from anabranch.importers.seldon_v1.units.flattening import Call, NodeFields
 from anabranch.importers.seldon_v1.units.tree import (
     AGGREGATE,
@@ -54,6 +54,8 @@ class Calls:
 
     protocol: str
     containers: Mapping[str, Container]
+    is_alone: bool
+    """Whether the predictor has a single unit."""
     images: Images = field(default_factory=Images)
     settings: Mapping[str, NodeFields] = field(default_factory=dict)
     """Fields of the nodes of each unit's container: ``env``, ``resources``, ``scaling``."""
@@ -95,11 +97,14 @@ class Calls:
 
     def _proxied(self, unit: Unit) -> NodeFields:
         """Return the node for TensorFlow Serving behind ``servers/tfserving_proxy``."""
-        return SERVERS["TENSORFLOW_SERVER"](unit, self.protocol)
+        return SERVERS["TENSORFLOW_SERVER"](unit, self._setting())
+
+    def _setting(self) -> Setting:
+        return Setting(self.protocol, self.is_alone)
 
     def _server(self, unit: Unit) -> NodeFields:
         if unit.name not in self._servers:
-            self._servers[unit.name] = SERVERS[unit.implementation](unit, self.protocol)
+            self._servers[unit.name] = SERVERS[unit.implementation](unit, self._setting())
         return self._servers[unit.name]
 
     def _builtin(self, unit: Unit) -> Call:

@@ -23,8 +23,8 @@ _SCHEMES = {
 }
 """Schemes that are fetched alike here, and the variables with the credentials of each."""
 _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(//)?(.*)", re.DOTALL)
-_RUNS_CODE = (".joblib", ".pkl", "")
-"""Suffixes of model files whose loading can run code; a folder of MLflow has none."""
+_RUNS_CODE = (".joblib", ".pkl")
+"""Suffixes of model files whose loading can run code, as that of MLflow's folders can."""
 
 
 def model_fields(unit: Fields, file: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def model_fields(unit: Fields, file: str) -> dict[str, Any]:
     _credentials(unit, uri)
     what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
     unit.same(what, "modelUri")
-    runs_code = file.endswith(_RUNS_CODE) if file else True
+    runs_code = not file or file.endswith(_RUNS_CODE)
     return {"model": model} | ({"sha256": _digest(unit, model)} if runs_code else {})
 
 

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from anabranch.importers.seldon_v1.servers.endpoints import OPEN_INFERENCE, TENSORFLOW, remote_node
 from anabranch.importers.seldon_v1.servers.model_uris import model_fields
 from anabranch.importers.seldon_v1.units.tree import Unit
 
-Server: TypeAlias = Callable[[Unit, str], dict[str, Any]]
-"""Returns the fields of a unit's node for the protocol of its deployment."""
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a unit stands."""
+
+    protocol: str
+    """Protocol of the deployment; empty for Seldon's own."""
+    is_alone: bool
+    """Whether the unit is the only one of its predictor."""
+
+    @property
+    def speaks_v2(self) -> bool:
+        """Whether the protocol is the Open Inference Protocol, under either of its names."""
+        return speaks_v2(self.protocol)
+
+
+Server: TypeAlias = Callable[[Unit, Setting], dict[str, Any]]
+"""Returns the fields of a unit's node."""
 _SKLEARN_METHODS = ("predict_proba", "decision_function", "predict")
 _TASKS = {
     "text-classification": "text-classification",
@@ -39,12 +56,12 @@ def speaks_v2(protocol: str) -> bool:
     return protocol in ("v2", "kfserving")
 
 
-def _sklearn(unit: Unit, protocol: str) -> dict[str, Any]:
+def _sklearn(unit: Unit, setting: Setting) -> dict[str, Any]:
     """``servers/sklearnserver``: ``model.joblib``, and ``predict_proba`` unless told otherwise.
 
     MLServer's runtime, which answers over v2, calls ``predict``.
     """
-    if speaks_v2(protocol):
+    if setting.speaks_v2:
         _parameters_unread(unit, "MLServer's scikit-learn runtime")
         method = "predict"
     else:
@@ -66,9 +83,9 @@ def _sklearn_method(unit: Unit) -> str:
     return "predict"
 
 
-def _xgboost(unit: Unit, protocol: str) -> dict[str, Any]:
+def _xgboost(unit: Unit, setting: Setting) -> dict[str, Any]:
     """``servers/xgboostserver``: a Booster in ``model.bst``, a format that XGBoost has given up."""
-    if speaks_v2(protocol):
+    if setting.speaks_v2:
         _parameters_unread(unit, "MLServer's XGBoost runtime")
     else:
         unit.parameters.refuse_others((), "XGBOOST_SERVER")
@@ -80,9 +97,9 @@ def _xgboost(unit: Unit, protocol: str) -> dict[str, Any]:
     return _model(unit, "xgboost", "model.ubj")
 
 
-def _mlflow(unit: Unit, protocol: str) -> dict[str, Any]:
+def _mlflow(unit: Unit, setting: Setting) -> dict[str, Any]:
     """``servers/mlflowserver``: a folder that MLflow wrote."""
-    if speaks_v2(protocol):
+    if setting.speaks_v2:
         _parameters_unread(unit, "MLServer's MLflow runtime")
     else:
         unit.parameters.refuse_others(("xtype",), "MLFLOW_SERVER")
@@ -92,11 +109,12 @@ def _mlflow(unit: Unit, protocol: str) -> dict[str, Any]:
     return _model(unit, "mlflow", "")
 
 
-def _huggingface(unit: Unit, protocol: str) -> dict[str, Any]:
+def _huggingface(unit: Unit, setting: Setting) -> dict[str, Any]:
+    """Return our runtime, whose outputs have names, where no other node reads them."""
     unit.parameters.refuse_others(_HUGGINGFACE, "HUGGINGFACE_SERVER")
     task = str(unit.parameters.values.get("task", ""))
     place = _hub_or_folder(unit)
-    if task not in _TASKS or not place:
+    if task not in _TASKS or not place or not setting.is_alone:
         for name in unit.parameters.values:
             unit.parameters.reworded(name, "the server that goes on has it")
         return remote_node(unit, OPEN_INFERENCE, "an MLServer with its Hugging Face runtime", 8080)
@@ -126,17 +144,17 @@ def _hub_or_folder(unit: Unit) -> dict[str, Any]:
     return {"model": f"hf://{name}"}
 
 
-def _triton(unit: Unit, protocol: str) -> dict[str, Any]:
+def _triton(unit: Unit, setting: Setting) -> dict[str, Any]:
     _for_server(unit, _TRITON, "TRITON_SERVER")
     return remote_node(unit, OPEN_INFERENCE, "a Triton with this repository", 8000)
 
 
-def _tempo(unit: Unit, protocol: str) -> dict[str, Any]:
+def _tempo(unit: Unit, setting: Setting) -> dict[str, Any]:
     _for_server(unit, tuple(unit.parameters.fields), "TEMPO_SERVER")
     return remote_node(unit, OPEN_INFERENCE, "an MLServer with Tempo and this model", 8080)
 
 
-def _tensorflow(unit: Unit, protocol: str) -> dict[str, Any]:
+def _tensorflow(unit: Unit, setting: Setting) -> dict[str, Any]:
     """``servers/tfserving_proxy``: TensorFlow Serving, asked by ``:predict`` over HTTP."""
     unit.parameters.refuse_others(_TENSORFLOW, "TENSORFLOW_SERVER")
     values = dict(unit.parameters.values)

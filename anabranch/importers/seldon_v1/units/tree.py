@@ -145,7 +145,7 @@ def _never_called(fields: Fields, kind: str) -> None:
 def _listed(fields: Fields) -> set[str]:
     found = set()
     for index, value in enumerate(fields.items("methods")):
-        if value in _METHODS:
+        if isinstance(value, str) and value in _METHODS:
             found.add(_METHODS[value])
         else:
             known = ", ".join(_METHODS)
