@@ -12,9 +12,9 @@ import numpy as np
 
 from anabranch.components.artefacts import suffix
 from anabranch.components.artefacts.paths import data_path
+from anabranch.components.artefacts.sample_files import reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.runtimes.signatures import plain
-from anabranch.components.sample_files import reading
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.model import Array
 from anabranch.explainers.text_codes import TextCodes

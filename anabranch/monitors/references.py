@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from anabranch.components.artefacts.sample_files import reading
 from anabranch.components.contract import CannotLoad
-from anabranch.components.sample_files import reading
 from anabranch.components.source.classes import inside
 from anabranch.monitors.table import Array
 from anabranch.specs.excerpts import hint, listing

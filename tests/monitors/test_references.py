@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anabranch.components.artefacts.sample_files import MAX_BYTES
 from anabranch.components.contract import CannotLoad
-from anabranch.components.sample_files import MAX_BYTES
 from anabranch.monitors.references import read
 from anabranch.monitors.table import MAX_FEATURES, Unfit, table_of
 

@@ -74,7 +74,9 @@ def _own_method(cls: Any, node: NodeBase) -> str:
         function = getattr(cls, name, None)
         if getattr(function, "__module__", "mlserver.model") == "mlserver.model":
             continue
-        if not any(_KINDS[name](one) for one in (function, inspect.unwrap(function))):
+        if not callable(function) or not any(
+            _KINDS[name](one) for one in (function, inspect.unwrap(function))
+        ):
             raise CannotLoad(f"{cls.__name__}.{name}() must be {_WANTED[name]}")
         return name
     raise CannotLoad(lacks(cls.__name__, _WORDS, node, _wanted(node), list(vars(cls))))
