@@ -22,6 +22,7 @@ NOT_TYPED: Mapping[str, str] = {
     "install.md: pip install anabranch": REGISTRY,
     "install.md: pip install --no-deps anabranch": REGISTRY,
     "protocol.md: python -m venv client": REGISTRY,
+    "seldon.md: python -m venv client": REGISTRY,
     "components.md: echo 'fastapi>=0.133'": REGISTRY,
     "CONTRIBUTING.md: make setup": "would run all the tests",
     "install.md: make demo": "test_demo.py runs the demo; `make test` would run all the tests",
@@ -157,6 +158,13 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         UP,
         DOWN,
         "anabranch up --foreground",
+    ),
+    "seldon": (
+        UP,
+        Own("anabranch deploy door.yaml"),
+        "curl localhost:8000/seldon/default/quickstart/api/v1.0/predictions --json "
+        '\'{"data": {"ndarray": [[0.9, 0.2]]}}\'',
+        DOWN,
     ),
     "learning": (
         UP,

@@ -64,6 +64,9 @@ NOT_RUN = {
         "part of examples/explained"
     ),
     "client.md": "its programs are one, which tests/e2e/test_client.py runs",
+    "seldon.md: import numpy as np": (
+        "needs an environment of its own; tests/e2e/test_seldon.py runs this client"
+    ),
     "protocol.md: import numpy as np": (
         "needs an environment of its own; tests/e2e/test_clients.py runs such clients"
     ),
