@@ -11,16 +11,16 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 import orjson
 from msgspec import UNSET, Meta, UnsetType
 
-from anabranch.components.annotations import Tag
-from anabranch.errors import InvalidRequest
+from anabranch.components.annotations import MAX_COLUMNS, Tag
+from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
@@ -28,6 +28,7 @@ from anabranch.router.oip.parameters import check_names
 from anabranch.router.seldon.answers import Answer
 from anabranch.router.seldon.messages import (
     ARRAYS,
+    MAX_SHAPE,
     PAYLOADS,
     JsonText,
     PredictionMessage,
@@ -43,18 +44,23 @@ from anabranch.router.seldon.payloads import (
 )
 
 _Raw = msgspec.Raw | UnsetType
+T = TypeVar("T")
+
+_COMMAS = 4
 _NULL = b"null"
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class _Tensor(msgspec.Struct, gc=False):
-    shape: list[Annotated[int, Meta(ge=0)]]
-    values: msgspec.Raw
+    """A tensor; what is empty is left out, as in all JSON of proto3."""
+
+    shape: msgspec.Raw = msgspec.Raw(b"[]")
+    values: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _Data(msgspec.Struct, gc=False):
-    names: list[str] | None = None
+    names: msgspec.Raw = msgspec.Raw(b"null")
     ndarray: _Raw = UNSET
     tensor: _Raw = UNSET
     tftensor: _Raw = UNSET
@@ -83,6 +89,8 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _decode = msgspec.json.Decoder(MessageFields).decode
 _decode_data = msgspec.json.Decoder(_Data).decode
 _decode_tensor = msgspec.json.Decoder(_Tensor).decode
+_decode_names = msgspec.json.Decoder(list[str] | None).decode
+_decode_shape = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0)]]).decode
 _decode_tag = msgspec.json.Decoder(bool | _Integer | float | str).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
@@ -129,10 +137,23 @@ def _of_data(raw: bytes) -> tuple[Payload, list[str]]:
     data = parsed(_decode_data, raw, "`data`")
     name = only_payload(_present(data, (*ARRAYS, "tftensor")), ARRAYS, "`data`")
     value = bytes(getattr(data, name))
+    names = _few(_decode_names, data.names, "`data.names`", MAX_COLUMNS) or []
     if name == "ndarray":
-        return NestedLists(value), data.names or []
+        return NestedLists(value), names
     tensor = parsed(_decode_tensor, value, "`data.tensor`")
-    return JsonTensor(tensor.shape, bytes(tensor.values)), data.names or []
+    shape = _few(_decode_shape, tensor.shape, "the shape of `data.tensor`", MAX_SHAPE)
+    return JsonTensor(shape, bytes(tensor.values)), names
+
+
+def _few(decode: Callable[[bytes], T], raw: msgspec.Raw, what: str, most: int) -> T:
+    """Decode a list that may be long; TooLarge where it holds more than it should by far.
+
+    Commas in texts count, too.
+    """
+    data = bytes(raw)
+    if data.count(b",") > _COMMAS * most:
+        raise TooLarge(f"{what} has more than {most} elements")
+    return parsed(decode, data, what)
 
 
 def from_base64(text: str) -> bytes:

@@ -19,6 +19,8 @@ PAYLOADS = ("data", "strData", "binData", "jsonData")
 """Fields of a message of which one holds the payload."""
 ARRAYS = ("ndarray", "tensor")
 """Fields of ``data`` of which one holds the payload."""
+MAX_SHAPE = 64
+"""Most sizes in a shape that is read at all; there are fewer dimensions."""
 _REFUSED = {
     "tftensor": "a TensorProto takes TensorFlow to read; send `tensor` or `ndarray`",
     "customData": "its type is known to nobody here; send `binData` or `jsonData`",

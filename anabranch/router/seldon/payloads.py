@@ -16,6 +16,7 @@ value where its input has more. ``tftensor`` and ``customData`` are refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -26,9 +27,9 @@ from anabranch.components.tensors.arrays import to_bf16
 from anabranch.components.tensors.datatypes import BF16, kind_of, to_dtype
 from anabranch.components.tensors.texts import decoded, filled
 from anabranch.components.tensors.unwarned import unwarned
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, TensorMetadata
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import ELEMENT, RequestLimits
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.plain_inputs import read_value, to_arrays
@@ -40,6 +41,10 @@ PayloadKind: TypeAlias = Literal["ndarray", "tensor", "strData", "binData", "jso
 
 _EXACT = 2**53
 """Integers up to here, either side of zero, are all numbers of double precision."""
+_NOT_FINITE: Mapping[float | str, float] = {
+    "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
+}  # fmt: skip
+_decode_doubles = msgspec.json.Decoder(list[float | Literal["NaN", "Infinity", "-Infinity"]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -70,7 +75,7 @@ class NestedLists(NamedTuple):
 
 
 class JsonTensor(NamedTuple):
-    """``data.tensor`` in JSON: a flat list of numbers."""
+    """``data.tensor`` in JSON: a flat list of numbers, of which some may be texts (``"NaN"``)."""
 
     shape: list[int]
     text: bytes
@@ -79,6 +84,8 @@ class JsonTensor(NamedTuple):
     def array(self, tensor: TensorMetadata, limits: RequestLimits) -> Array:
         """Return the numbers as the input."""
         _refuse_texts(tensor)
+        if b'"' in self.text:
+            return Doubles(self.shape, _doubles(self.text, limits)).array(tensor, limits)
         is_bool = tensor.datatype == "BOOL"
         datatype = "FP64" if is_bool else tensor.datatype
         header = Header(tensor.name, datatype, _ranked(self.shape, tensor))
@@ -186,6 +193,16 @@ def _single(tensor: TensorMetadata, element: str | bytes, kind: PayloadKind) -> 
     if any(size not in (-1, 1) for size in tensor.shape):
         raise InvalidRequest(f"{described} holds more; send `data.ndarray`")
     return filled([element], (1,) * len(tensor.shape))
+
+
+def _doubles(text: bytes, limits: RequestLimits) -> Array:
+    """Return numbers of double precision, of which NaN and the infinities are texts."""
+    most = limits.max_decoded // ELEMENT
+    if text.count(b",") >= most:
+        raise TooLarge(f"`data.tensor` has more than {most} values, and texts among them")
+    wrong = "`data.tensor` holds numbers, and `NaN`, `Infinity` or `-Infinity` as texts"
+    values = parsed(_decode_doubles, text, "`data.tensor`", wrong)
+    return np.array([_NOT_FINITE.get(one, one) for one in values], np.float64)
 
 
 def _refuse_texts(tensor: TensorMetadata) -> None:

@@ -8,6 +8,7 @@ than of tensors, texts and bytes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.seldon.messages import (
     ARRAYS,
+    MAX_SHAPE,
     PAYLOADS,
     JsonText,
     PredictionMessage,
@@ -40,9 +42,10 @@ from anabranch.router.seldon.rewards import Told, decode_feedback
 
 _TIMES = 32
 """Bytes in memory of one byte of lists and documents, at most."""
-_DATA, _TENSOR, _FLAT = 3, 2, frozenset((4, 5))
-"""Numbers of the fields of a message that hold ``data``, ``binData`` and ``strData``, and of
-``data`` that holds a tensor."""
+_DATA, _TENSOR, _VALUES = 3, 2, 2
+"""Numbers of the fields that hold ``data``, its tensor, and the values of that."""
+_FLAT = frozenset((4, 5))
+"""Those that hold ``binData`` and ``strData``."""
 _REQUEST, _RESPONSE, _META = 1, 2, 2
 _FEEDBACK = message_type("Feedback")
 
@@ -73,9 +76,11 @@ def _payload(found: Message, name: str) -> tuple[Payload, list[str]]:
     present = data.WhichOneof("data_oneof")
     if only_payload([present] if present else [], ARRAYS, "`data`") == "ndarray":
         return NestedLists(_json(data.ndarray, "`data.ndarray`")), list(data.names)
-    values = data.tensor.values
+    shape, values = data.tensor.shape, data.tensor.values
+    if len(shape) > MAX_SHAPE:
+        raise TooLarge(f"the shape of `data.tensor` has more than {MAX_SHAPE} elements")
     doubles = np.fromiter(values, np.float64, len(values))
-    return Doubles(list(data.tensor.shape), doubles), list(data.names)
+    return Doubles(list(shape), doubles), list(data.names)
 
 
 def _json(value: Message, what: str) -> bytes:
@@ -93,6 +98,18 @@ def _tag(value: Message) -> Tag | JsonText:
     return JsonText(_json(value, "a tag"))
 
 
+def _sizes(message: bytes, field: wire.Field, *numbers: int) -> Iterator[int]:
+    """Give the sizes of fields inside one, by the numbers that lead there."""
+    if field.kind != wire.BYTES:
+        return
+    for inner in wire.fields(message, field.value, field.end):
+        if inner.number == numbers[0]:
+            if len(numbers) == 1:
+                yield inner.end - inner.start
+            else:
+                yield from _sizes(message, inner, *numbers[1:])
+
+
 def _check_size(message: bytes, limits: RequestLimits) -> None:
     """Raise TooLarge where a message has more bytes of lists and documents than fit the limits.
 
@@ -104,9 +121,8 @@ def _check_size(message: bytes, limits: RequestLimits) -> None:
     for field in wire.fields(message):
         if field.number in _FLAT:
             flat += field.end - field.start
-        elif field.number == _DATA and field.kind == wire.BYTES:
-            inside = wire.fields(message, field.value, field.end)
-            flat += sum(one.end - one.start for one in inside if one.number == _TENSOR)
+        elif field.number == _DATA:
+            flat += sum(_sizes(message, field, _TENSOR, _VALUES))
     most = limits.max_decoded // _TIMES
     if len(message) - flat > most:
         raise TooLarge(

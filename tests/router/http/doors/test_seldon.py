@@ -97,6 +97,9 @@ def test_a_graph_without_the_protocol_says_how_it_is_turned_on(serve: Serve) -> 
         ({"data": {"ndarray": [1, 2]}}, {"ndarray": [[2.0, 4.0]]}),
         ({"data": {"tensor": {"shape": [1, 2], "values": [1, 2]}}},
          {"tensor": {"shape": [1, 2], "values": [2.0, 4.0]}}),
+        ({"data": {"tensor": {"shape": [1, 2], "values": ["NaN", "-Infinity"]}}},
+         {"tensor": {"shape": [1, 2], "values": ["NaN", "-Infinity"]}}),
+        ({"data": {"tensor": {"shape": [0, 2]}}}, {"tensor": {"shape": [0, 2], "values": []}}),
         ({"jsonData": {"x": [[1, 2]]}}, {"tensor": {"shape": [1, 2], "values": [2.0, 4.0]}}),
     ],
 )  # fmt: skip
@@ -153,7 +156,8 @@ def test_a_tensor_is_cast_to_the_datatype_of_the_input(
     ("datatype", "value", "words"),
     [("INT32", 1.5, "float"), ("INT32", 2**31, "2147483648"), ("UINT8", -1, ">= 0"),
      ("BOOL", 2, "neither 0 nor 1"), ("FP32", 1e39, "<"), ("FP64", None, "null"),
-     ("FP64", "1", "str"), ("BYTES", 1, "send `data.ndarray`, `strData`")],
+     ("FP64", "1", "Infinity"), ("INT32", "NaN", "not a whole"),
+     ("BYTES", 1, "send `data.ndarray`, `strData`")],
 )  # fmt: skip
 def test_a_number_that_does_not_fit_is_named(
     graph: Callable[..., str], datatype: str, value: Any, words: str
@@ -390,6 +394,22 @@ def test_the_page_of_the_graph_is_where_seldon_has_it(graph: Callable[..., str])
 def test_a_body_over_the_limit_is_refused(graph: Callable[..., str]) -> None:
     url = graph(limits=RequestLimits(max_body=1000))
     assert "1000 bytes" in failed(predict(url, {"strData": "x" * 2000}), 413)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"names": ["a"] * 20_000, "ndarray": [[1, 2]]}, "more than 4096"),
+        ({"names": ["a"] * 5000, "ndarray": [[1, 2]]}, "at most 4096"),
+        ({"tensor": {"shape": [1] * 300, "values": [1]}}, "more than 64"),
+        ({"tensor": {"shape": [2], "values": ["NaN"] * 20_000}}, "texts among them"),
+        ({"ndarray": [[1.0] * 2**17]}, "elements"),
+    ],
+)
+def test_what_a_body_holds_is_bounded(graph: Callable[..., str], data: Any, words: str) -> None:
+    url = graph(limits=RequestLimits(max_decoded=2**20, max_elements=2**16))
+    found = predict(url, {"data": data})
+    assert words in failed(found, found.status_code) and found.status_code in (400, 413)
 
 
 def test_an_error_of_a_node_names_it(graph: Callable[..., str]) -> None:
