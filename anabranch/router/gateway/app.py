@@ -105,7 +105,7 @@ class Gateway:
             "/v2/health/ready": {"GET": self._ready},
             "/v2/repository/index": {"POST": self._index},
             MODELS: {"GET": self._models},
-            **{path: {"POST": self._to_named} for path in MODEL_IN_BODY},
+            **{path: {"POST": self._to_named} for path in sorted(MODEL_IN_BODY)},
         }
         self._app = HttpApp(self._handle, form=reply_in_form)
 
