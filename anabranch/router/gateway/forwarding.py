@@ -7,11 +7,14 @@ gateway stands in front itself, and all requests come this way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 from anabranch.errors import Unavailable
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.addresses import Addresses, Control
+from anabranch.router.backend import GraphState
 from anabranch.router.following import Follower
 from anabranch.router.gateway.forwarded_body import ForwardedBody
 from anabranch.router.gateway.http_router import (
@@ -23,8 +26,12 @@ from anabranch.router.gateway.http_router import (
 from anabranch.router.gateway.repository import absent
 from anabranch.router.gateway.routers import GraphRouters
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
+from anabranch.router.http.doors.openai.models import model_document
+from anabranch.router.http.doors.places import V1
+from anabranch.router.http.doors.v1.status import state_document
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import RequestLimits
+from anabranch.specs.models import ProtocolName
 
 RETRIES = 3
 """How often a request is sent again where the router ended before it answered."""
@@ -41,10 +48,17 @@ class Forwarder:
 
     Without a listed router a graph is woken, and the request waits; so it does where no router lets
     it connect. A request that may have reached a router is sent again only where that does no harm.
+    ``protocols`` are those that the engine turns on for all graphs.
     """
 
-    def __init__(self, control: Control, limits: RequestLimits) -> None:
+    def __init__(
+        self,
+        control: Control,
+        limits: RequestLimits,
+        protocols: Collection[ProtocolName] = (),
+    ) -> None:
         self._control = control
+        self._protocols = protocols
         self._limits = limits
         self._rule = BodyRule.of(limits)
         self._addresses = Addresses()
@@ -74,8 +88,10 @@ class Forwarder:
         """
         await in_task()
         routers = await self._known(graph)
-        if routers.is_empty and _asks_whether_ready(request):
-            return await self._state(graph)
+        if routers.is_empty and request.method in _SAFE:
+            state = await self._state(graph, request.path.removesuffix("/"))
+            if state is not None:
+                return state
         async with AsyncExitStack() as stack:
 
             async def listen() -> None:
@@ -85,12 +101,31 @@ class Forwarder:
             await body.begin()
             return await self._answered(graph, request, body)
 
-    async def _state(self, graph: str) -> Answer:
-        """Whether a graph without a router is ready; to ask is no reason to wake it."""
+    async def _state(self, graph: str, path: str) -> Answer | None:
+        """Whether a graph without a router is ready; to ask is no reason to wake it.
+
+        None where a path asks for something else, or by a protocol that the graph does not speak.
+        """
+        if path.endswith("/ready"):
+            await self._ready(graph)
+            return json_reply({"name": graph, "ready": True})
+        if path != f"{V1}{graph}":
+            return None
+        state = await self._ready(graph)
+        protocols = {*self._protocols, *state.get("protocols", ())}
+        fields: dict[str, Any] = {}
+        if "v1" in protocols:
+            fields |= state_document(graph, {str(state["revision"]): ""})
+        if "openai" in protocols:
+            fields |= model_document(graph)
+        return json_reply(fields) if fields else None
+
+    async def _ready(self, graph: str) -> GraphState:
+        """The state of a graph that is ready; NotFound or Unavailable otherwise."""
         graphs = await self._control.graphs()
         if graph not in graphs or not graphs[graph]["ready"]:
             raise absent(graph, graphs)
-        return json_reply({"name": graph, "ready": True})
+        return graphs[graph]
 
     async def _answered(self, graph: str, request: HttpRequest, body: ForwardedBody) -> Answer:
         left = RETRIES
@@ -175,10 +210,6 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-def _asks_whether_ready(request: HttpRequest) -> bool:
-    return request.method in _SAFE and request.path.removesuffix("/").endswith("/ready")
 
 
 def _unreachable(graph: str) -> Unavailable:

@@ -14,6 +14,7 @@ from ray import serve
 
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
+from anabranch.router.http.doors.engine_protocols import engine_protocols
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink
@@ -57,9 +58,15 @@ class GatewayReplica:
         start_exporting()
         start_heartbeat()
         self._control = control = ControllerLink("gateway")
-        self._forwarder = Forwarder(control, limits)
+        protocols = engine_protocols()
+        self._forwarder = Forwarder(control, limits, protocols)
         gateway = Gateway(
-            control, limits, self._forwarder, max_upload=max_upload, loopback=loopback
+            control,
+            limits,
+            self._forwarder,
+            max_upload=max_upload,
+            loopback=loopback,
+            protocols=protocols,
         )
         self._server = LeanServer(gateway)
         control.follow()

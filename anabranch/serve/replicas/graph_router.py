@@ -12,6 +12,7 @@ from anabranch.router.admission.admission import Admission
 from anabranch.router.following import Follower
 from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import RouterServer
+from anabranch.router.http.doors.engine_protocols import engine_protocols
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import MANY_HANDLES, LeanServer
 from anabranch.router.limits import BytesUnderWay, RequestLimits
@@ -66,11 +67,12 @@ class GraphRouter:
         self._access = Follower(
             f"access table of graph {graph!r}", self.source.access, self._arms.take_access
         )
-        feedback = Feedback(self._arms, self.source)
-        self._grpc = RouterServer(self._arms, feedback)
-        app = GraphApp(self._arms, feedback=feedback)
+        feedback, protocols = Feedback(self._arms, self.source), engine_protocols()
+        self._grpc = RouterServer(self._arms, feedback, protocols)
+        app = GraphApp(self._arms, feedback, protocols)
         handles = MANY_HANDLES if process is None else 1
-        self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles, self.gate)
+        lean_calls = LeanCalls(self._arms, protocols)
+        self.http = LeanServer(beside(app, lean_calls), handles, self.gate)
         self._reach = Reach()
 
     @property

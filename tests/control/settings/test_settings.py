@@ -104,6 +104,12 @@ def test_machines_may_be_added_only_where_that_is_said() -> None:
         Settings.from_env({"ANABRANCH_AUTOSCALING": "yes"})
 
 
+def test_protocols_that_there_are_not_are_named() -> None:
+    words = "ANABRANCH_PROTOCOLS='v3' is not `none`, or protocols out of seldon, v1, openai, json"
+    with pytest.raises(EngineError, match=re.escape(words)):
+        Settings.from_env({"ANABRANCH_PROTOCOLS": "v3"})
+
+
 def test_a_form_of_webhooks_that_is_none_is_named() -> None:
     with pytest.raises(EngineError, match="ANABRANCH_WEBHOOK_FORM='xml' is not json or"):
         Settings.from_env({"ANABRANCH_WEBHOOK_FORM": "xml"})

@@ -184,6 +184,38 @@ def test_a_graph_that_sleeps_is_woken_by_a_request_and_not_by_a_question() -> No
     run(main())
 
 
+def test_the_state_of_a_graph_that_sleeps_by_the_protocols_that_it_speaks() -> None:
+    async def main() -> None:
+        async with routed(ok) as (control, client, routers):
+            await control.know(demo=())
+            path = "/v1/models/demo"
+            available = {"error_code": "OK", "error_message": ""}
+            told = {
+                "v1": {
+                    "name": "demo",
+                    "ready": True,
+                    "model_version_status": [
+                        {"version": "1", "state": "AVAILABLE", "status": available}
+                    ],
+                },
+                "openai": {
+                    "id": "demo", "object": "model", "created": 0, "owned_by": "anabranch"
+                },
+            }  # fmt: skip
+            for spoken in (["v1"], ["openai"], ["v1", "openai"]):
+                control.states = {"demo": state(True) | {"protocols": tuple(spoken)}}
+                reply = await client.get(path)
+                assert reply.json() == {k: v for one in spoken for k, v in told[one].items()}
+            control.states = {"demo": state(False, "it starts")}
+            assert "cannot answer now" in message(await client.get(path), 503)
+            assert control.woken == []
+            control.states = {"demo": state(True)}
+            assert "cannot be woken" in message(await client.get(path), 503)
+            assert control.woken == ["demo"]
+
+    run(main())
+
+
 def test_so_many_wait_for_a_graph_and_no_more() -> None:
     async def main() -> None:
         go = asyncio.Event()
