@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -105,25 +106,43 @@ def test_a_graph_is_unhealthy_while_a_segment_that_it_needs_is_down(engine: Test
     assert asyncio.run(engine.api.states())["digits"]["ready"]
 
 
+def states(engine: TestControl) -> dict[str, Any]:
+    """What the gateway is told of graphs, but for when they were created."""
+    found: dict[str, Any] = {**asyncio.run(engine.api.states())}
+    for state in found.values():
+        assert time.time() - 600 < state.pop("created") <= time.time()
+    return found
+
+
 def test_states_of_graphs_for_the_gateway(engine: TestControl) -> None:
     engine.deploy("first")
     engine.up(1, "second")
     engine.deploy("third")
     engine.fail(1, "no", "third")
-    assert asyncio.run(engine.api.states()) == {
+    assert states(engine) == {
         "first": {
             "revision": 1,
             "live": False,
             "ready": False,
             "reason": "revision 1 is being deployed",
+            "protocols": (),
         },
         "second": {
             "revision": 1,
             "live": True,
             "ready": False,
             "reason": "revision 1 is being brought back",
+            "protocols": (),
         },
     }
+
+
+def test_protocols_of_a_graph_are_those_of_its_stable_revision(engine: TestControl) -> None:
+    spec = SPEC.replace("spec:\n", "spec:\n  protocols: [openai, v1]\n")
+    engine.deploy(spec=spec)
+    engine.arrive(1)
+    asyncio.run(engine.parts._writer.publish("digits"))
+    assert states(engine)["digits"]["protocols"] == ("openai", "v1")
 
 
 def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestControl) -> None:
@@ -171,8 +190,8 @@ def test_a_graph_is_unloaded_and_loaded(engine: TestControl) -> None:
             {"graph": "digits", "state": "unloaded"},
         )
     assert engine.call("GET", "/graphs/digits")[1]["state"] == "unloaded"
-    reason = {"revision": 1, "live": False, "ready": False, "reason": "it is unloaded"}
-    assert asyncio.run(engine.api.states()) == {"digits": reason}
+    told = {"revision": 1, "live": False, "ready": False, "reason": "it is unloaded"}
+    assert states(engine) == {"digits": {**told, "protocols": ()}}
     status, answer = engine.call("POST", "/graphs/digits/rollback")
     assert status == 409 and "load it first" in answer["error"]
     assert engine.call("POST", "/graphs/digits/load") == (
