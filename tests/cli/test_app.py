@@ -42,6 +42,12 @@ print(json.dumps(ends))
 """Runs commands in one process, and prints how each ended."""
 LOCAL = {"up", "down", "join", "leave", "doctor", "run", "backup", "restore", "dashboard"}
 """Commands for the machine of an engine."""
+SELDON = """\
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata: {name: simple}
+spec: {predictors: [{name: one, graph: {name: model, implementation: SIMPLE_MODEL}}]}
+"""
 LINES = """\
 init NEW
 validate FILE
@@ -65,6 +71,7 @@ infer digits -d {"inputs":[]}
 feedback digits 7f3a --reward 1
 explain digits -i x=[[1]]
 replay digits LOG
+import SELDON --output NEW --force
 logs digits
 nodes
 nodes drain worker-2 --timeout 1s
@@ -159,7 +166,12 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
     lines = LINES.splitlines()
     assert {asked(line) for line in lines} | LOCAL == set(commands())
     url = f"http://127.0.0.1:{engine.server.server_address[1]}"
-    texts = {"token": "token\n", "log.jsonl": "", "policy.yaml": "apiVersion: anabranch/v1\n"}
+    texts = {
+        "token": "token\n",
+        "log.jsonl": "",
+        "policy.yaml": "apiVersion: anabranch/v1\n",
+        "seldon.yaml": SELDON,
+    }
     for name, text in texts.items():
         (engine.folder / name).write_text(text)
         (engine.folder / name).chmod(0o600)
@@ -169,6 +181,7 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
         "NEW": str(engine.folder / "new"),
         "LOG": str(engine.folder / "log.jsonl"),
         "POLICY": str(engine.folder / "policy.yaml"),
+        "SELDON": str(engine.folder / "seldon.yaml"),
         "URL": url,
     }
     there = ["--url", url, "--token-file", str(engine.folder / "token")]
