@@ -24,8 +24,8 @@ def import_source(source: Path, given: bytes | None = None) -> list[ImportedGrap
         files = folder_files(source)
     else:
         files = [(str(source), file_content(source))]
-    manifests = read_manifests(files)
-    if not manifests:
+    manifests = read_manifests(files, are_all=given is not None or not source.is_dir())
+    if not any(manifest.kind for manifest in manifests):
         said = f"holds no manifest; these can be imported: {', '.join(importable())}"
         raise SpecError([Problem((), said, None, STDIN if given is not None else str(source))])
     return placed(import_manifests(manifests))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.kserve.importing import import_kserve
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.result import ImportedGraph, Note, Notes
 from anabranch.importers.seldon_v1 import deployments
-from anabranch.specs.excerpts import hint, shown
+from anabranch.specs.excerpts import clean, hint, shown
 
 Importer: TypeAlias = Callable[[Sequence[Manifest]], list[ImportedGraph]]
 """Makes graphs of all manifests of its kinds together, for they may refer to each other.
@@ -34,15 +35,18 @@ def importable() -> list[str]:
 def import_manifests(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
     """Return the graphs of manifests. Raise SpecError for mistakes, and for kinds of no importer.
 
-    Manifests of other kinds beside at least one that can be imported are left alone.
+    Manifests of other kinds beside at least one that can be imported are notes of the first graph.
     """
     chosen: dict[Importer, list[Manifest]] = {}
+    others: list[Manifest] = []
     for manifest in manifests:
         importer = IMPORTERS.get((manifest.group, manifest.kind))
         if importer is not None:
             chosen.setdefault(importer, []).append(manifest)
+        else:
+            others.append(manifest)
     if not chosen:
-        raise SpecError([_unknown(manifest) for manifest in manifests])
+        raise SpecError([_unknown(manifest) for manifest in others])
     problems: list[Problem] = []
     found: list[ImportedGraph] = []
     for importer, group in chosen.items():
@@ -52,7 +56,21 @@ def import_manifests(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
             problems += error.problems
     if problems:
         raise SpecError(problems)
-    return found
+    if not found:
+        return found
+    first = replace(found[0], notes=[*found[0].notes, *map(_left_out, others)])
+    return [first, *found[1:]]
+
+
+def _left_out(manifest: Manifest) -> Note:
+    notes = Notes(manifest)
+    if not manifest.kind:
+        notes.left_out((), "is no object of Kubernetes")
+    else:
+        name = clean(f"{manifest.kind} {manifest.name}".strip())
+        notes.left_out(("kind",), f"{name} is not of a kind that can be imported")
+    (note,) = notes.found
+    return note
 
 
 def _unknown(manifest: Manifest) -> Problem:

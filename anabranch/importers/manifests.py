@@ -73,11 +73,12 @@ class Manifest:
         return value if isinstance(value, str) else ""
 
 
-def read_manifests(sources: Iterable[tuple[str, bytes]]) -> list[Manifest]:
+def read_manifests(sources: Iterable[tuple[str, bytes]], are_all: bool = True) -> list[Manifest]:
     """Return the objects in files that are given as (name, content); lists are taken apart.
 
-    Raise SpecError for text that is neither YAML nor JSON, for templates of Helm, and for documents
-    that are no objects of Kubernetes.
+    Raise SpecError for text that is neither YAML nor JSON, for templates of Helm, and, where
+    ``are_all`` says that the files are of objects of Kubernetes, for documents that are none; else
+    such a document is a manifest without a kind.
     """
     found: list[Manifest] = []
     for name, content in sources:
@@ -86,7 +87,7 @@ def read_manifests(sources: Iterable[tuple[str, bytes]]) -> list[Manifest]:
         for document in parse_all(content, name):
             if document.problems:
                 raise SpecError(document.problems)
-            found += _objects(document, document.data, ())
+            found += _objects(document, document.data, (), are_all)
     return found
 
 
@@ -115,13 +116,19 @@ def file_content(path: Path) -> bytes:
         raise SpecError([Problem((), said, None, str(path))]) from None
 
 
-def _objects(document: Document, data: Any, path: FieldPath) -> Iterator[Manifest]:
+def _objects(document: Document, data: Any, path: FieldPath, are_all: bool) -> Iterator[Manifest]:
+    is_one = isinstance(data, Mapping) and all(
+        isinstance(data.get(field), str) for field in ("apiVersion", "kind")
+    )
+    if not is_one and not are_all:
+        yield Manifest(document, {}, path)
+        return
     if not isinstance(data, Mapping):
         said = f"must be an object with `apiVersion` and `kind`, not {in_words(data)}"
         raise SpecError([document.problem(path, said)])
-    if data.get("kind") == "List" and isinstance(data.get("items"), list):
+    if str(data.get("kind")).endswith("List") and isinstance(data.get("items"), list):
         for index, item in enumerate(data["items"]):
-            yield from _objects(document, item, (*path, "items", index))
+            yield from _objects(document, item, (*path, "items", index), are_all)
         return
     for field in ("apiVersion", "kind"):
         if not isinstance(data.get(field), str):

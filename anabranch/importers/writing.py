@@ -1,9 +1,10 @@
-"""Writes the results of an import into a folder, each checked as ``anabranch validate`` does."""
+"""The files of an import, and whether its graphs compile."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anabranch.errors import Problem, SpecError
@@ -42,6 +43,6 @@ def check_files(files: Mapping[str, str]) -> None:
                 try:
                     open_graph(Path(folder) / path)
                 except SpecError as error:
-                    problems += error.problems
+                    problems += [replace(one, file=f"imported {path}") for one in error.problems]
         if problems:
             raise SpecError(problems)

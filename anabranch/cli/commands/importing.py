@@ -11,6 +11,7 @@ import typer
 from anabranch.cli.options import add
 from anabranch.cli.terminal import note, result, write
 from anabranch.errors import EngineError
+from anabranch.specs.loader import MAX_BYTES
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,6 @@ def import_(
         typer.Argument(
             metavar="FILE", help="A file or a folder with manifests of Seldon Core or KServe, or a"
             " model repository of Triton; - reads manifests from standard input.",
-            allow_dash=True, exists=True,
         ),
     ],
     folder: Annotated[
@@ -51,7 +51,7 @@ def import_(
     from anabranch.importers.report import unmet
     from anabranch.importers.writing import REPORT_FILE, check_files, files_of
 
-    given = sys.stdin.buffer.read() if str(source) == "-" else None
+    given = sys.stdin.buffer.read(MAX_BYTES + 1) if str(source) == "-" else None
     graphs = import_source(source, given)
     files = files_of(graphs)
     check_files(files)
