@@ -9,6 +9,8 @@ from anabranch.importers.kinds import import_manifests, importable
 from anabranch.importers.manifests import file_content, folder_files, read_manifests
 from anabranch.importers.placing import placed
 from anabranch.importers.result import ImportedGraph
+from anabranch.importers.triton.graphs import import_repository
+from anabranch.importers.triton.repository import is_repository
 
 STDIN = "<stdin>"
 
@@ -16,8 +18,11 @@ STDIN = "<stdin>"
 def import_source(source: Path, given: bytes | None = None) -> list[ImportedGraph]:
     """Return the graphs of the file or folder ``source``, or of the text ``given``.
 
+    A folder with a ``config.pbtxt``, in itself or a folder below, is a model repository of Triton.
     Raise SpecError for every mistake that is found, with its position.
     """
+    if given is None and is_repository(source):
+        return import_repository(source)
     if given is not None:
         files = [(STDIN, given)]
     elif source.is_dir():

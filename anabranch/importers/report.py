@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from anabranch.importers.result import ImportedGraph, Note, Taken
@@ -41,12 +41,13 @@ def _section(graph: ImportedGraph) -> Iterator[str]:
     yield ""
     yield f"Graph `{graph.name}` in [{file}]({file})."
     yield ""
+    others = {note.file for note in graph.notes} - {graph.notes[0].file if graph.notes else ""}
     for taken, heading in _HEADINGS.items():
         notes = sorted((note for note in graph.notes if note.taken is taken), key=_line)
         if notes:
             yield f"### {heading}"
             yield ""
-            yield from (f"- {_field(note)}{note.text}" for note in notes)
+            yield from (f"- {_field(note, others)}{note.text}" for note in notes)
             yield ""
     if graph.steps:
         yield "### Into service"
@@ -63,10 +64,18 @@ def _line(note: Note) -> tuple[str, int, int]:
     return (note.file, where.line, where.column) if where else (note.file, 0, 0)
 
 
-def _field(note: Note) -> str:
+def _field(note: Note, others: Container[str]) -> str:
+    """Return the field of a note and its line, and its file, if that is among ``others``."""
     path = ".".join(map(str, note.path))
-    line = f" (line {note.position.line})" if note.position else ""
-    return f"`{path}`{line}: " if path else ""
+    line = f"line {note.position.line}" if note.position else ""
+    file = f"`{_short(note.file)}`" if note.file in others else ""
+    place = ", ".join(part for part in (file, line) if part)
+    return f"`{path}`{f' ({place})' if place else ''}: " if path else ""
+
+
+def _short(file: str) -> str:
+    """Return the last two parts of a path."""
+    return "/".join(PurePosixPath(file).parts[-2:])
 
 
 def _place(note: Note) -> str:

@@ -39,8 +39,8 @@ _MAX_DIRECTIVES = 8
 """Most lines that start with ``%``: parsers take quadratic time over directives."""
 
 Data = dict[str, "Data"] | list["Data"] | Scalar
-_Mark = tuple[int, int]
-_Marks = dict[Any, "tuple[_Mark, _Marks | None]"]
+Mark = tuple[int, int]
+Marks = dict[Any, "tuple[Mark, Marks | None]"]
 """For each key or index of a container: where it stands, and the marks of what it holds."""
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -65,8 +65,13 @@ class Document:
     data: Data
     file: str = "<spec>"
     problems: tuple[Problem, ...] = ()
-    _start: _Mark = field(default=(0, 0), repr=False, compare=False)
-    _marks: _Marks | None = field(default=None, repr=False, compare=False)
+    _start: Mark = field(default=(0, 0), repr=False, compare=False)
+    _marks: Marks | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def located(cls, data: Data, file: str, marks: Marks) -> Document:
+        """Return a document of another syntax than YAML, with the places of its fields."""
+        return cls(data, clean(file, 256), (), (0, 0), marks)
 
     def position(self, path: FieldPath) -> Position:
         """Where the key or item at ``path`` stands, or its nearest ancestor that exists."""
@@ -191,7 +196,7 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     return problem
 
 
-def _position(mark: _Mark) -> Position:
+def _position(mark: Mark) -> Position:
     return Position(mark[0] + 1, mark[1] + 1)
 
 
@@ -204,7 +209,7 @@ class _Built:
     """A finished value, its marks, and what it weighs with its aliases expanded."""
 
     value: Any
-    marks: _Marks | None
+    marks: Marks | None
     nodes: int = 1
     chars: int = 0
     height: int = 0
@@ -218,7 +223,7 @@ class _Frame:
     built: _Built
     anchor: str | None
     key: str | None = None
-    key_mark: _Mark = (0, 0)
+    key_mark: Mark = (0, 0)
 
     def is_map(self) -> bool:
         return isinstance(self.built.value, dict)
@@ -234,7 +239,7 @@ class _Composer:
         self.problems: list[Problem] = []
         self._documents = self._nodes = self._chars = self._aliases = 0
         self._root = _Built(None, None)
-        self._start: _Mark = (0, 0)
+        self._start: Mark = (0, 0)
 
     def take(self, event: yaml.Event) -> None:
         """Take the next event."""
@@ -259,12 +264,12 @@ class _Composer:
             self._root.value, self._file, tuple(self.problems), self._start, self._root.marks
         )
 
-    def _document(self, mark: _Mark) -> None:
+    def _document(self, mark: Mark) -> None:
         self._documents += 1
         if self._documents > 1:
             self._stop("a second document starts here; a file holds one graph", mark)
 
-    def _open(self, event: yaml.CollectionStartEvent, mark: _Mark) -> None:
+    def _open(self, event: yaml.CollectionStartEvent, mark: Mark) -> None:
         self._refuse_tag(event.tag, mark)
         self._count(1, 0, mark)
         self._limit_depth(len(self._stack) + 1, mark)
@@ -278,7 +283,7 @@ class _Composer:
         value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Frame(_Built(value, {}, height=1), event.anchor))
 
-    def _scalar(self, event: yaml.ScalarEvent, mark: _Mark) -> None:
+    def _scalar(self, event: yaml.ScalarEvent, mark: Mark) -> None:
         self._count(1, len(event.value), mark)
         self._refuse_tag(event.tag, mark)
         frame = self._stack[-1] if self._stack else None
@@ -292,7 +297,7 @@ class _Composer:
             frame.key_mark = mark
         self._add(_Built(value, None, chars=len(event.value)), event.anchor, mark)
 
-    def _resolve(self, event: yaml.ScalarEvent, mark: _Mark) -> Scalar:
+    def _resolve(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:
         if event.style or event.tag is not None:
             return str(event.value)
         try:
@@ -300,7 +305,7 @@ class _Composer:
         except ValueError as error:
             self._stop(f"the number {quoted(event.value[:20])} {error}", mark)
 
-    def _key(self, frame: _Frame, event: yaml.ScalarEvent, value: Scalar, mark: _Mark) -> None:
+    def _key(self, frame: _Frame, event: yaml.ScalarEvent, value: Scalar, mark: Mark) -> None:
         frame.key, frame.key_mark = event.value, mark
         frame.built.chars += len(event.value)
         frame.built.nodes += 1
@@ -314,7 +319,7 @@ class _Composer:
             message = f"this key is already used on line {first[0] + 1}"
             self._report(message, self._path(), mark)
 
-    def _alias(self, name: str, mark: _Mark) -> None:
+    def _alias(self, name: str, mark: Mark) -> None:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             self._stop(f"more than {MAX_ALIASES} aliases", mark)
@@ -332,7 +337,7 @@ class _Composer:
         self._limit_depth(len(self._stack) + target.height, mark)
         self._add(target, None, mark)
 
-    def _add(self, built: _Built, anchor: str | None, mark: _Mark) -> None:
+    def _add(self, built: _Built, anchor: str | None, mark: Mark) -> None:
         """Put a finished value where it belongs; a repeated key keeps its first value."""
         if anchor is not None:
             self._anchors[anchor] = built
@@ -365,7 +370,7 @@ class _Composer:
             elif frame.key is not None:
                 yield frame.key
 
-    def _count(self, nodes: int, chars: int, mark: _Mark) -> None:
+    def _count(self, nodes: int, chars: int, mark: Mark) -> None:
         self._nodes += nodes
         self._chars += chars
         if self._nodes > MAX_NODES:
@@ -373,22 +378,22 @@ class _Composer:
         if self._chars > MAX_BYTES:
             self._stop(f"with aliases expanded, more than {MAX_BYTES} characters", mark)
 
-    def _limit_depth(self, depth: int, mark: _Mark) -> None:
+    def _limit_depth(self, depth: int, mark: Mark) -> None:
         if depth > MAX_DEPTH:
             self._stop(_TOO_DEEP, mark)
 
-    def _refuse_tag(self, tag: str | None, mark: _Mark) -> None:
+    def _refuse_tag(self, tag: str | None, mark: Mark) -> None:
         if tag is not None:
             written = tag.replace("tag:yaml.org,2002:", "!!")
             self._report(f"the tag {quoted(written)} is not allowed; remove it", self._path(), mark)
 
-    def _report(self, message: str, path: FieldPath, mark: _Mark) -> None:
+    def _report(self, message: str, path: FieldPath, mark: Mark) -> None:
         """Keep a mistake and go on."""
         self.problems.append(Problem(safe_path(path), message, _position(mark), self._file))
         if len(self.problems) >= MAX_KEPT_PROBLEMS:
             raise SpecError(self.problems)
 
-    def _stop(self, message: str, mark: _Mark) -> NoReturn:
+    def _stop(self, message: str, mark: Mark) -> NoReturn:
         """Give up, with this mistake after those before it."""
         last = Problem(safe_path(self._path()), message, _position(mark), self._file)
         raise SpecError([*self.problems, last])

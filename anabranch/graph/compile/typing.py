@@ -72,7 +72,9 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
             if node.spec.sticky is not None and node.spec.sticky.input is not None:
                 check_key_type(node.spec.sticky.input, types)
             return _unify_routes(draft, node)
-        return (found, []) if quorum_of(node) is None else _of_any_subset(node, kind, found, types)
+        if node.type != "combiner" or quorum_of(node) is None:
+            return found, []
+        return _of_any_subset(node, kind, found, types)
     except TypeConflict as conflict:
         return None, [(node_path(node.name), f"{conflict} ({_trails(draft, node)})")]
 

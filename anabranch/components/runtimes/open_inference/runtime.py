@@ -41,7 +41,8 @@ class OpenInferenceModel:
 
     When the graph is loaded, the model must be ready and take the node's inputs by name; a single
     input may have any name. A single output is ``output``, several outputs keep their names, and
-    so does a single one where the node has ``optional_outputs``; ``outputs`` selects outputs.
+    so does a single one where the node has ``optional_outputs``; ``outputs`` selects outputs. A
+    node with a ``quorum`` may leave out inputs of the model.
     Tensors travel as raw bytes where the server's metadata name the extension, else as JSON;
     ``binary`` overrides the metadata.
 
@@ -151,10 +152,8 @@ class OpenInferenceModel:
         """Take the names of the model's inputs; CannotLoad where the signatures do not fit."""
         inputs, outputs = _types(metadata, "inputs"), _types(metadata, "outputs")
         if inputs:
-            order = order_of(self._node, list(inputs), str(self._server))
-            self._names = dict(zip(order, inputs, strict=True))
-            kinds = map(ModelTensor, inputs.values())
-            self.input_types = dict(zip(order, kinds, strict=True))
+            self._names = self._named_inputs(list(inputs))
+            self.input_types = {own: ModelTensor(inputs[name]) for own, name in self._names.items()}
         if not outputs:
             return
         for name in self._outputs:
@@ -163,6 +162,18 @@ class OpenInferenceModel:
         self.output_types = {
             plain(name): ModelTensor(outputs[name]) for name in self._outputs or outputs
         }
+
+    def _named_inputs(self, names: list[str]) -> dict[str, str]:
+        """Return the model's inputs by parameter; those beyond a quorum may be left out."""
+        known = {plain(name): name for name in names}
+        if self._node.quorum is None or len(self._node.inputs) == len(names):
+            return dict(zip(order_of(self._node, names, str(self._server)), names, strict=True))
+        for parameter in self._node.inputs:
+            if parameter not in known:
+                raise CannotLoad(
+                    f"{self._server} has no input {parameter!r}{hint(parameter, known)}"
+                )
+        return {parameter: known[parameter] for parameter in self._node.inputs}
 
     def _named(self, outputs: Mapping[str, Array]) -> Any:
         asked = set(self._outputs) - self._optional

@@ -1,0 +1,1 @@
+"""Imports model repositories of Triton Inference Server; nothing here asks a server."""
