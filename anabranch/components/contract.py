@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -135,6 +135,23 @@ class Context:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
+@dataclass(frozen=True, slots=True)
+class NodeFeedback:
+    """A reward for a request that a node had a part in, as its component's ``feedback`` gets it."""
+
+    id: str
+    """The request's id."""
+    reward: float
+    truth: Sequence[bool | int | float | str] | None = None
+    """The right label of each row, where the feedback tells it."""
+    path: Mapping[str, str] = field(default_factory=dict)
+    """The routes that were chosen for the request, by router node."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Arrays by graph input, over protocols whose feedback repeats the request; else empty."""
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of these arrays' columns, where the feedback has some."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """A node's component, constructed and ready to call.
@@ -153,6 +170,12 @@ class Bound:
     is_stream: bool = False
     join: Callable[[list[Any]], Any] | None = None
     """Of a stream: makes one result of all of them, where one answer is asked for."""
+
+    @property
+    def feedback(self) -> Callable[[NodeFeedback], Any] | None:
+        """The component's ``feedback(given)``, which takes rewards; None where it has none."""
+        method = getattr(self.instance, "feedback", None)
+        return method if callable(method) else None
 
     async def load(self, in_thread: bool = False) -> None:
         """Run the component's ``load()`` and then its ``warmup()``, where it has these methods.

@@ -19,7 +19,7 @@ import orjson
 from msgspec import Struct
 
 from anabranch.components.annotations import Annotations
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
@@ -91,6 +91,15 @@ class Head(Protocol):
         An output that does not stream is in the first result only. Closing the iterator ends the
         evaluation.
         """
+        ...
+
+    @property
+    def takes_feedback(self) -> bool:
+        """Whether rewards matter to a component, so that requests are to be remembered."""
+        ...
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the graph's components; return whether any takes some."""
         ...
 
     async def streams(self) -> bool:
@@ -292,6 +301,15 @@ class InferenceCore:
                 tags = orjson.dumps(dict(found.annotations.tags)).decode()
                 response.parameters = {TAGS: tags}
         return response
+
+    @property
+    def takes_feedback(self) -> bool:
+        """Whether rewards matter to a component of the graph."""
+        return self._head.takes_feedback
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the graph's components; return whether any takes some."""
+        return await self._head.feedback(given)
 
     async def streams(self) -> bool:
         """Return whether the graph streams: always the same, so its head is asked once.

@@ -23,7 +23,7 @@ import yaml
 
 from anabranch import Graph
 from anabranch.components import registry
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.control.access.policy import Policy, read_policy
 from anabranch.graph.compile.loading import Loaded, load_data
@@ -362,6 +362,12 @@ def switches(text: str, tmp_path: Path) -> None:
     assert found["probabilities"].tolist() == [[0, 1], [1, 0]]
 
 
+def rewarded(text: str, tmp_path: Path) -> None:
+    chooser = component(text)()
+    chooser.feedback(NodeFeedback("7", 0.5, path={"choose": "far"}))
+    assert chooser.route(np.zeros(1)) == "far"
+
+
 def negated(text: str, tmp_path: Path) -> None:
     component(text, register=registry.register)
     graph = Graph("g").input("x", "FP32", [-1])
@@ -491,6 +497,7 @@ PROGRAMS: Mapping[str, Callable[..., None]] = {
     "components.md: import json": lives,
     "components.md: class Greeting:": greets,
     "components.md: import numpy as np": switches,
+    "components.md: class Chooser:": rewarded,
     "explainers.md: class Why:": explains,
     "explainers.md: from alibi.explainers import AnchorTabular": fits,
     "feedback.md: from anabranch.components.contract import Choice": chooses,

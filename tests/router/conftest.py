@@ -25,7 +25,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.http.graph_app import GraphApp
@@ -50,6 +50,8 @@ class StepHead:
         self.step = step
         self.asked: Sequence[str] | None = None
         self.seen: list[Context] = []
+        self.takes_feedback = False
+        self.rewards: list[NodeFeedback] = []
         self.why_not = ""
         """Why an output cannot be computed."""
 
@@ -71,6 +73,10 @@ class StepHead:
         async with aclosing(streamed(self.step, inputs, context)) as results:
             async for found in results:
                 yield Evaluated(found, 0.001, context.path)
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        self.rewards.append(given)
+        return True
 
     async def streams(self) -> bool:
         return inspect.isasyncgenfunction(self.step)

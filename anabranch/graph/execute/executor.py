@@ -36,6 +36,7 @@ from anabranch.graph.calls.values import (
     identity,
     protect,
 )
+from anabranch.graph.execute.feedback import FeedbackTakers, takers
 from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
@@ -88,7 +89,8 @@ class Evaluator:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
         self._observer = watched or None
-        self._lanes = Lanes(threads_only)
+        # To take a reward may take long, and a component is in one call at a time: in a thread.
+        self._lanes = Lanes({*threads_only, *takers(bound)})
         self._left_behind = LeftBehind()
         self._steps = StepFactory(
             self._vertices, bound, calls, self._lanes, self._lazily, notice, counts
@@ -97,6 +99,7 @@ class Evaluator:
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
         self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
         self._streams = Streams(self._vertices, bound, calls, self._steps, self)
+        self.feedback = FeedbackTakers(plan, bound, calls, self._steps.lanes)
 
     async def evaluate(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -298,6 +301,11 @@ class HeadExecutor:
                     }
                 )
 
+    @property
+    def feedback(self) -> FeedbackTakers:
+        """The components of the graph that take rewards."""
+        return self._evaluator.feedback
+
     async def streams(self) -> bool:
         """Return whether a node of the graph streams, which ``run`` refuses to evaluate.
 
@@ -364,6 +372,11 @@ class SegmentExecutor:
         """The values of ``wants``; the other half of ``SegmentCall``."""
         found = await self._evaluator.evaluate(values, wants, context)
         return dict(zip(wants, found, strict=True))
+
+    @property
+    def feedback(self) -> FeedbackTakers:
+        """The components here that take rewards."""
+        return self._evaluator.feedback
 
     @property
     def streaming(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from anabranch.components.contract import Bound, Context
+from anabranch.components.contract import Bound, Context, NodeFeedback
 from anabranch.graph.execute.executor import HeadExecutor, SegmentExecutor
 from anabranch.graph.plan.plan import Plan
 
@@ -23,6 +23,10 @@ class LoopbackCall:
         """Evaluate ``wants`` of the segment."""
         await asyncio.sleep(0)
         return await self._executor.run(values, wants, context)
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the components of the segment."""
+        return await self._executor.feedback.give(given)
 
     async def streaming(self) -> frozenset[str]:
         """The nodes of the segment that stream."""

@@ -122,7 +122,7 @@ class StepFactory:
         self._calls = calls
         self._lazily = lazily
         self.counts = counts
-        self._lanes = {
+        self.lanes = {
             name: lane_of(each, lanes, vertices.plan.nodes[name].spec)
             for name, each in bound.items()
         }
@@ -149,7 +149,7 @@ class StepFactory:
             "slot": slots[vertex],
             "needs": [slots[vertex_of(ref)] for ref in node.inputs.values()],
             "finish": self._finish(node, vertex),
-            "lane": self._lanes[node.name],
+            "lane": self.lanes[node.name],
             "policy": self._policies.of_node(node),
             "about": self._about(node),
             "counts": self.node_counts(node.name),
@@ -188,7 +188,7 @@ class StepFactory:
     def source(self, name: str) -> tuple[Invoke, Convert, Lane]:
         """How a node that streams is called, how what it yields becomes its value, and its lane."""
         node = self._vertices.node(name)
-        return self._invoke(node), self._finish(node, name), self._lanes[name]
+        return self._invoke(node), self._finish(node, name), self.lanes[name]
 
     def _invoke(self, node: PlannedNode) -> Invoke:
         bound, parameters = self._bound[node.name], self._parameters(node)

@@ -13,6 +13,7 @@ from typing import Any
 from anabranch.access.guard import Guard
 from anabranch.access.limits import LimitsByCaller
 from anabranch.access.table import OPEN, AccessTable
+from anabranch.components.contract import NodeFeedback
 from anabranch.components.weights import DRAW, Draw
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.ceiling import FEWEST
@@ -35,6 +36,7 @@ from anabranch.router.traffic.routing import Routing
 from anabranch.router.traffic.samples import Samples
 from anabranch.router.traffic.stages.compose import Arm, SharedParts
 from anabranch.router.traffic.stages.contract import Answer, Encode
+from anabranch.router.traffic.teaching import Teaching
 from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.sampling import UNTRACED, Sampler
 
@@ -83,6 +85,7 @@ class Arms:
         self._logs = logs
         self._tallies: dict[int, Tally] = {}
         self._mirrors = Mirrors(limits)
+        self._teaching = Teaching()
         self.made = Made()
         """The decisions of late, for the rewards that are to come."""
         # What hangs in others must not use up the places of the stable revision.
@@ -215,6 +218,12 @@ class Arms:
         else:
             tally.reward(reward, judged, decision.picks)
 
+    def teach(self, revision: int, given: NodeFeedback) -> None:
+        """Hand a reward to the components of a revision, if it still runs; do not wait for that."""
+        arm = self.routing.arms.get(revision)
+        if arm is not None:
+            self._teaching.send(arm.core.feedback, given)
+
     def metadata(self, revision: int | str | None = None) -> ModelMetadata:
         """Describe a revision; without a number the stable one, and say which ones there are."""
         routing = self.routing
@@ -247,3 +256,4 @@ class Arms:
         """Cancel the copies that are on their way to mirrors and explainers."""
         await self._mirrors.close()
         await self._samples.close()
+        await self._teaching.close()

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from anabranch.components.contract import NodeFeedback
 from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.limits import ConcurrencyLimit
@@ -59,6 +60,13 @@ class GivenReward(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 _read = msgspec.json.Decoder(GivenReward).decode
+
+
+class JudgedRequest(NamedTuple):
+    """The request that a reward is for, as feedback repeats it: inputs, and names of columns."""
+
+    inputs: Mapping[str, Any] = {}
+    names: Mapping[str, Sequence[str]] = {}
 
 
 class RewardEntry(NamedTuple):
@@ -109,21 +117,28 @@ class Feedback:
         """
         return await self.give(_given(body))
 
-    async def give(self, given: GivenReward) -> dict[str, Any]:
-        """Count a reward, and say what became of it.
+    async def give(
+        self, given: GivenReward, request: JudgedRequest | None = None
+    ) -> dict[str, Any]:
+        """Count a reward, hand it to components that take some, and say what became of it.
 
-        Raises InvalidRequest, NotFound for an id that nobody knows (any more), and Unavailable.
+        ``request`` is the request that the reward is for, where the feedback repeats it. Raises
+        InvalidRequest, NotFound for an id that nobody knows (any more), and Unavailable.
         """
         await in_task()
         try:
             async with asyncio.timeout(PATIENCE_S) as limit:
-                return await self._taken(given)
+                decision, found = await self._taken(given)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise Unavailable("the reward cannot be stored now; try again later") from None
+        if found.counted:
+            told = _told(decision, found.reward, given.truth, request or JudgedRequest())
+            self._arms.teach(decision.revision, told)
+        return {"id": decision.id, "counted": found.counted, "reward": found.reward}
 
-    async def _taken(self, given: GivenReward) -> dict[str, Any]:
+    async def _taken(self, given: GivenReward) -> tuple[Decision, RewardOutcome]:
         decision = await self._decision(given)
         judged = _judged(decision, given.truth)
         entry = RewardEntry(decision, _worth(given.reward, judged), os.urandom(16).hex())
@@ -131,7 +146,7 @@ class Feedback:
         if isinstance(outcome, RequestError):
             raise outcome
         self._arms.rewarded(decision, outcome.reward if outcome.counted else None, judged)
-        return {"id": decision.id, "counted": outcome.counted, "reward": outcome.reward}
+        return decision, outcome
 
     async def _decision(self, given: GivenReward) -> Decision:
         if given.id is not None:
@@ -175,6 +190,15 @@ async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
         except Exception as error:
             logger.info("the controller did not take feedback: %r", error)
             await asyncio.sleep(_PAUSE_S)
+
+
+def _told(
+    decision: Decision, reward: float, truth: Label | list[Label] | None, request: JudgedRequest
+) -> NodeFeedback:
+    """Return a reward as components get it."""
+    labels = truth if truth is None or isinstance(truth, list) else [truth]
+    path, inputs, names = dict(decision.path), dict(request.inputs), dict(request.names)
+    return NodeFeedback(decision.id, reward, labels, path, inputs, names)
 
 
 def _given(body: bytes) -> GivenReward:

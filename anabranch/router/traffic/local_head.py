@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.router.core import Array, Evaluated, Verdict
 from anabranch.router.traffic.agreement import compare
@@ -45,6 +45,15 @@ class LocalHead:
     async def streams(self) -> bool:
         """Return whether a node of the graph streams."""
         return await self._executor.streams()
+
+    @property
+    def takes_feedback(self) -> bool:
+        """Whether a component may take rewards."""
+        return self._executor.feedback.is_any
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the graph's components; return whether any takes some."""
+        return await self._executor.feedback.give(given)
 
     async def compare(
         self,

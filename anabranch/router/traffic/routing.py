@@ -26,7 +26,7 @@ class Routing:
         self.is_idempotent = table.is_idempotent
         """Whether a request may be sent again whose router ended before it answered."""
         self.signatures = Signatures(table.graph, table.keys)
-        self.decides = len(table.weights) > 1 or bool(self.stable.routers)
+        self.decides = len(table.weights) > 1 or self.stable.decides
         """Whether requests that the table sends leave decisions, by which rewards find them."""
         self._graph = table.graph
         self._split = Split(table, shared.draw)

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
@@ -29,13 +29,19 @@ Outputs = tuple[str, ...] | None
 class RemoteHead:
     """A ``Head`` in the replicas of ``HeadReplica``.
 
+    ``takes_feedback`` is false: what components elsewhere take is known once they were asked, and
+    that is not worth a decision for each request.
+
     A call waits for a replica where there is none; it is the caller who gives it a time. Calls that
     are answered count in ``hops``.
     """
 
+    takes_feedback = False
+
     def __init__(self, replicas: ReplicaCalls, hops: Distribution | None = None) -> None:
         self._hops = hops
         self._replicas = replicas
+        self._may_take_feedback = True
         closed_with(self, replicas)
 
     def obstacle(self) -> str:
@@ -88,6 +94,12 @@ class RemoteHead:
         """Return whether a node of the graph streams."""
         found: bool = await self._replicas.call("streams")
         return found
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to one replica, unless no component of the graph takes any."""
+        if self._may_take_feedback:
+            self._may_take_feedback = await self._replicas.call("feedback", given)
+        return self._may_take_feedback
 
     async def compare(
         self,

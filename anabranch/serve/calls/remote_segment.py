@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.annotated import taken
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.router.admission.bulkheads import Bulkhead
@@ -44,6 +44,7 @@ class RemoteSegment:
         self._timeout = timeout
         self._multiplex = multiplex
         self._streaming: frozenset[str] | None = None
+        self._takes_feedback = True
         self.bulkhead: Bulkhead | None = None
         """Bounds the calls under way, where some requests do not need the segment."""
 
@@ -89,6 +90,12 @@ class RemoteSegment:
         """Return the multiplexed model that is asked; empty for any."""
         model = context.parameters.get(self._multiplex) if self._multiplex is not None else None
         return model if isinstance(model, str) else ""
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to one replica of the segment, unless none of its components takes any."""
+        if self._takes_feedback:
+            self._takes_feedback = await self._replicas.call("feedback", given)
+        return self._takes_feedback
 
     async def streaming(self) -> frozenset[str]:
         """The nodes of the segment that stream: always the same, so it is asked once."""

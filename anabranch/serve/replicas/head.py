@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
@@ -134,6 +134,7 @@ class HeadReplica(AnsweringReplica):
         self._head = hosted.head
         methods: Mapping[str, Method] = {
             "infer": self.infer, "compare": self.compare, "streams": self.streams,
+            "feedback": self.feedback,
         }  # fmt: skip
         await self._answer(methods, {"stream": self.stream}, hosted.plan.timeout)
 
@@ -161,6 +162,10 @@ class HeadReplica(AnsweringReplica):
     async def streams(self) -> bool:
         """Return whether a node of the graph streams."""
         return await self._head.streams()
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the graph's components; return whether any takes some."""
+        return await self._head.feedback(given)
 
     async def compare(
         self,

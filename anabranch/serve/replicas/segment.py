@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.annotated import annotated_each, annotator
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
@@ -41,7 +41,9 @@ class SegmentReplica(AnsweringReplica):
         self._executor = SegmentExecutor(
             plan, here, hosted.bound, counted(), counts_here(), offer, hung_nodes()
         )
-        methods: Mapping[str, Method] = {"evaluate": self.evaluate, "streaming": self.streaming}
+        methods: Mapping[str, Method] = {
+            "evaluate": self.evaluate, "streaming": self.streaming, "feedback": self.feedback,
+        }  # fmt: skip
         await self._answer(methods, {"stream": self.stream}, plan.timeout)
         watch_loop()
         hosted.is_ready(segment)
@@ -56,6 +58,10 @@ class SegmentReplica(AnsweringReplica):
             return annotate(await self._executor.run(values, wants, context))
         with entered(context.trace, "segment", self._executor.segment.name) as recording:
             return annotate(await self._executor.run(values, wants, within(context, recording)))
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        """Hand a reward to the components here; return whether any takes some."""
+        return await self._executor.feedback.give(given)
 
     async def streaming(self) -> frozenset[str]:
         """The nodes here that stream."""

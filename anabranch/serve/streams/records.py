@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from anabranch.components.annotations import Annotations, Measure, Names, Tag, Tags
-from anabranch.components.contract import Choice, Context
+from anabranch.components.contract import Choice, Context, NodeFeedback
 from anabranch.errors import AnabranchError, Position, Problem
 from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
@@ -80,7 +80,17 @@ RECORDS = (
     Record(Compare, attrgetter("rtol", "atol"), lambda r, a: Compare(rtol=r, atol=a)),
     *map(
         _of_fields,
-        (Trace, Skipped, AnnotatedValue, Evaluated, Verdict, ExplainerReply, Problem, Position),
+        (
+            Trace,
+            Skipped,
+            AnnotatedValue,
+            Evaluated,
+            Verdict,
+            ExplainerReply,
+            Problem,
+            Position,
+            NodeFeedback,
+        ),
     ),
 )
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from anabranch.components.contract import Choice, Context
+from anabranch.components.contract import Choice, Context, NodeFeedback
 from anabranch.errors import NotFound, RequestError
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.router.http.graph_app import GraphApp
@@ -31,7 +31,7 @@ from anabranch.router.traffic.feedback import (
     RewardOutcome,
 )
 from tests.examples import examples
-from tests.router.conftest import SIGNATURES
+from tests.router.conftest import SIGNATURES, make_table
 from tests.strategies import json_values
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 4, 3]}]}
@@ -138,6 +138,46 @@ def signed(id: str, revision: int = 3, **path: str) -> str:
 
 def play(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scenario)
+
+
+# Components that take rewards
+
+
+def test_a_component_gets_each_reward_once(arms: Callable[..., Arms]) -> None:
+    async def main() -> None:
+        graph = Graph(arms)
+        head = graph.arms.routing.stable.core._head
+        await graph.asked(id="7")
+        assert (await graph.told(id="7", reward=0.5, truth=["cat", "dog"]))[0] == 200
+        assert (await graph.told(id="7", reward=0.5))[1]["counted"] is False
+        await graph.told(id="unknown", reward=1)
+        await graph.arms.close()
+        assert head.rewards == [  # type: ignore[attr-defined]
+            NodeFeedback("7", 0.5, ["cat", "dog"], {"chooser": "forest"})
+        ]
+
+    play(main())
+
+
+def test_a_graph_that_takes_rewards_leaves_decisions_without_a_choice(
+    arms: Callable[..., Arms],
+) -> None:
+    async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        return {"doubled": inputs["x"] * 2, "rows": np.array(1)}
+
+    async def main() -> None:
+        graph = Graph(arms, step=step, routers={})
+        head = graph.arms.routing.stable.core._head
+        head.takes_feedback = True  # type: ignore[misc]
+        graph.arms.apply(make_table(generation=2))
+        answer = await graph.asked(id="7")
+        assert read(answer).path == {}
+        assert (await graph.told(id="7", reward=1))[1]["counted"] is True
+        await asyncio.sleep(0)  # nobody waits for what goes to components
+        await graph.arms.close()
+        assert [one.id for one in head.rewards] == ["7"]  # type: ignore[attr-defined]
+
+    play(main())
 
 
 # What a reply carries

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.annotations import Measure
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import NodeError, Unavailable
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import Loaded, open_graph
@@ -71,6 +71,10 @@ class Mul:
             finally:
                 open("ended", "w").close()
         return x * (2 if context.remaining() is None else 3)
+
+    def feedback(self, given):
+        with open("rewards", "a") as file:
+            file.write(f"{given.id} {given.reward} {given.inputs['x'].tolist()}\\n")
 """
 
 
@@ -105,6 +109,16 @@ async def started(hops: Distribution | None = None) -> AsyncIterator[Head]:
         head = Head(hosted.loaded.plan, hosted.bound, {"mul": remote})
         head.remote = remote
         yield head
+
+
+def test_a_reward_reaches_a_component_in_its_process(folder: Path) -> None:
+    async def main() -> list[bool]:
+        async with started() as head:
+            given = NodeFeedback("7", 0.5, inputs={"x": np.array([1.5])})
+            return [await head.feedback.give(given), await head.remote.feedback(given)]
+
+    assert asyncio.run(main()) == [True, True]
+    assert (folder / "rewards").read_text() == "7 0.5 [1.5]\n" * 2
 
 
 async def answer(x: list[float], context: Context) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.annotations import Annotations, Measure, Names, Tags
-from anabranch.components.contract import Choice, Context
+from anabranch.components.contract import Choice, Context, NodeFeedback
 from anabranch.errors import (
     AnabranchError,
     DeadlineExceeded,
@@ -45,6 +45,7 @@ RECORDS = [
     Compare(rtol=0.5, atol=2.0),
     Compare(),
     Problem(("spec", 1, "x"), "no", Position(1, 2), "a.yaml"),
+    NodeFeedback("7", 0.5, ["cat"], {"r": "a"}, {}, {"x": ["c"]}),
 ]
 
 

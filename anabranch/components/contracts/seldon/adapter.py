@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from anabranch.components.contract import BROADCAST, DEFAULT_OUTPUT, METHODS, Context
+from anabranch.components.contract import DEFAULT_OUTPUT, METHODS, Context
+from anabranch.components.contracts.seldon.branches import router_of
 from anabranch.components.contracts.seldon.calling import (
     asked,
     caller,
@@ -20,6 +19,7 @@ from anabranch.components.contracts.seldon.calling import (
     is_left_out,
     own_method,
 )
+from anabranch.components.contracts.seldon.feedback import feedback_of
 from anabranch.components.contracts.seldon.messages import message, read
 from anabranch.components.contracts.seldon.metadata import (
     columns,
@@ -31,14 +31,12 @@ from anabranch.components.contracts.seldon.metadata import (
 from anabranch.components.contracts.seldon.payloads import Payload, reader, shaped, tensor_of
 from anabranch.components.registry import type_of
 from anabranch.components.tensors.arrays import Array
-from anabranch.specs.models import NodeBase, Router
+from anabranch.specs.models import NodeBase
 from anabranch.specs.sections.contracts import SELDON_TRANSFORMS
 
 logger = logging.getLogger("anabranch.component")
 
 _METHODS = {"predictor": "predict", "combiner": "aggregate", "router": "route"}
-_BROADCAST, _SKIP = -1, -2
-"""What ``route`` returns for all routes, and for none (``executor/predictor``)."""
 
 
 def method_of(node: NodeBase) -> str:
@@ -72,8 +70,9 @@ class AdaptedSeldon:
         own = own_method(component, self._method)
         self._plain = None if own is None else caller(component, self._method, 2)
         self._raw = own_method(component, f"{self._method}_raw")
-        self._routes = cast(Router, node).routes if type_of(node) == "router" else None
+        self._route = router_of(node)
         self._output, self._rank = _output_of(node)
+        self.feedback = feedback_of(component, node, name)
         self.max_concurrency = getattr(component, "max_concurrency", 1)
         setattr(self, METHODS[type_of(node)], self._entry(node))
 
@@ -125,7 +124,7 @@ class AdaptedSeldon:
         except Exception as error:
             explained(error)
             raise
-        if self._routes is not None:
+        if self._route is not None:
             return self._route(returned.payload)
         tensor = shaped(tensor_of(returned.payload), self._rank)
         if context is not None:
@@ -180,27 +179,6 @@ class AdaptedSeldon:
             put_tags(context, asked(tags) or {})
         if response is not None:
             put_tags(context, response.tags)
-
-    def _route(self, payload: Payload) -> Any:
-        """Return the route of a branch: its place among ``routes``, −1 for all, −2 for none."""
-        branch = payload
-        while isinstance(branch, list | np.ndarray) and len(branch):
-            branch = branch[0]
-        routes = tuple(self._routes or ())
-        if isinstance(branch, float) and branch.is_integer():
-            branch = int(branch)
-        if not isinstance(branch, int | np.integer) or isinstance(branch, bool):
-            raise TypeError(f"Routing response must be int but got {payload}")
-        if branch == _BROADCAST:
-            return BROADCAST
-        if branch == _SKIP:
-            return None
-        if not 0 <= branch < len(routes):
-            raise ValueError(
-                f"{self._method}() returned {branch}, and there are {len(routes)} routes: "
-                f"0 to {len(routes) - 1}, {_BROADCAST} for all of them, {_SKIP} for none"
-            )
-        return routes[int(branch)]
 
 
 def _names(context: Context | None, source: str) -> list[str]:

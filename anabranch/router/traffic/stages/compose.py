@@ -45,6 +45,11 @@ class Arm:
     log: ArmLog | None = None
     """Where its requests are logged."""
 
+    @property
+    def decides(self) -> bool:
+        """Whether requests leave decisions: for routers, or components that take rewards."""
+        return bool(self.routers) or self.core.takes_feedback
+
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
@@ -86,7 +91,7 @@ class StageComposer:
         if arm is not self._stable:
             stage, others = limited(stage, shared.guests), self._stable.explainers
         stage = traced(stage, core.revision)
-        if arm.routers or len(self._table.weights) > 1:
+        if arm.decides or len(self._table.weights) > 1:
             stage = decided(stage, core.revision, shared.made, self._signatures)
         answering = encoded(explained(stage, arm.explainers, others, shared.explaining))
         return answering if arm.log is None else logged(answering, arm.log)
