@@ -287,7 +287,8 @@ class InferenceCore:
     ) -> InferenceResponse:
         results = found.outputs
         if len(results) < len(names):
-            names = [name for name in names if name in results]
+            optional = self.signature.optional_outputs
+            names = [name for name in names if name in results or name not in optional]
         outputs = [_output(name, results[name]) for name in names]
         check_outputs(results, names, self.max_output)
         if len(self._types) < len(self._outputs):

@@ -206,8 +206,8 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
          "without user, password and fragment"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency95, max: 3}]}}",
          "rollout.analysis.metrics.0.metric: `latency95` is not one of error_rate, latency_p50, "
-         "latency_p95, latency_p99, agreement, prediction_shift, reward, drift, significance, "
-         "promql (did you mean `latency_p95`?)"),
+         "latency_p95, latency_p99, ttft_p50, ttft_p95, ttft_p99, tokens_per_second, agreement, "
+         "prediction_shift, reward, drift, significance, promql (did you mean `latency_p95`?)"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: promql, max: soon, "
          "query: up}]}}",
          "rollout.analysis.metrics.0.max: the text 'soon' is not a number, a duration such as "

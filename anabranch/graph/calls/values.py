@@ -20,8 +20,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import DTYPES, matches, to_dtype
 from anabranch.errors import NodeError
-from anabranch.graph.plan.absence import may_leave_out
-from anabranch.graph.plan.plan import PlannedNode, Ref
+from anabranch.graph.plan.plan import PlannedNode, Ref, may_leave_out
 from anabranch.specs.models import TensorSpec
 
 Convert = Callable[[Any], Any]

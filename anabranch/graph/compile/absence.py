@@ -9,8 +9,8 @@ import networkx as nx
 
 from anabranch.components import registry
 from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
-from anabranch.graph.plan.absence import is_conditional, may_be_absent, optional_outputs
-from anabranch.graph.plan.plan import PlannedNode, Ref
+from anabranch.graph.plan.absence import is_conditional, optional_outputs
+from anabranch.graph.plan.plan import PlannedNode, Ref, may_be_absent
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Explainer

@@ -42,7 +42,6 @@ from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.execute.streaming import Streams
-from anabranch.graph.plan.absence import may_be_absent
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.graph.plan.vertices import Vertices, shared
 from anabranch.specs.excerpts import hint
@@ -249,9 +248,7 @@ class HeadExecutor:
             for name, spec in plan.inputs.items()
             if spec.optional
         }
-        self._may_lack = any(
-            may_be_absent(plan.inputs, plan.nodes, ref) for ref in plan.outputs.values()
-        )
+        self._may_lack = bool(plan.signature.optional_outputs)
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None

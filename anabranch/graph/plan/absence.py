@@ -8,22 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from anabranch.graph.plan.plan import PlannedNode, Ref
+from anabranch.graph.plan.plan import PlannedNode, Ref, may_be_absent
 from anabranch.graph.plan.quorums import quorum_of, skippable
 from anabranch.specs.models import InputSpec, Triggers
 
 Inputs = Mapping[str, InputSpec]
 Nodes = Mapping[str, PlannedNode]
-
-
-def may_be_absent(inputs: Inputs, nodes: Nodes, ref: Ref) -> bool:
-    """Return whether a source is absent in some requests; the nodes before it are marked."""
-    if ref.node is None:
-        return str(ref.output) in inputs and inputs[str(ref.output)].optional
-    node = nodes.get(ref.node)
-    if node is None:
-        return False
-    return node.is_conditional or may_leave_out(node, ref)
 
 
 def absentable(inputs: Inputs, nodes: Nodes, node: PlannedNode) -> list[str]:
@@ -34,11 +24,6 @@ def absentable(inputs: Inputs, nodes: Nodes, node: PlannedNode) -> list[str]:
         for key, ref in node.inputs.items()
         if key in skipped or may_be_absent(inputs, nodes, ref)
     ]
-
-
-def may_leave_out(node: PlannedNode, ref: Ref) -> bool:
-    """Return whether a result of the node may lack the output that a source names."""
-    return ref.output in node.optional or (ref.output is None and bool(node.optional))
 
 
 def optional_outputs(nodes: Nodes, node: PlannedNode) -> frozenset[str]:

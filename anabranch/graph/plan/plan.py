@@ -128,6 +128,8 @@ class Signature:
     """The node that stands for none of the routes, likewise."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """The node of each output that is a node's."""
+    optional_outputs: frozenset[str] = frozenset()
+    """Outputs that are absent from the answers to some requests."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,6 +170,11 @@ class Plan:
             self._stand_ins("broadcast"),
             self._stand_ins("skip"),
             {name: ref.node for name, ref in self.outputs.items() if ref.node is not None},
+            frozenset(
+                name
+                for name, ref in self.outputs.items()
+                if may_be_absent(self.inputs, self.nodes, ref)
+            ),
         )
 
     def _stand_ins(self, field: str) -> dict[str, str]:
@@ -228,6 +235,23 @@ class Plan:
     def segment(self, name: str) -> Segment:
         """Return the segment of a name; raise KeyError for an unknown name."""
         return {segment.name: segment for segment in self.segments}[name]
+
+
+def may_be_absent(
+    inputs: Mapping[str, InputSpec], nodes: Mapping[str, PlannedNode], ref: Ref
+) -> bool:
+    """Return whether a source is absent in some requests; the nodes before it are marked."""
+    if ref.node is None:
+        return str(ref.output) in inputs and inputs[str(ref.output)].optional
+    node = nodes.get(ref.node)
+    if node is None:
+        return False
+    return node.is_conditional or may_leave_out(node, ref)
+
+
+def may_leave_out(node: PlannedNode, ref: Ref) -> bool:
+    """Return whether a result of the node may lack the output that a source names."""
+    return ref.output in node.optional or (ref.output is None and bool(node.optional))
 
 
 def hops_text(plan: Plan) -> str:

@@ -15,7 +15,7 @@ def reached(plan: Plan, path: Mapping[str, str]) -> tuple[str, ...]:
     """
     found = {vertex_of(ref) for ref in plan.outputs.values()}
     ordered = []
-    for name in reversed(plan.nodes):
+    for name in reversed(tuple(plan.nodes)):
         if name not in found:
             continue
         node = plan.nodes[name]

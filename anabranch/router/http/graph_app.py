@@ -131,11 +131,14 @@ class GraphApp(HttpApp):
         handler = self._direct.get((request.method, request.path))
         if handler is not None:
             return handler(request)
-        found = self._doors.get(request.path) or self._door_of_version(request.path)
-        if found is not None:
-            return dispatch(request, found)
         path = request.path.removeprefix(self._prefix).removesuffix("/")
-        return dispatch(request, self._routes.get(path) or self._versioned(path))
+        found = (
+            self._routes.get(path)
+            or self._doors.get(request.path)
+            or self._door_of_version(request.path)
+            or self._versioned(path)
+        )
+        return dispatch(request, found)
 
     def _of_door(self, door: Door, methods: Methods) -> dict[str, Guarded]:
         return {

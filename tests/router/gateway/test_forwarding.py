@@ -186,7 +186,7 @@ def test_a_graph_that_sleeps_is_woken_by_a_request_and_not_by_a_question() -> No
 
 def test_the_state_of_a_graph_that_sleeps_by_the_protocols_that_it_speaks() -> None:
     async def main() -> None:
-        async with routed(ok) as (control, client, routers):
+        async with routed(ok) as (control, client, _):
             await control.know(demo=())
             path = "/v1/models/demo"
             available = {"error_code": "OK", "error_message": ""}
