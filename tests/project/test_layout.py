@@ -56,6 +56,7 @@ TESTS_OF_NO_MODULE = {
     "router/grpc/test_counting.py": "calls through a whole server",
     "router/grpc/test_fuzz.py": "malformed messages to a whole server",
     "router/http/test_counting.py": "requests through a whole application",
+    "router/http/doors/test_seldon_components.py": "the door before components of Seldon's",
     "router/http/doors/test_seldon_fuzz.py": "whatever Seldon's clients send",
     "router/http/doors/test_seldon_traffic.py": "traffic, access and metrics, by Seldon's clients",
     "router/test_bytes_under_way.py": "what large requests hold, through whole servers",

@@ -127,7 +127,11 @@ class Signature:
     skips: Mapping[str, str] = field(default_factory=dict)
     """The node that stands for none of the routes, likewise."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """The node of each output that is a node's."""
+    """The node of each output, or the input."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The node or input whose columns a node's output has, if it names none: its first source.
+
+    Predictors have columns of their own, routers those of the route."""
     optional_outputs: frozenset[str] = frozenset()
     """Outputs that are absent from the answers to some requests."""
 
@@ -169,13 +173,19 @@ class Plan:
             self.protocols,
             self._stand_ins("broadcast"),
             self._stand_ins("skip"),
-            {name: ref.node for name, ref in self.outputs.items() if ref.node is not None},
+            {name: ref.node or str(ref.output) for name, ref in self.outputs.items()},
+            {name: ref.node or str(ref.output) for name, ref in self._first_sources()},
             frozenset(
                 name
                 for name, ref in self.outputs.items()
                 if may_be_absent(self.inputs, self.nodes, ref)
             ),
         )
+
+    def _first_sources(self) -> Iterator[tuple[str, Ref]]:
+        for name, node in self.nodes.items():
+            if node.type in ("transformer", "combiner") and node.inputs:
+                yield name, next(iter(node.inputs.values()))
 
     def _stand_ins(self, field: str) -> dict[str, str]:
         """Return the nodes that a field of the router nodes names."""

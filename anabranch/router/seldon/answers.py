@@ -98,23 +98,30 @@ def _document(text: str, any_kind: bool) -> JsonText | None:
 def names_of(response: InferenceResponse, output: OutputTensor, signature: Signature) -> list[str]:
     """Return names of the columns of the only output.
 
-    Those that a component gave to it, by the output's name or the node's; else those of the last
-    node that named as many columns; else those that the wrapper makes up (``client_class_names``).
+    Those that a component gave to it, by the output's name or the node's; else those of the tensor
+    whose columns it has, if they are as many; else those that the wrapper makes up
+    (``client_class_names``).
     """
     shape = output.array.shape
     if len(shape) < 2:
         return []
     named = {} if response.annotations is None else response.annotations.names
-    node = signature.sources.get(output.name, "")
-    while node in response.path:
-        node = response.path[node]
-    own = named.get(output.name) if output.name not in signature.inputs else None
-    if found := own or named.get(node):
+    tensor = signature.sources.get(output.name, "")
+    if output.name in named and output.name not in signature.inputs:
+        return named[output.name]
+    is_own = True
+    while tensor not in named and (before := _before(tensor, response, signature)):
+        is_own = is_own and tensor in response.path
+        tensor = before
+    found = named.get(tensor, [])
+    if found and (is_own or len(found) == shape[1]):
         return found
-    for tensor, names in reversed(named.items()):
-        if tensor not in signature.inputs and len(names) == shape[1]:
-            return names
     return [f"t:{column}" for column in range(shape[1])] if shape[1] <= MAX_NAMES else []
+
+
+def _before(tensor: str, response: InferenceResponse, signature: Signature) -> str | None:
+    """Return the node or input whose columns a node's output has; None for columns of its own."""
+    return response.path.get(tensor) or signature.columns.get(tensor)
 
 
 def nested(output: OutputTensor) -> Nested:
