@@ -46,6 +46,7 @@ from anabranch.specs.models import ProtocolName
 
 VERSIONS = ("/api/v1.0", "/api/v0.1")
 _LATEST = VERSIONS[0]
+_READY = "/ready"
 
 
 class SeldonDoor:
@@ -64,9 +65,10 @@ class SeldonDoor:
 
     @property
     def paths(self) -> Mapping[str, Methods]:
-        """Methods by whole path."""
+        """Methods by whole path, but for ``/ready`` at the root, which every graph has."""
         below = self._below()
-        found = {root + path: methods for root in ("", self._place) for path, methods in below}
+        found = {self._place + path: methods for path, methods in below}
+        found |= {path: methods for path, methods in below if path != _READY}
         if self._name == self._arms.name:
             short = f"/seldon/{self._name}"
             found |= {short + path: one for path, one in below if path.startswith("/api/")}
@@ -88,7 +90,7 @@ class SeldonDoor:
             (f"{_LATEST}/status", ready),
             (f"{_LATEST}/health/status", ready),
             *((f"{api}/doc/", doc) for api in VERSIONS),
-            ("/ready", ready),
+            (_READY, ready),
             ("/live", {"GET": ("describe", self._live)}),
         ]
 
