@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anabranch.names import PATH_WORDS
 from anabranch.router.between_nodes import CONNECT_S
 from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.counting import REFUSED, counted
@@ -26,6 +25,7 @@ from anabranch.serve.edge.crowding import (
     sources,
     too_many,
 )
+from anabranch.serve.edge.graph_paths import GRAPH, graph_rules
 from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
 from anabranch.serve.edge.refusing import refusal_rules, tables
@@ -216,12 +216,9 @@ def _frontend(options: EdgeOptions) -> list[str]:
         *client_rules("http", page(403, UNNAMED), tls is not None and tls.verifies),
         counted("http", "unreadable", _HOSTLESS),
         f"http-request deny deny_status 400 {_HOSTLESS}",
-        "acl of-graph path_beg /v2/models/",
-        "acl is-longer path,field(5,/) -m len gt 0",
-        f"acl is-word path,field(5,/) -m str {' '.join(sorted(PATH_WORDS))}",
-        "http-request set-var(txn.graph) path,field(4,/) if of-graph",
-        "http-request set-var(txn.graph) path,field(4,/,2) if of-graph is-longer !is-word",
-        f"http-request set-var(txn.route) var(txn.graph),map_str({ROUTES_MAP}) if of-graph",
+        *graph_rules(),
+        f"http-request set-var(txn.route) var({GRAPH}),map_str({ROUTES_MAP})"
+        f" if {{ var({GRAPH}) -m found }}",
         "http-request disable-l7-retry"
         f" if !{{ method GET HEAD }} !{{ var(txn.route) -m end {RETRY} }}",
         "use_backend %[var(txn.route),field(1,:)] if { var(txn.route) -m found }",

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
+from anabranch.errors import Unavailable
 from anabranch.router.admission.turns import FEW
+from anabranch.router.grpc.messages import SERVICE
+from anabranch.router.grpc.seldon import messages as seldon
+from anabranch.router.http.doors.places import OPENAI, SELDON
 from anabranch.router.http.lean_head import IN_FLIGHT, REFUSING
 from anabranch.router.http.lean_state import LIMIT
-from anabranch.serve.edge.replies import page, status
+from anabranch.serve.edge.replies import page, page_in_form, status
 
 LIMITS, REFUSALS = "limits", "refusals"
 """Backends without servers that hold tables by backend: of limits, and of what was refused."""
@@ -22,8 +26,9 @@ ROUND = 16
 _MESSAGE = "the router of the graph gets more requests than its processor can take; try again later"
 _IS_LIMITED = "{ var(txn.most) -m int gt 0 }"
 _IS_OVER = f"{_IS_LIMITED} {{ be_conn,sub(txn.most) gt 0 }}"
-_HTTP = "METH_POST { path_beg /v2/ } !{ path_end /feedback }"
-_GRPC = "!{ path_beg /v2/ }"
+_SERVICES = f"/{SERVICE}/ /{seldon.SELDON}/"
+_GRPC = f"{{ path_beg {_SERVICES} }}"
+_HTTP = f"METH_POST !{_GRPC} !{{ path_end /feedback }}"
 _TOLD = f"if {{ res.hdr({LIMIT.decode()}) -m found }}"
 
 
@@ -51,6 +56,11 @@ def refusal_rules() -> list[str]:
         f"http-request {counted} {_IS_OVER}",
         f"http-request sc-inc-gpc0(2) if {_IS_OVER}",
         f"http-request sc-inc-gpc1(2) if {_IS_OVER} {_GRPC}",
+        *(
+            f"http-request return {page_in_form(Unavailable(_MESSAGE), start)}"
+            f" if {_IS_OVER} {_HTTP} {{ path_beg {start} }}"
+            for start in (SELDON, OPENAI)
+        ),
         f"http-request return {page(503, _MESSAGE)} if {_IS_OVER} {_HTTP}",
         f"http-request return status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
         f" if {_IS_OVER} {_GRPC}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -97,6 +98,32 @@ def test_requests_beyond_a_limit_are_refused_and_the_client_does_not_see_it() ->
             router.pass_one()
             assert [(await one.reply()).status for one in (a, b)] == [200, 200]
             assert await refusals(site) == {("http", "overload"): 1}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v2/models/a/predict", lambda body: body["error"]),
+        ("/v1/models/a:predict", lambda body: body["error"]),
+        ("/openai/a/v1/chat/completions", lambda body: body["error"]["message"]),
+        ("/seldon/a/api/v1.0/predictions", lambda body: body["status"]["info"]),
+    ],
+)
+def test_refusals_have_the_form_of_their_protocol(path: str, told: Callable[[Any], str]) -> None:
+    async def main() -> None:
+        async with edge() as site, Limited(site) as router, clients(site, 2) as (a, b):
+            await site.proxy.apply({"a": route(router)})
+            router.limit = 1
+            router.pass_one()
+            await a.ask(PATH)
+            await hold(router, (a,))
+            refused = await b.ask(path)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert refused.headers["content-type"] == "application/json"
+            assert "more requests than its processor can take" in told(refused.document)
+            router.pass_one()
 
     asyncio.run(main())
 

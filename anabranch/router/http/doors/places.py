@@ -8,7 +8,8 @@ from anabranch.names import DEFAULT_NAMESPACE, graph_in
 
 V1 = "/v1/models/"
 SELDON = "/seldon/"
-_APIS = ("api/v1.0/", "api/v0.1/")
+SELDON_APIS = ("api/v1.0/", "api/v0.1/")
+"""Beginnings of what follows a graph's name there, before which the namespace may be left out."""
 MODELS = "/v1/models"
 """The list of graphs, as OpenAI's API and V1 have it."""
 OPENAI = "/openai/"
@@ -34,7 +35,7 @@ def graph_at(path: str) -> str | None:
         name = rest.partition("/")[0]
         if not namespace or not name:
             return None
-        if rest.startswith(_APIS):
+        if rest.startswith(SELDON_APIS):
             return namespace
         return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
     return None
