@@ -63,4 +63,4 @@ def _records(response: InferenceResponse, rows: int) -> list[dict[str, Any]]:
             f"output {odd.name!r} of shape {list(odd.array.shape)} has no value for each of the "
             f"{rows} rows: leave it out by 'outputs', or send 'columns'"
         )
-    return rows_of(_columns(response))
+    return rows_of(_columns(response)) if response.outputs else [{} for _ in range(rows)]

@@ -6,12 +6,12 @@
 
 Further fields are ``id``, ``parameters``, and ``outputs``, the names of those that are asked for. A
 field whose name is that of an input is that input. BYTES are texts, and those of inputs with
-``content: raw`` are Base64, or ``{"b64": "…"}``.
+``content: raw`` are Base64, or ``{"b64": "…"}``. An optional input that is ``null`` is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -97,6 +97,7 @@ def _read(fields: Fields, inputs: Inputs, limits: RequestLimits) -> _Values:
     values = {
         name: read_value(inputs[name], bytes(raw), limits, _form_of(inputs[name]))
         for name, raw in fields.items()
+        if not _is_left_out(inputs[name], [raw])
     }
     return _Values("values", values)
 
@@ -113,6 +114,7 @@ def _read_records(raw: msgspec.Raw, inputs: Inputs, limits: RequestLimits) -> _V
     values = {
         name: read_rows(inputs[name], found, limits, _form_of(inputs[name]))
         for name, found in by_input(records, inputs, ROWS).items()
+        if not _is_left_out(inputs[name], found)
     }
     return _Values("rows", values, len(records))
 
@@ -125,9 +127,15 @@ def _read_columns(raw: msgspec.Raw, inputs: Inputs, limits: RequestLimits) -> _V
     values = {
         name: read_column(inputs[name], bytes(column), limits, _form_of(inputs[name]))
         for name, column in columns.items()
+        if not _is_left_out(inputs[name], [column])
     }
     _check_lengths(values)
     return _Values("columns", values)
+
+
+def _is_left_out(tensor: TensorMetadata, raws: Sequence[msgspec.Raw]) -> bool:
+    """Return whether an optional input has no value: null stands for one that is left out."""
+    return tensor.optional and bool(raws) and all(bytes(raw) == b"null" for raw in raws)
 
 
 def _check_lengths(values: Mapping[str, PlainValue]) -> None:

@@ -100,4 +100,4 @@ class _V1Call:
         return decoded.request
 
     def encode(self, response: InferenceResponse, metadata: ModelMetadata) -> HttpReply:
-        return encode_v1(response, self._is_by_row)
+        return encode_v1(response, metadata, self._is_by_row)

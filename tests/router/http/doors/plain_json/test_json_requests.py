@@ -161,6 +161,18 @@ def test_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
         decode({"rows": [{"n": 1}] * 10_001}, N)
 
 
+def test_null_is_no_value_of_an_optional_input() -> None:
+    n = TensorMetadata("n", "INT64", (-1,), optional=True)
+    for document in (
+        {"text": "a", "n": None},
+        {"rows": [{"text": "a", "n": None}]},
+        {"columns": {"text": ["a"], "n": None}},
+    ):
+        assert lists(decode(document, n, TEXT)) == {"text": ["a"]}
+    with pytest.raises(InvalidRequest, match="input 'n'"):
+        decode({"rows": [{"n": 1}, {"n": None}]}, n)
+
+
 values = st.sampled_from([1, 2.5, True, "a", "YQ==", None, [], [1], [[1, 2]], {"b64": "YQ=="}])
 names = st.sampled_from(["x", "n", "c", "text", "scan", "rows", "columns", "id", "y"])
 records = st.dictionaries(names, values | JSON, max_size=4)

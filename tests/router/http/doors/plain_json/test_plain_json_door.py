@@ -114,6 +114,19 @@ def test_an_output_without_rows_is_no_record() -> None:
     assert graph.arms.report().arms[3].errors == 0
 
 
+def test_an_answer_without_outputs() -> None:
+    async def nothing(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        return {}
+
+    graph = DoorGraph(nothing, {"x": ("FP32", (-1,))}, {"y": None})
+    assert graph.post(PREDICT, {"x": 1}).document == {}
+    assert graph.post(PREDICT, {"rows": [{"x": 1}, {"x": 2}]}).document == {"rows": [{}, {}]}
+    assert graph.post(PREDICT, {"columns": {"x": [1]}}).document == {"columns": {}}
+    v1 = "/v1/models/demo:predict"
+    assert graph.post(v1, {"instances": [1, 2]}).document == {"predictions": []}
+    assert graph.post(v1, {"inputs": [1, 2]}).document == {"outputs": {}}
+
+
 def test_parameters_reach_the_graph_and_come_back() -> None:
     graph = echo_graph({"x": ("FP32", (-1,))})
     graph.post(PREDICT, {"x": 1, "parameters": {"user": "u1"}})

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceResponse, OutputTensor
+from anabranch.router.core import (
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+)
 from anabranch.router.http.doors.v1.answers import encode_v1
 from tests.router.http.doors.v1 import json_tensor
 
@@ -44,20 +49,36 @@ def test_answers_are_those_of_tensorflow_serving(batch: Any, by_row: bool) -> No
         array[:] = flat
         outputs.append(OutputTensor(name, datatype, array.reshape(shape)))
     response = InferenceResponse("demo", "3", None, outputs)
+    metadata = metadata_of(response)
     tensors = {name: tensor for name, (_, tensor) in batch.items()}
     try:
         expected = json_tensor.response(tensors, by_row)
     except json_tensor.InvalidArgument:
         with pytest.raises(InvalidRequest, match="cannot be told row by row"):
-            encode_v1(response, by_row)
+            encode_v1(response, metadata, by_row)
         return
-    assert json.loads(encode_v1(response, by_row).body) == expected
+    assert json.loads(encode_v1(response, metadata, by_row).body) == expected
+
+
+def metadata_of(response: InferenceResponse) -> ModelMetadata:
+    outputs = tuple(
+        TensorMetadata(one.name, one.datatype, one.array.shape) for one in response.outputs
+    )
+    return ModelMetadata("demo", ("3",), "anabranch", (), outputs)
+
+
+def test_an_output_that_is_there_alone_keeps_its_name_where_the_graph_has_another() -> None:
+    both = [OutputTensor(name, "INT32", np.array([1], np.int32)) for name in ("a", "b")]
+    metadata = metadata_of(InferenceResponse("demo", "3", None, both))
+    response = InferenceResponse("demo", "3", None, both[:1])
+    for by_row, expected in ((True, {"predictions": [{"a": 1}]}), (False, {"outputs": {"a": [1]}})):
+        assert json.loads(encode_v1(response, metadata, by_row).body) == expected
 
 
 def answer(array: Any, name: str = "y") -> Any:
     output = OutputTensor(name, to_datatype(array.dtype), array)
     response = InferenceResponse("demo", "3", None, [output])
-    return json.loads(encode_v1(response, is_by_row=True).body)["predictions"]
+    return json.loads(encode_v1(response, metadata_of(response), True).body)["predictions"]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +99,8 @@ def test_values(array: Any, expected: Any) -> None:
 def test_decisions_are_left_out_and_other_parameters_told() -> None:
     output = OutputTensor("y", "INT32", np.array([1], np.int32))
     response = InferenceResponse("demo", "3", "id", [output], parameters={"routing": "{}"})
-    assert json.loads(encode_v1(response, True).body) == {"predictions": [1]}
+    assert json.loads(encode_v1(response, metadata_of(response), True).body) == {"predictions": [1]}
     response.parameters["explained"] = False
-    assert json.loads(encode_v1(response, False).body) == {
+    assert json.loads(encode_v1(response, metadata_of(response), False).body) == {
         "outputs": [1], "parameters": {"explained": False},
     }  # fmt: skip
