@@ -50,6 +50,7 @@ def graph(name: str, inputs: dict, outputs: dict, component: str) -> dict:  # ty
             "inputs": inputs,
             "nodes": {"all": node},
             "outputs": {key: f"all.{key}" for key in outputs},
+            "protocols": ["v1"],
         },
     }
 

@@ -178,12 +178,13 @@ def typist(tmp_path: Path) -> Iterator[Typist]:
     (tmp_path / "components.py").write_text(components() + PARTS)
     for path, shape in (("digits", (-1, 64)), ("pairs", (-1, 2))):
         write_model("sklearn", tmp_path / path / "forest.joblib", data_of(shape))
-    parts = ("feedback.md: spec:", "seldon.md: spec:")
+    parts = ("feedback.md: spec:", "seldon.md: spec:", "protocol.md: spec:")
     docs = {one.name: spec_of(one.text) for one in snippets("yaml") if ("nodes:" in one.text
             and "apiVersion" in one.text) or one.name in parts}  # fmt: skip
     files = {
         "learning": docs["feedback.md: spec:"],
         "door": docs["seldon.md: spec:"],
+        "doors": docs["protocol.md: spec:"],
         "ranking": docs["experiments.md: apiVersion: anabranch/v1"],
     }
     own = {"shop": SHOP, "digits": DIGITS, "chat": CHAT, "team-a/double": DOUBLE}

@@ -130,6 +130,9 @@ def certificate(name: str, file: str) -> Own:
     )
 
 
+PREDICT = "curl localhost:8000/v2/models/quickstart/predict"
+V1 = "curl localhost:8000/v1/models/quickstart"
+
 SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
     "quickstart": (
         UP,
@@ -164,6 +167,14 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         Own("anabranch deploy door.yaml"),
         "curl localhost:8000/seldon/default/quickstart/api/v1.0/predictions --json "
         '\'{"data": {"ndarray": [[0.9, 0.2]]}}\'',
+        Own("anabranch deploy doors.yaml"),
+        PREDICT + """ -d '{"fruit": [0.9, 0.2]}'""",
+        PREDICT + """ -d '{"rows": [{"fruit": [0.9, 0.2]}, {"fruit": [0.1, 0.8]}]}'""",
+        PREDICT + """ -d '{"columns": {"fruit": [[0.9, 0.2], [0.1, 0.8]]}}'""",
+        PREDICT + " -F 'fruit=[0.9, 0.2]' -F 'fruit=[0.1, 0.8]'",
+        V1 + """:predict -d '{"instances": [[0.9, 0.2], [0.1, 0.8]]}'""",
+        V1 + """:predict -d '{"inputs": {"fruit": [[0.9, 0.2]]}}'""",
+        V1,
         DOWN,
     ),
     "learning": (

@@ -67,6 +67,9 @@ NOT_RUN = {
     "seldon.md: import numpy as np": (
         "needs an environment of its own; tests/e2e/test_seldon.py runs this client"
     ),
+    "protocol.md: import asyncio": (
+        "needs an environment of its own; tests/e2e/test_clients.py runs this client"
+    ),
     "protocol.md: import numpy as np": (
         "needs an environment of its own; tests/e2e/test_clients.py runs such clients"
     ),

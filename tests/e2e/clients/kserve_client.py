@@ -1,8 +1,9 @@
-"""kserve's REST and gRPC clients against two graphs: argv is the HTTP and the gRPC address."""
+"""kserve's REST (V1, V2) and gRPC clients against two graphs: argv is the HTTP and gRPC address."""
 
 import asyncio
 import sys
 
+import httpx
 import numpy as np
 from kserve import InferInput, InferRequest
 from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
@@ -48,6 +49,36 @@ async def over_rest(base):
     await client.close()
 
 
+async def over_v1(base):
+    async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
+        assert await client.is_model_ready(base, "words")
+        doubled = await client.infer(base, {"instances": FLOATS.tolist()}, model_name="doubler")
+        np.testing.assert_array_equal(np.float32(doubled["predictions"]), FLOATS * 2)
+        rows = [
+            {"text": text, "count": int(count)} for text, count in zip(TEXTS, COUNTS, strict=True)
+        ]
+        words = await client.infer(base, {"instances": rows}, model_name="words")
+        assert words == {
+            "predictions": [{"same": one["text"], "next": one["count"] + 1} for one in rows]
+        }, words
+        inputs = {"text": [{"b64": "/w=="}], "count": [1]}
+        words = await client.infer(base, {"inputs": inputs}, model_name="words")
+        assert words == {"outputs": {"same": [{"b64": "/w=="}], "next": [2]}}, words
+        await refused(client.infer(base, {"instances": [[1]]}, model_name="doubler"), "input 'x'")
+        await refused(client.explain(base, "doubler", {"instances": [[1, 2]]}), "no explainers")
+        await refused(client.is_model_ready(base, "nobody"), "there is no graph 'nobody'")
+
+
+async def refused(asked, words):
+    """Check that the client raises the error of the engine's answer."""
+    try:
+        found = await asked
+    except httpx.HTTPStatusError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(found)
+
+
 async def over_grpc(address):
     async with InferenceGRPCClient(address) as client:
         assert await client.is_server_ready() and await client.is_server_live()
@@ -59,6 +90,7 @@ async def over_grpc(address):
 
 async def main():
     await over_rest(f"http://{sys.argv[1]}")
+    await over_v1(f"http://{sys.argv[1]}")
     await over_grpc(sys.argv[2])
 
 
