@@ -102,8 +102,11 @@ class Head(Protocol):
         """Hand a reward to the graph's components; return whether any takes some."""
         ...
 
-    async def streams(self) -> bool:
-        """Return whether a node of the graph streams; Unavailable where nobody can say now."""
+    async def only_streams(self) -> bool:
+        """Return whether ``run`` refuses the graph: a node streams, and its results do not join.
+
+        Raises Unavailable where nobody can say now.
+        """
         ...
 
     async def compare(
@@ -229,7 +232,7 @@ class InferenceCore:
         self._expected = {
             n: (to_dtype(spec.datatype), spec.tensor.shape) for n, spec in signature.inputs.items()
         }
-        self._does_stream: bool | None = None
+        self._only_streams: bool | None = None
         self._required = {n for n, spec in signature.inputs.items() if not spec.optional}
         self._contents = contents_of(signature.inputs)
         self._symbols = symbols_of(signature.inputs)
@@ -312,18 +315,18 @@ class InferenceCore:
         """Hand a reward to the graph's components; return whether any takes some."""
         return await self._head.feedback(given)
 
-    async def streams(self) -> bool:
-        """Return whether the graph streams: always the same, so its head is asked once.
+    async def only_streams(self) -> bool:
+        """Return whether ``infer`` refuses the graph, since it streams: its head is asked once.
 
         False where nobody can say now: an evaluation fails then, and says why.
         """
-        if self._does_stream is None:
+        if self._only_streams is None:
             try:
                 async with asyncio.timeout(self._timeout):
-                    self._does_stream = await self._head.streams()
+                    self._only_streams = await self._head.only_streams()
             except (AnabranchError, TimeoutError):
                 return False
-        return self._does_stream
+        return self._only_streams
 
     async def compare(
         self,

@@ -70,6 +70,8 @@ class RoutingTable:
     """Keys of the signatures in replies, the newest first; routers need one."""
     routers: int = 1
     """Routers of the graph that the controller knows, the one that gets this table included."""
+    created: float = 0.0
+    """When the graph was created, as a Unix time."""
 
     @property
     def version(self) -> int:

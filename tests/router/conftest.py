@@ -78,7 +78,7 @@ class StepHead:
         self.rewards.append(given)
         return True
 
-    async def streams(self) -> bool:
+    async def only_streams(self) -> bool:
         return inspect.isasyncgenfunction(self.step)
 
     async def compare(

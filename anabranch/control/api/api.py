@@ -199,15 +199,14 @@ class ControlApi:
 
     def _states(self) -> dict[str, GraphState]:
         apps = self._reconciler.applications
-        now = [one.situation for one in self._store.situations()]
-        created = {graph.name: graph.created_at for graph in self._store.graphs()}
         states: dict[str, GraphState] = {}
-        for one in now:
-            state = ready_state(one, apps, self._obstacle(one))
+        for stored in self._store.situations():
+            now = stored.situation
+            state = ready_state(now, apps, self._obstacle(now))
             if state is not None:
-                state["protocols"] = self._topics.protocols(one.graph)
-                state["created"] = created.get(one.graph, 0.0)
-                states[one.graph] = state
+                state["protocols"] = self._topics.protocols(now.graph)
+                state["created"] = stored.created
+                states[now.graph] = state
         return states
 
     def _obstacle(self, now: Situation) -> str:

@@ -94,6 +94,8 @@ class Stored:
 
     situation: Situation
     generation: int
+    created: float = 0.0
+    """When the graph was created, as a Unix time."""
 
 
 def graph_of(row: RowMapping) -> GraphRecord:

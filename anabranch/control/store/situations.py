@@ -72,7 +72,7 @@ def save(connection: Connection, before: Stored, change: Change) -> Stored:
     for note in change.notes:
         event_log.append(connection, after.graph, note, difference)
     running = {n: one for n, one in after.members.items() if one.state in UP | COMING}
-    return Stored(replace(after, members=running), generation)
+    return Stored(replace(after, members=running), generation, before.created)
 
 
 def unknown_graph(connection: Connection, name: str) -> NotFound:
@@ -121,7 +121,7 @@ def _stored(row: RowMapping, members: Sequence[RowMapping]) -> Stored:
         read_shares(row["mirrors"]),
         read_rollout(row["rollout"]),
     )
-    return Stored(situation, row["generation"])
+    return Stored(situation, row["generation"], row["created_at"])
 
 
 def _save_graph(connection: Connection, after: Situation, generation: int) -> None:

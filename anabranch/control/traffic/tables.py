@@ -107,6 +107,7 @@ def build(stored: Stored, find: Find, keys: tuple[SigningKey, ...]) -> RoutingTa
         policy=policy(known, find),
         sketch=_shift_is_judged(now.rollout),
         keys=keys,
+        created=stored.created,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
-from anabranch.graph.execute.streaming import Streams
+from anabranch.graph.execute.streaming import Streams, streaming_of
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.graph.plan.vertices import Vertices, shared
 from anabranch.specs.excerpts import hint
@@ -139,9 +139,9 @@ class Evaluator:
             if self._steps.counts is not None and context.is_traffic:
                 self._steps.counts.measured(measure)
 
-    async def streams(self) -> bool:
-        """Return whether a node streams, here or in a segment that is called."""
-        return await self._streams.any()
+    async def only_streams(self) -> bool:
+        """Return whether a node streams, whose results cannot be joined, here or elsewhere."""
+        return await self._streams.are_refused()
 
     def frame(self, given: Mapping[str, Any]) -> list[Any]:
         """A frame of empty slots, but for the values of some vertices."""
@@ -303,12 +303,12 @@ class HeadExecutor:
         """The components of the graph that take rewards."""
         return self._evaluator.feedback
 
-    async def streams(self) -> bool:
-        """Return whether a node of the graph streams, which ``run`` refuses to evaluate.
+    async def only_streams(self) -> bool:
+        """Return whether a node streams whose results cannot be joined: ``run`` refuses it.
 
         Raises Unavailable where a segment cannot be asked.
         """
-        return await self._evaluator.streams()
+        return await self._evaluator.only_streams()
 
     def _protected(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
@@ -376,9 +376,9 @@ class SegmentExecutor:
         return self._evaluator.feedback
 
     @property
-    def streaming(self) -> frozenset[str]:
-        """The nodes here that stream."""
-        return frozenset(name for name, each in self._bound.items() if each.is_stream)
+    def streaming(self) -> dict[str, bool]:
+        """The nodes here that stream, and whether their results can be joined."""
+        return streaming_of(self._bound)
 
     async def stream(
         self, values: Mapping[str, Any], want: str, context: Context

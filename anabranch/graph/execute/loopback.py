@@ -28,8 +28,8 @@ class LoopbackCall:
         """Hand a reward to the components of the segment."""
         return await self._executor.feedback.give(given)
 
-    async def streaming(self) -> frozenset[str]:
-        """The nodes of the segment that stream."""
+    async def streaming(self) -> Mapping[str, bool]:
+        """The nodes of the segment that stream, and whether their results can be joined."""
         return self._executor.streaming
 
     def stream(

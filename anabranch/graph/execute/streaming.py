@@ -79,11 +79,16 @@ def _check_certain(node: PlannedNode) -> None:
         raise LoadError(node.name, f"{said}, and one may be absent")
 
 
+def streaming_of(bound: Mapping[str, Bound]) -> dict[str, bool]:
+    """Return the nodes that stream, and whether their results can be joined."""
+    return {name: each.join is not None for name, each in bound.items() if each.is_stream}
+
+
 class SegmentStreams(Protocol):
     """Streams of a segment in another process."""
 
-    async def streaming(self) -> frozenset[str]:
-        """The nodes of the segment that stream."""
+    async def streaming(self) -> Mapping[str, bool]:
+        """The nodes of the segment that stream, and whether their results can be joined."""
         ...
 
     def stream(self, values: Values, want: str, context: Context) -> AsyncGenerator[Any, None]:
@@ -176,14 +181,11 @@ class Streams:
             vertex = route
         return vertex, _through(nodes.get(vertex), routers)
 
-    async def any(self) -> bool:
-        """Return whether a node of the graph streams; each other segment is asked once."""
-        if any(each.is_stream for each in self._bound.values()):
-            return True
-        for call in self._calls.values():
-            if await call.streaming():
-                return True
-        return False
+    async def are_refused(self) -> bool:
+        """Return whether a node streams whose results cannot be joined, here or elsewhere."""
+        known: list[Mapping[str, bool]] = [streaming_of(self._bound)]
+        known += [await call.streaming() for call in self._calls.values()]
+        return not all(joins for one in known for joins in one.values())
 
     async def _streams(self, vertex: str) -> bool:
         if vertex in self._bound:

@@ -117,7 +117,7 @@ class Forwarder:
         if "v1" in protocols:
             fields |= state_document(graph, {str(state["revision"]): ""})
         if "openai" in protocols:
-            fields |= model_document(graph)
+            fields |= model_document(graph, state.get("created", 0))
         return json_reply(fields) if fields else None
 
     async def _ready(self, graph: str) -> GraphState:

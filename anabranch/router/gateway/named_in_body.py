@@ -56,5 +56,5 @@ def models(
             if state["live"] and (protocol in everywhere or protocol in state.get("protocols", ()))
         ]
 
-    data = [model_document(name, shown[name].get("created", 0.0)) for name in over("openai")]
+    data = [model_document(name, shown[name].get("created", 0)) for name in over("openai")]
     return {**list_document(data), "models": over("v1")}

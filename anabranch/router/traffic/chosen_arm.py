@@ -21,9 +21,9 @@ class ChosenArm:
     way: Answering
     meter: Callable[[], None] | None = None
 
-    async def streams(self) -> bool:
-        """Return whether the revision streams: then ``infer`` would refuse."""
-        return await self.core.streams()
+    async def only_streams(self) -> bool:
+        """Return whether the revision streams, and ``infer`` refuses it."""
+        return await self.core.only_streams()
 
     def infer(
         self, request: InferenceRequest, encode: Encode[Answer]

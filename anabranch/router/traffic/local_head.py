@@ -42,9 +42,9 @@ class LocalHead:
                 seconds = time.perf_counter() - started
                 yield Evaluated(found, seconds, context.path, context.annotations or None)
 
-    async def streams(self) -> bool:
-        """Return whether a node of the graph streams."""
-        return await self._executor.streams()
+    async def only_streams(self) -> bool:
+        """Return whether ``run`` refuses the graph, since a node of it streams."""
+        return await self._executor.only_streams()
 
     @property
     def takes_feedback(self) -> bool:

@@ -25,6 +25,8 @@ class Routing:
         self.versions = tuple(str(number) for number in sorted(arms))
         self.is_idempotent = table.is_idempotent
         """Whether a request may be sent again whose router ended before it answered."""
+        self.created = table.created
+        """When the graph was created, as a Unix time."""
         self.signatures = Signatures(table.graph, table.keys)
         self.decides = len(table.weights) > 1 or self.stable.decides
         """Whether requests that the table sends leave decisions, by which rewards find them."""

@@ -90,9 +90,9 @@ class RemoteHead:
             async for result in results:
                 yield result
 
-    async def streams(self) -> bool:
-        """Return whether a node of the graph streams."""
-        found: bool = await self._replicas.call("streams")
+    async def only_streams(self) -> bool:
+        """Return whether ``run`` refuses the graph, since a node of it streams."""
+        found: bool = await self._replicas.call("only_streams")
         return found
 
     async def feedback(self, given: NodeFeedback) -> bool:

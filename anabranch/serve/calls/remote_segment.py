@@ -43,7 +43,7 @@ class RemoteSegment:
         self._hops = hops
         self._timeout = timeout
         self._multiplex = multiplex
-        self._streaming: frozenset[str] | None = None
+        self._streaming: Mapping[str, bool] | None = None
         self._takes_feedback = True
         self.bulkhead: Bulkhead | None = None
         """Bounds the calls under way, where some requests do not need the segment."""
@@ -97,8 +97,11 @@ class RemoteSegment:
             self._takes_feedback = await self._replicas.call("feedback", given)
         return self._takes_feedback
 
-    async def streaming(self) -> frozenset[str]:
-        """The nodes of the segment that stream: always the same, so it is asked once."""
+    async def streaming(self) -> Mapping[str, bool]:
+        """The nodes of the segment that stream, and whether their results can be joined.
+
+        They are always the same, so it is asked once.
+        """
         if self._streaming is None:
             self._streaming = await self._replicas.call("streaming")
         return self._streaming

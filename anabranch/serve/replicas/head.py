@@ -133,7 +133,7 @@ class HeadReplica(AnsweringReplica):
         self._hosted = hosted = await HostedHead.start(spec, segments_app)
         self._head = hosted.head
         methods: Mapping[str, Method] = {
-            "infer": self.infer, "compare": self.compare, "streams": self.streams,
+            "infer": self.infer, "compare": self.compare, "only_streams": self.only_streams,
             "feedback": self.feedback,
         }  # fmt: skip
         await self._answer(methods, {"stream": self.stream}, hosted.plan.timeout)
@@ -159,9 +159,9 @@ class HeadReplica(AnsweringReplica):
         found = self._head.stream(inputs, within(context, recording), outputs)
         return recorded(recording, found)
 
-    async def streams(self) -> bool:
-        """Return whether a node of the graph streams."""
-        return await self._head.streams()
+    async def only_streams(self) -> bool:
+        """Return whether ``run`` refuses the graph, since a node of it streams."""
+        return await self._head.only_streams()
 
     async def feedback(self, given: NodeFeedback) -> bool:
         """Hand a reward to the graph's components; return whether any takes some."""

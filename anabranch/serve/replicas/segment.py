@@ -63,8 +63,8 @@ class SegmentReplica(AnsweringReplica):
         """Hand a reward to the components here; return whether any takes some."""
         return await self._executor.feedback.give(given)
 
-    async def streaming(self) -> frozenset[str]:
-        """The nodes here that stream."""
+    async def streaming(self) -> Mapping[str, bool]:
+        """The nodes here that stream, and whether their results can be joined."""
         return self._executor.streaming
 
     def stream(

@@ -260,6 +260,15 @@ def test_a_stream_that_can_be_joined_gives_one_answer(segmented: bool) -> None:
 
 
 @both
+@pytest.mark.parametrize(("component", "refused"), [("Count", True), ("Joined", False)])
+def test_a_graph_says_whether_it_only_streams(
+    segmented: bool, component: str, refused: bool
+) -> None:
+    built = node(graph(), "count", component, segmented).output("y", "count")
+    assert use(built, lambda executor: executor.only_streams(), segmented) is refused
+
+
+@both
 def test_what_join_raises_names_the_node(segmented: bool) -> None:
     async def work(executor: HeadExecutor) -> None:
         with pytest.raises(NodeError, match="node 'count' failed: ValueError: cannot join"):

@@ -15,13 +15,13 @@ MODELS = "/v1/models"
 OPENAI = "/openai/"
 MODEL_IN_BODY = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """Paths of OpenAI's API: the graph is the field ``model`` of the body."""
-_OPENAI_GRAPH = re.compile(r"/openai/([^/]+(?:/[^/]+)?)/v1(?:/|\Z)").match
+_OPENAI_GRAPH = re.compile(r"/openai/([^/]+(?:/[^/]+)?)(?:/versions/[^/]+)?/v1(?:/|\Z)").match
 
 
 def graph_at(path: str) -> str | None:
     """Return the graph, well-formed or not, that a decoded path names; None where it names none.
 
-    These are ``/v1/models/<graph>[:verb]``, ``/openai/<graph>/v1/…``, and
+    These are ``/v1/models/<graph>[:verb]``, ``/openai/<graph>[/versions/<N>]/v1/…``, and
     ``/seldon/<namespace>/<name>/…``, in which the namespace of graphs without one is ``default``,
     and may be left out before ``api``.
     """

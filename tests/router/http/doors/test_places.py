@@ -22,6 +22,8 @@ TAILS = ["", "/models", "/models/demo", "/chat/completions", "/completions", "/e
         ("/openai/team/demo/v1/chat/completions", "team/demo"),
         ("/openai/team/v1/v1/completions", "team/v1"),
         ("/openai/demo/v1", "demo"),
+        ("/openai/demo/versions/2/v1/completions", "demo"),
+        ("/openai/team/demo/versions/2/v1/completions", "team/demo"),
         ("/openai/demo", None),
         ("/openai/v1/models", None),
         ("/openai/a/b/c/v1/models", None),
@@ -35,4 +37,5 @@ def test_the_graph_in_a_path(path: str, graph: str | None) -> None:
 
 @given(st.from_regex(GRAPH_NAME, fullmatch=True), st.sampled_from(TAILS))
 def test_every_graph_has_a_base_of_its_own(graph: str, tail: str) -> None:
+    assert graph_at(f"{openai_base(graph)}/versions/3/v1{tail}") == graph
     assert graph_at(f"{openai_base(graph)}/v1{tail}") == graph

@@ -14,7 +14,7 @@ from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
-from anabranch.router.http.doors.contract import Methods
+from anabranch.router.http.doors.contract import VERSION, Methods
 from anabranch.router.http.doors.openai import openapi
 from anabranch.router.http.doors.openai.choices import TextChoice
 from anabranch.router.http.doors.openai.embeddings import document, vectors_of
@@ -50,7 +50,7 @@ _decode_streaming = msgspec.json.Decoder(_Streaming).decode
 
 
 class OpenAiDoor:
-    """Chat, completions and embeddings of a graph, at ``/v1/…`` and at ``/openai/<graph>/v1/…``."""
+    """Chat, completions and embeddings, at ``/v1`` and at ``/openai/<graph>[/versions/<N>]/v1``."""
 
     protocol: ProtocolName = "openai"
 
@@ -60,11 +60,15 @@ class OpenAiDoor:
 
     @property
     def paths(self) -> Mapping[str, Methods]:
-        """Methods by whole path; below the graph's own base, ``model`` may be left out."""
+        """Methods by whole path; below the graph's own base, ``model`` may be left out.
+
+        There also is a base for each revision.
+        """
         base, model = openai_base(self._name), f"/v1/models/{self._name}"
         return {
             **self._endpoints("/v1", must_name=True),
             **self._endpoints(f"{base}/v1", must_name=False),
+            **self._endpoints(f"{base}{VERSION}/v1", must_name=False),
             f"{base}/v1/models": {"GET": ("describe", self._models)},
             f"{base}{model}": {"GET": ("describe", self._model)},
             model: {"GET": ("describe", self._model)},
@@ -90,10 +94,13 @@ class OpenAiDoor:
         }
 
     async def _models(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        return json_reply(list_document([model_document(self._name)]))
+        return json_reply(list_document([self._document()]))
 
     async def _model(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        return json_reply(model_document(self._name))
+        return json_reply(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        return model_document(self._name, self._calls.arms.routing.created)
 
     async def _generate(
         self,

@@ -28,7 +28,7 @@ async def texts(
 
     ``whole`` asks a graph that does not stream as ``infer`` does, with all that belongs to that.
     """
-    whole = whole and not await chosen.streams()
+    whole = whole and not await chosen.only_streams()
     read = _whole if whole else _streamed
 
     def source(request: InferenceRequest) -> AsyncGenerator[list[Piece], None]:

@@ -7,7 +7,7 @@ from typing import Any
 OWNER = "anabranch"
 
 
-def model_document(graph: str, created: float = 0.0) -> dict[str, Any]:
+def model_document(graph: str, created: float) -> dict[str, Any]:
     """Return a graph as a model, as in ``openai/types/model.py``; ``created`` is in seconds."""
     return {"id": graph, "object": "model", "created": int(created), "owned_by": OWNER}
 

@@ -187,6 +187,21 @@ def test_a_stream_that_its_client_ends_is_not_counted() -> None:
     assert canary.arms.report().arms[1].requests == 0
 
 
+def test_a_revision_has_a_base_of_its_own_and_is_not_counted() -> None:
+    canary = Canary(speaker("old"), speaker("new"))
+
+    async def main() -> list[Any]:
+        body = json.dumps({"messages": USER}).encode()
+        path = "/openai/demo/versions/{}/v1/chat/completions"
+        return [await ask(canary.app, path.format(number), body) for number in (1, 2, 9)]
+
+    found = run(main)
+    assert [status for status, _ in found] == [200, 200, 404]
+    marks = [json.loads(body)["system_fingerprint"] for _, body in found[:2]]
+    assert marks == ["r1", "r2"]
+    assert [canary.arms.report().arms[number].requests for number in (1, 2)] == [0, 0]
+
+
 # Side by side
 
 
