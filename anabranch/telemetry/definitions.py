@@ -81,8 +81,9 @@ _NODE = ("graph", "revision", "node")
 REQUESTS = _counter(
     "requests",
     "Requests that a router answered, by endpoint (infer, explain, generate, generate_stream, "
-    "feedback, predict, predictions, other), protocol (http, grpc) and status: a number for HTTP, "
-    "a name for gRPC. Status 499 or CANCELLED: the client hung up before its reply.",
+    "feedback, predict, predictions, completions, embeddings, other), protocol (http, grpc) and "
+    "status: a number for HTTP, a name for gRPC. Status 499 or CANCELLED: the client hung up "
+    "before its reply.",
     *("graph", "endpoint", "protocol", "code"),
 )
 REQUEST_DURATION = _histogram(

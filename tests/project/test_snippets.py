@@ -41,6 +41,7 @@ from tests.components.runtimes.remote.servers import answering
 from tests.project.commands import NOT_TYPED, SCRIPTS, documented
 from tests.project.snippets import ROOT, Snippet, snippets
 from tests.router.conftest import KEYS, StepHead, serving
+from tests.router.http.doors.openai.graphs import COUNTED, echo, language_arms
 from tests.small_models import Data, write_model
 
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -438,6 +439,16 @@ def asks(text: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(names["found"], np.float32([[1.8, 0.4]]))
 
 
+def assists(text: str, tmp_path: Path) -> None:
+    app = GraphApp(language_arms(echo, outputs=COUNTED, graph="assistant"))
+    with serving(app) as url:
+        names: dict[str, Any] = {}
+        exec(compile(text.replace("http://localhost:8000", url), "<docs>", "exec"), names)
+        names["client"].close()
+    assert names["answer"].choices[0].message.content == "Good morning"
+    assert names["chunk"].choices[0].finish_reason == "stop"
+
+
 def chats(text: str, tmp_path: Path) -> None:
     class Model:
         async def answer(self, prompt: str) -> AsyncIterator[str]:
@@ -506,6 +517,7 @@ PROGRAMS: Mapping[str, Callable[..., None]] = {
     "feedback.md: from anabranch.components.contract import Choice": chooses,
     "protocol.md: import json": asks,
     "protocol.md: class Chat:": chats,
+    "protocol.md: from openai import OpenAI": assists,
     "telemetry.md: import logging": logs,
     "tls.md: import ssl": trusts,
     "tls.md: import grpc": shakes_hands,

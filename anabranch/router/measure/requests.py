@@ -18,7 +18,17 @@ from anabranch.telemetry.trace import Trace
 
 Protocol: TypeAlias = Literal["http", "grpc"]
 ENDPOINTS = frozenset(
-    {"infer", "explain", "generate", "generate_stream", "feedback", "predict", "predictions"}
+    {
+        "infer",
+        "explain",
+        "generate",
+        "generate_stream",
+        "feedback",
+        "predict",
+        "predictions",
+        "completions",
+        "embeddings",
+    }
 )
 """Endpoints that metrics tell apart; the others count as ``OTHER``."""
 OTHER = "other"

@@ -9,25 +9,35 @@ from dataclasses import replace
 from typing import Any
 
 from anabranch.components.runtimes.stops import StopScanner
+from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.doors.openai.pieces import Piece, ToolCall
 
 STOP, TOOL_CALLS = "stop", "tool_calls"
+MAX_CALLS = 1024
+"""Most tool calls of one text."""
+_PARTS = frozenset({"index", "function"})
+"""BodyFields of a part of a call that are put together in ways of their own."""
 
 
 class TextChoice:
-    """One text so far, with its tool calls and counts of tokens."""
+    """One text so far, with its tool calls and counts of tokens.
 
-    def __init__(self) -> None:
+    Of a text that is streamed, neither pieces nor arguments are ``kept``.
+    """
+
+    def __init__(self, kept: bool = True) -> None:
+        self._kept = kept
         self._texts: list[str] = []
         self._reason = ""
         self._calls: dict[int, ToolCall] = {}
+        self._arguments: dict[int, list[str]] = {}
         self.logprobs: Any = None
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
 
     def add(self, piece: Piece) -> Sequence[ToolCall]:
         """Add a piece; returns its tool calls with the index of each, as in a stream."""
-        if piece.text:
+        if piece.text and self._kept:
             self._texts.append(piece.text)
         self._reason = piece.finish_reason or self._reason
         self.logprobs = self.logprobs if piece.logprobs is None else piece.logprobs
@@ -43,7 +53,7 @@ class TextChoice:
     @property
     def tool_calls(self) -> list[ToolCall]:
         """The whole calls, in order of their indices."""
-        return [self._calls[index] for index in sorted(self._calls)]
+        return [self._whole(index) for index in sorted(self._calls)]
 
     @property
     def finish_reason(self) -> str:
@@ -55,27 +65,34 @@ class TextChoice:
 
         One without index goes on with the last, unless it has an id or a name.
         """
-        index = delta.get("index")
-        function = delta.get("function") or {}
+        index, function = delta.get("index"), delta.get("function") or {}
         if not isinstance(index, int):
             begins = bool(delta.get("id") or function.get("name")) or not self._calls
             index = len(self._calls) if begins else max(self._calls)
         if index not in self._calls:
-            first = {"id": f"call_{os.urandom(12).hex()}", "type": "function", **delta}
-            first.pop("index", None)
-            self._calls[index] = first
-            return {"index": index, **first}
-        self._calls[index] = _joined(self._calls[index], delta)
+            if len(self._calls) >= MAX_CALLS:
+                raise UnencodableOutput(f"output 'tool_calls' has more than {MAX_CALLS} calls")
+            delta = {"id": f"call_{os.urandom(12).hex()}", "type": "function", **delta}
+            self._calls[index], self._arguments[index] = {}, []
+        if self._kept:
+            self._keep(index, delta, function)
         return {**delta, "index": index}
 
+    def _keep(self, index: int, delta: ToolCall, function: ToolCall) -> None:
+        call = self._calls[index]
+        call |= {name: value for name, value in delta.items() if value and name not in _PARTS}
+        if function:
+            named = {name: value for name, value in function.items() if value}
+            call["function"] = {**call.get("function", {}), **named}
+            self._arguments[index].append(function.get("arguments") or "")
 
-def _joined(call: ToolCall, delta: ToolCall) -> ToolCall:
-    """A call with its further arguments behind those that it has."""
-    before, more = call.get("function") or {}, delta.get("function") or {}
-    arguments = (before.get("arguments") or "") + (more.get("arguments") or "")
-    own = {name: value for name, value in delta.items() if value and name != "index"}
-    named = {name: value for name, value in more.items() if value}
-    return {**call, **own, "function": {**before, **named, "arguments": arguments}}
+    def _whole(self, index: int) -> ToolCall:
+        """A call with all arguments that have come."""
+        call = self._calls[index]
+        if "function" not in call:
+            return call
+        function = {**call["function"], "arguments": "".join(self._arguments[index])}
+        return {**call, "function": function}
 
 
 def _most(one: int | None, other: int | None) -> int | None:

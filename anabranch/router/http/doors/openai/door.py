@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from anabranch.errors import TooLarge
+from anabranch.errors import InvalidRequest
 from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
@@ -20,7 +20,7 @@ from anabranch.router.http.doors.openai.choices import TextChoice
 from anabranch.router.http.doors.openai.embeddings import document, vectors_of
 from anabranch.router.http.doors.openai.errors import UnknownModel, openai_error
 from anabranch.router.http.doors.openai.evaluating import Place, responses, texts
-from anabranch.router.http.doors.openai.fields import Fields, given_model
+from anabranch.router.http.doors.openai.fields import BodyFields, given_model
 from anabranch.router.http.doors.openai.inputs import (
     Decode,
     Embedding,
@@ -30,6 +30,7 @@ from anabranch.router.http.doors.openai.inputs import (
     decode_embedding,
 )
 from anabranch.router.http.doors.openai.models import list_document, model_document
+from anabranch.router.http.doors.openai.pieces import Piece
 from anabranch.router.http.doors.openai.replies import ChatReplies, Replies, chunks
 from anabranch.router.http.doors.places import openai_base
 from anabranch.router.http.request import HttpRequest
@@ -112,24 +113,20 @@ class OpenAiDoor:
     ) -> Answer:
         arms = self._calls.arms
         body = await self._calls.body(request)
-        streams = _asks_for_stream(body)
+        streams = await _asks_for_stream(body)
         with ExitStack() as held:
             held.enter_context(arms.gate.place(body, request.caller, streams))
             asked = await self._decoded(request, body, decode, must_name, revision)
             chosen = arms.choose(asked.requests[0], revision)
-            choices = [TextChoice() for _ in range(len(asked.requests) * asked.each)]
+            count = len(asked.requests) * asked.each
+            choices = [TextChoice(kept=not streams) for _ in range(count)]
             found = texts(chosen, asked, not streams, self._place(request))
             reply = replies(request.id, self._name, chosen.core.version)
             if streams:
                 documents = chunks(found, reply, choices, asked.prompts, asked.includes_usage)
                 return await self._calls.events(request, documents, held, openai_error)
-            budget = arms.limits.max_output
             async with CancelOnDisconnect(request.receive), aclosing(found):
-                async for index, piece in found:
-                    choices[index].add(piece)
-                    budget -= len(piece.text)
-                    if budget < 0:
-                        raise TooLarge(f"the text is over {arms.limits.max_output} bytes")
+                await _gathered(found, choices, arms.limits.max_output)
             answer = HttpReply(200, reply.whole(choices, asked.prompts))
         return self._calls.counted(answer, request)
 
@@ -153,7 +150,7 @@ class OpenAiDoor:
         self,
         request: HttpRequest,
         body: bytes,
-        decode: Callable[[Fields, ModelMetadata, Any], T],
+        decode: Callable[[BodyFields, ModelMetadata, Any], T],
         must_name: bool,
         revision: str | None,
     ) -> T:
@@ -161,7 +158,7 @@ class OpenAiDoor:
         arms, metadata = self._calls.arms, self._calls.arms.metadata(revision)
 
         def work() -> T:
-            fields = Fields(body)
+            fields = BodyFields(body)
             fields.take("stream")
             self._check_model(fields, must_name)
             return decode(fields, metadata, arms.limits)
@@ -173,7 +170,7 @@ class OpenAiDoor:
             told_of_call(one, request)
         return found
 
-    def _check_model(self, fields: Fields, must_name: bool) -> None:
+    def _check_model(self, fields: BodyFields, must_name: bool) -> None:
         if not must_name and "model" not in fields:
             return
         model = given_model(fields)
@@ -181,13 +178,27 @@ class OpenAiDoor:
             raise UnknownModel(f"there is no model {model[:128]!r} here; it is {self._name!r}")
 
 
+async def _gathered(
+    pieces: AsyncGenerator[tuple[int, Piece], None], choices: Sequence[TextChoice], most: int
+) -> None:
+    """Put pieces into their choices; InvalidRequest where they are too much for one answer."""
+    size = 0
+    async for index, piece in pieces:
+        choices[index].add(piece)
+        size += piece.size
+        if size > most:
+            raise InvalidRequest(f"the answer is over {most} characters; ask for a stream")
+
+
 def _memory(request: InferenceRequest) -> int:
     return memory_of_arrays(request.inputs.values())
 
 
-def _asks_for_stream(body: bytes) -> bool:
+async def _asks_for_stream(body: bytes) -> bool:
     """Whether a body asks for a stream; False where that cannot be read, which decoding tells."""
     try:
-        return bool(_decode_streaming(body).stream)
+        if len(body) <= LARGE:
+            return bool(_decode_streaming(body).stream)
+        return bool((await off_loop(lambda: _decode_streaming(body))).stream)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

@@ -35,7 +35,7 @@ class UnsuitableModel(NotFound):
 def openai_error(error: Exception, request_id: str) -> HttpReply:
     """Return the response to an error: its status, and ``{"error": {"message", "type", …}}``.
 
-    Fields as in ``openai/types/shared/error_object.py`` of OpenAI's Python package.
+    BodyFields as in ``openai/types/shared/error_object.py`` of OpenAI's Python package.
     """
     reply = error_reply(error, request_id)
     document = {

@@ -73,7 +73,7 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_scalar = msgspec.json.Decoder(bool | int | float | str).decode
 
 
-class Fields:
+class BodyFields:
     """The fields of a body that are not null, each until it is taken.
 
     Raises InvalidRequest where the body is no object in JSON, and TooLarge for too many names.
@@ -138,11 +138,11 @@ def text_of(name: str, raw: bytes) -> str:
 
 
 def model_of(body: bytes) -> str:
-    """Return the field ``model`` of a body. Raises as ``Fields``, and FieldError without one."""
-    return given_model(Fields(body))
+    """Return the field ``model`` of a body. Raises as ``BodyFields``, and FieldError without one."""
+    return given_model(BodyFields(body))
 
 
-def given_model(fields: Fields) -> str:
+def given_model(fields: BodyFields) -> str:
     """Take the field ``model``; FieldError where there is none."""
     if "model" not in fields:
         raise FieldError("model", "you must provide the field 'model', the name of a graph")

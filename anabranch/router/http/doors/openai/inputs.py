@@ -16,7 +16,7 @@ from anabranch.router.core import Array, InferenceRequest, ModelMetadata, Tensor
 from anabranch.router.http.doors.openai.errors import FieldError, UnsuitableModel
 from anabranch.router.http.doors.openai.fields import (
     MAX_CHOICES,
-    Fields,
+    BodyFields,
     StreamOptions,
     text_of,
     typed,
@@ -74,7 +74,7 @@ class Embedding:
     dimensions: int | None
 
 
-def decode_chat(fields: Fields, metadata: ModelMetadata, limits: RequestLimits) -> Generation:
+def decode_chat(fields: BodyFields, metadata: ModelMetadata, limits: RequestLimits) -> Generation:
     """Decode the body of ``/chat/completions``.
 
     Raises InvalidRequest, TooLarge, and UnsuitableModel for a graph without input ``messages``.
@@ -90,7 +90,9 @@ def decode_chat(fields: Fields, metadata: ModelMetadata, limits: RequestLimits) 
     return _generation(fields, metadata, limits, tensor, inputs)
 
 
-def decode_completion(fields: Fields, metadata: ModelMetadata, limits: RequestLimits) -> Generation:
+def decode_completion(
+    fields: BodyFields, metadata: ModelMetadata, limits: RequestLimits
+) -> Generation:
     """Decode the body of ``/completions``; raises as ``decode_chat`` does."""
     tensor = _content(metadata, "prompt")
     items = _items(tensor, "prompt", fields.raw("prompt"))
@@ -98,7 +100,9 @@ def decode_completion(fields: Fields, metadata: ModelMetadata, limits: RequestLi
     return _generation(fields, metadata, limits, tensor, inputs)
 
 
-def decode_embedding(fields: Fields, metadata: ModelMetadata, limits: RequestLimits) -> Embedding:
+def decode_embedding(
+    fields: BodyFields, metadata: ModelMetadata, limits: RequestLimits
+) -> Embedding:
     """Decode the body of ``/embeddings``; raises as ``decode_chat`` does."""
     tensor = _content(metadata, "input")
     items = _items(tensor, "input", fields.raw("input"))
@@ -114,7 +118,7 @@ def decode_embedding(fields: Fields, metadata: ModelMetadata, limits: RequestLim
 
 
 def _generation(
-    fields: Fields,
+    fields: BodyFields,
     metadata: ModelMetadata,
     limits: RequestLimits,
     tensor: TensorMetadata,
@@ -138,7 +142,7 @@ def _generation(
     return Generation(requests, each, stops, options.include_usage, len(inputs))
 
 
-def _parameters(fields: Fields, stops: Sequence[str]) -> dict[str, Any]:
+def _parameters(fields: BodyFields, stops: Sequence[str]) -> dict[str, Any]:
     """All fields that are left, as parameters; one name for the limit of tokens."""
     if "max_completion_tokens" in fields:
         if "max_tokens" in fields:
@@ -232,7 +236,7 @@ def _ids(tensor: TensorMetadata, items: list[list[int]]) -> list[Array]:
 
 
 def _others(
-    fields: Fields, metadata: ModelMetadata, taken: TensorMetadata, limits: RequestLimits
+    fields: BodyFields, metadata: ModelMetadata, taken: TensorMetadata, limits: RequestLimits
 ) -> dict[str, Array]:
     """The graph's further inputs, from fields of their names."""
     inputs = tuple(one for one in metadata.inputs if one is not taken)
@@ -261,5 +265,5 @@ def _check_count(count: int, name: str) -> None:
         )
 
 
-Decode: TypeAlias = Callable[[Fields, ModelMetadata, RequestLimits], Generation]
+Decode: TypeAlias = Callable[[BodyFields, ModelMetadata, RequestLimits], Generation]
 """Makes evaluations of the fields of a body, for the graph that the metadata describe."""

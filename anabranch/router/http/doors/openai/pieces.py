@@ -34,6 +34,11 @@ class Piece:
     completion_tokens: int | None = None
     """So far."""
 
+    @property
+    def size(self) -> int:
+        """Characters of the text and of the tool calls, about."""
+        return len(self.text) + (len(repr(self.tool_calls)) if self.tool_calls else 0)
+
 
 def pieces_of(response: InferenceResponse, count: int) -> list[Piece]:
     """Return the pieces in a response, one for each of ``count`` texts.

@@ -22,7 +22,7 @@ DONE = b"[DONE]"
 class Replies:
     """Answers of one request; ``created`` is in seconds since 1970.
 
-    Fields as in ``openai/types/completion.py`` of OpenAI's Python package.
+    BodyFields as in ``openai/types/completion.py`` of OpenAI's Python package.
     """
 
     id: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,13 @@ def language_arms(
     inputs: Types = MESSAGES,
     outputs: Types = TEXT,
     limits: RequestLimits | None = None,
+    graph: str = "demo",
     **more: Any,
 ) -> Arms:
-    """The graph ``demo`` of one revision, 3, that takes and gives texts."""
-    arms = Arms("demo", lambda revision: StepHead(step), limits or RequestLimits())
-    arms.apply(make_table(revisions={3: signature(inputs, outputs, **more)}))
+    """A graph of one revision, 3, that takes and gives texts."""
+    arms = Arms(graph, lambda revision: StepHead(step), limits or RequestLimits())
+    table = make_table(revisions={3: signature(inputs, outputs, **more)})
+    arms.apply(replace(table, graph=graph))
     return arms
 
 

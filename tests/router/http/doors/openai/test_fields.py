@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
 from anabranch.router.http.doors.openai.errors import FieldError
-from anabranch.router.http.doors.openai.fields import _TYPES, Fields, model_of
+from anabranch.router.http.doors.openai.fields import _TYPES, BodyFields, model_of
 from anabranch.router.http.graph_app import GraphApp
 from tests.router.conftest import Step
 from tests.router.http.doors.openai.graphs import COUNTED, MESSAGES, language_arms, text
@@ -117,6 +117,6 @@ def test_the_model_of_a_body() -> None:
 
 
 def test_fields_that_are_null_are_not_there() -> None:
-    fields = Fields(b'{"a": null, "b": 1}')
+    fields = BodyFields(b'{"a": null, "b": 1}')
     assert ("a" in fields, "b" in fields) == (False, True)
     assert fields.parameters() == {"b": 1}
