@@ -119,6 +119,12 @@ issuers:
 rules:
   - {subject: ada, role: caller, graphs: [shop]}
 END""")
+SELDON = Own("""cat > seldon.yaml <<END
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata: {name: simple}
+spec: {predictors: [{name: one, graph: {name: model, implementation: SIMPLE_MODEL}}]}
+END""")
 UP, DOWN = "anabranch up", "anabranch down"
 
 
@@ -195,6 +201,16 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch deploy examples/explained/graph.yaml",
         "anabranch explain explained --explainer shap --plot shap.png --data "
         "'{\"cells\": [[14, 19, 92, 655, 0.1, 0.1, 0.09, 0.05, 0.18, 0.06]]}'",
+        DOWN,
+    ),
+    "switching": (
+        SELDON,
+        "anabranch import seldon.yaml --check",
+        "anabranch import seldon.yaml --output imported",
+        UP,
+        "anabranch deploy imported/graph.yaml",
+        "curl localhost:8000/seldon/default/simple/api/v1.0/predictions --json "
+        "'{\"data\": {\"ndarray\": [[1.0, 2.0]]}}'",
         DOWN,
     ),
     "shop": (

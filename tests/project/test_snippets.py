@@ -40,6 +40,7 @@ from tests.client.connection import test_trust
 from tests.components.runtimes.remote.servers import answering
 from tests.project.commands import NOT_TYPED, SCRIPTS, documented
 from tests.project.snippets import ROOT, Snippet, snippets
+from tests.project.switching import is_shown
 from tests.router.conftest import KEYS, StepHead, serving
 from tests.router.http.doors.openai.graphs import COUNTED, echo, language_arms
 from tests.small_models import Data, write_model
@@ -261,8 +262,12 @@ def arms(name: str, given: str, shape: tuple[int, ...], step: Any) -> Arms:
 
 
 def graphs() -> list[Any]:
-    """Return the blocks that are graphs or parts of one."""
-    found = [one for one in snippets("yaml") if not is_listed(one.name) and not is_policy(one)]
+    """Return the blocks that are graphs or parts of one, but for those of ``test_switching.py``."""
+    found = [
+        one
+        for one in snippets("yaml")
+        if not is_listed(one.name) and not is_shown(one) and not is_policy(one)
+    ]
     slow = [pytest.mark.slow]  # explainers take seconds
     return [
         pytest.param(one.text, id=one.name, marks=slow if "explainer" in one.text else [])
