@@ -9,7 +9,7 @@ from typing import TypeAlias
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.kserve.importing import import_kserve
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import ImportedGraph, Note, Notes
+from anabranch.importers.result import FieldNote, ImportedGraph, Notes
 from anabranch.importers.seldon_v1 import deployments
 from anabranch.specs.excerpts import clean, hint, shown
 
@@ -62,7 +62,7 @@ def import_manifests(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
     return [first, *found[1:]]
 
 
-def _left_out(manifest: Manifest) -> Note:
+def _left_out(manifest: Manifest) -> FieldNote:
     notes = Notes(manifest)
     if not manifest.kind:
         notes.left_out((), "is no object of Kubernetes")

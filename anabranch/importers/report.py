@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from anabranch.importers.result import ImportedGraph, Note, Taken
+from anabranch.importers.result import FieldNote, ImportedGraph, Taken
 
 _HEADINGS = {
     Taken.TO_DO: "Still to do",
@@ -58,13 +58,13 @@ def _section(graph: ImportedGraph) -> Iterator[str]:
         yield ""
 
 
-def _line(note: Note) -> tuple[str, int, int]:
+def _line(note: FieldNote) -> tuple[str, int, int]:
     """Return the place of a note, by which notes are in the order of the source."""
     where = note.position
     return (note.file, where.line, where.column) if where else (note.file, 0, 0)
 
 
-def _field(note: Note, others: Container[str]) -> str:
+def _field(note: FieldNote, others: Container[str]) -> str:
     """Return the field of a note and its line, and its file, if that is among ``others``."""
     path = ".".join(map(str, note.path))
     line = f"line {note.position.line}" if note.position else ""
@@ -78,11 +78,11 @@ def _short(file: str) -> str:
     return "/".join(PurePosixPath(file).parts[-2:])
 
 
-def _place(note: Note) -> str:
+def _place(note: FieldNote) -> str:
     where = f"{note.position.line}:{note.position.column}" if note.position else ""
     return ":".join(part for part in (note.file, where) if part)
 
 
-def _text(note: Note) -> str:
+def _text(note: FieldNote) -> str:
     path = ".".join(map(str, note.path))
     return f"{path}: {note.text}" if path else note.text

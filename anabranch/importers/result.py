@@ -26,7 +26,7 @@ class Taken(StrEnum):
 
 
 @dataclass(frozen=True)
-class Note:
+class FieldNote:
     """One line of ``IMPORT.md``: a field of the source, and its place in the graph."""
 
     taken: Taken
@@ -42,7 +42,7 @@ class Notes:
     """Notes on one manifest, in the order in which they are added."""
 
     manifest: Manifest
-    found: list[Note] = field(default_factory=list)
+    found: list[FieldNote] = field(default_factory=list)
 
     def same(self, path: FieldPath, text: str) -> None:
         """Note a field that was taken over."""
@@ -63,7 +63,7 @@ class Notes:
     def _add(self, taken: Taken, path: FieldPath, text: str) -> None:
         where = self.manifest.position(path)
         shown = safe_path((*self.manifest.path, *path))
-        note = Note(taken, shown, text, self.manifest.document.file, where)
+        note = FieldNote(taken, shown, text, self.manifest.document.file, where)
         if note not in self.found:
             self.found.append(note)
 
@@ -83,7 +83,7 @@ class ImportedGraph:
     """Kind and name of the source, such as ``SeldonDeployment iris``."""
     folder: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[Note] = ()
+    notes: Sequence[FieldNote] = ()
     steps: Sequence[str] = ()
     """Commands that bring the result into service, in order: ``anabranch deploy graph.yaml``."""
 

@@ -10,12 +10,12 @@ from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import ImportedGraph, Note
+from anabranch.importers.result import FieldNote, ImportedGraph
 from anabranch.importers.seldon_v1.annotations import SERVICE_NAME, note_annotations
 from anabranch.importers.seldon_v1.pods.scaling import note_replicas
 from anabranch.importers.seldon_v1.predictors import Deployment, import_predictor
 from anabranch.importers.seldon_v1.traffic import (
-    Share,
+    PredictorShare,
     check_shares,
     in_order,
     note_share,
@@ -93,12 +93,14 @@ def _graphs(root: Fields) -> list[ImportedGraph]:
     ]
 
 
-def _notes(root: Fields, share: Share, ordered: Sequence[Share]) -> list[Note]:
+def _notes(
+    root: Fields, share: PredictorShare, ordered: Sequence[PredictorShare]
+) -> list[FieldNote]:
     """Return the notes of a predictor; those of no predictor are the stable revision's."""
     manifest = root.source.manifest
     places = {one.name: (*manifest.path, *one.fields.path) for one in ordered}
 
-    def is_below(note: Note, name: str) -> bool:
+    def is_below(note: FieldNote, name: str) -> bool:
         return note.path[: len(places[name])] == places[name]
 
     return [

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from anabranch.importers.fields import Fields
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 from anabranch.specs.models import LOG_SINK
 
 _MODES = {
@@ -16,7 +16,7 @@ _MODES = {
 }
 
 
-def request_log(root: Unit) -> dict[str, Any] | None:
+def request_log(root: PredictiveUnit) -> dict[str, Any] | None:
     """Return ``telemetry.requests`` for the loggers of a tree; None if there are none.
 
     The log is of the graph's own requests and replies, so that of the root is the same; a logger of

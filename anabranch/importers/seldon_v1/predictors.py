@@ -26,7 +26,7 @@ from anabranch.importers.seldon_v1.servers.endpoints import note_endpoint
 from anabranch.importers.seldon_v1.servers.payloads import payload
 from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS
 from anabranch.importers.seldon_v1.units.flattening import PARAMETER, Flattening, NodeFields
-from anabranch.importers.seldon_v1.units.tree import BUILTINS, Unit, read_units
+from anabranch.importers.seldon_v1.units.tree import BUILTINS, PredictiveUnit, read_units
 from anabranch.specs.excerpts import quoted_all
 
 _DEFAULT_TIMEOUT = 60_000
@@ -110,7 +110,9 @@ def _annotated(deployment: Deployment, fields: Fields) -> list[Fields]:
     return [fields, deployment.spec, deployment.root.within("metadata")]
 
 
-def _has_separate_engine(deployment: Deployment, fields: Fields, units: Sequence[Unit]) -> bool:
+def _has_separate_engine(
+    deployment: Deployment, fields: Fields, units: Sequence[PredictiveUnit]
+) -> bool:
     owners = _annotated(deployment, fields)
     if NO_ENGINE in fields.within("annotations").data and len(units) > 1:
         said = "only a graph of one node can do without the engine"
@@ -119,7 +121,7 @@ def _has_separate_engine(deployment: Deployment, fields: Fields, units: Sequence
     return is_true(owners, SEPARATE_ENGINE)
 
 
-def _note_unit(unit: Unit, calls: Calls) -> None:
+def _note_unit(unit: PredictiveUnit, calls: Calls) -> None:
     """Note the fields of a unit that no other module has noted."""
     fields = unit.fields
     note_endpoint(unit)
@@ -136,13 +138,13 @@ def _note_unit(unit: Unit, calls: Calls) -> None:
     fields.finish(_OF_UNIT)
 
 
-def _note_own_image(unit: Unit, container: Container | None) -> None:
+def _note_own_image(unit: PredictiveUnit, container: Container | None) -> None:
     if container is not None and container.image:
         said = f"`{container.image}` stands for Seldon's own server: install what it adds, in "
         container.fields.to_do(f"{said}`requirements.txt` beside the graph", "image")
 
 
-def _settings(units: Sequence[Unit], calls: Calls, pods: Pods) -> dict[str, NodeFields]:
+def _settings(units: Sequence[PredictiveUnit], calls: Calls, pods: Pods) -> dict[str, NodeFields]:
     """Return the fields that the containers of units give their nodes."""
     found: dict[str, NodeFields] = {}
     named = {unit.name: unit for unit in units}
@@ -191,7 +193,7 @@ def _tied(flattening: Flattening, timeout: int | None) -> dict[str, NodeFields]:
     return flattening.nodes
 
 
-def _note_names(units: Sequence[Unit], flattening: Flattening) -> None:
+def _note_names(units: Sequence[PredictiveUnit], flattening: Flattening) -> None:
     for unit in units:
         names = flattening.of_unit.get(unit.name, ())
         said = f"node {quoted_all(names)}" if names else "no node"
@@ -204,7 +206,7 @@ def _note_names(units: Sequence[Unit], flattening: Flattening) -> None:
 _OF_PROCESS = ("resources", "scaling", "placement")
 
 
-def _total(root: Unit, timeout: int | None) -> str | None:
+def _total(root: PredictiveUnit, timeout: int | None) -> str | None:
     """Return the longest time of a request, where the calls may take longer than by default."""
     if timeout is None or timeout * root.hops() <= _DEFAULT_TIMEOUT:
         return None

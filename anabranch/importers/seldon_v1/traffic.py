@@ -11,7 +11,7 @@ GRAPH_FILE = "graph.yaml"
 
 
 @dataclass(frozen=True)
-class Share:
+class PredictorShare:
     """What a predictor gets of the traffic."""
 
     fields: Fields
@@ -20,12 +20,12 @@ class Share:
     is_shadow: bool
 
 
-def read_share(fields: Fields, name: str) -> Share:
+def read_share(fields: Fields, name: str) -> PredictorShare:
     """Return the share of a predictor."""
-    return Share(fields, name, fields.whole("traffic") or 0, fields.flag("shadow"))
+    return PredictorShare(fields, name, fields.whole("traffic") or 0, fields.flag("shadow"))
 
 
-def check_shares(spec: Fields, shares: Sequence[Share]) -> None:
+def check_shares(spec: Fields, shares: Sequence[PredictorShare]) -> None:
     """Keep the mistakes of ``checkTraffic`` and ``validateShadow``, and those they do not see."""
     arms = [share for share in shares if not share.is_shadow]
     for share in shares:
@@ -43,14 +43,14 @@ def check_shares(spec: Fields, shares: Sequence[Share]) -> None:
         arms[0].fields.mistake("the only predictor has all traffic: leave it out", "traffic")
 
 
-def in_order(shares: Sequence[Share]) -> list[Share]:
+def in_order(shares: Sequence[PredictorShare]) -> list[PredictorShare]:
     """Return the shares, the stable revision first: that of the most traffic, or the first."""
     arms = [share for share in shares if not share.is_shadow] or list(shares)
     stable = max(arms, key=lambda share: share.percent)
     return [stable, *[share for share in shares if share is not stable]]
 
 
-def note_share(share: Share, is_stable: bool) -> None:
+def note_share(share: PredictorShare, is_stable: bool) -> None:
     """Note ``traffic`` and ``shadow`` of a predictor."""
     has_traffic, has_shadow = "traffic" in share.fields.data, "shadow" in share.fields.data
     if share.is_shadow:
@@ -65,7 +65,7 @@ def note_share(share: Share, is_stable: bool) -> None:
         share.fields.same("no mirror", "shadow")
 
 
-def steps(graph: str, shares: Sequence[Share], folders: Sequence[str]) -> list[list[str]]:
+def steps(graph: str, shares: Sequence[PredictorShare], folders: Sequence[str]) -> list[list[str]]:
     """Return the commands for each share, in order; revisions are numbered as they are deployed.
 
     ``folders`` are the places of the graphs, empty for the stable revision's.
@@ -90,6 +90,6 @@ def steps(graph: str, shares: Sequence[Share], folders: Sequence[str]) -> list[l
     return found
 
 
-def _copied(share: Share) -> int:
+def _copied(share: PredictorShare) -> int:
     """All requests, unless told otherwise (``seldondeployment_controller.go``)."""
     return share.percent or 100

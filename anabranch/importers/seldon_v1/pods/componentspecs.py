@@ -13,7 +13,7 @@ from typing import Any
 from anabranch.importers.fields import Fields
 from anabranch.importers.seldon_v1.pods.containers import Container, read_container
 from anabranch.importers.seldon_v1.pods.scaling import fixed, pod_scaling
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 WITH = "with"
 """Field of ``placement`` that ties nodes; in settings it names a unit."""
@@ -55,7 +55,9 @@ class Pods:
     separate: bool
     """Whether the engine has a pod of its own."""
 
-    def add_scaling(self, settings: dict[str, dict[str, Any]], units: Sequence[Unit]) -> None:
+    def add_scaling(
+        self, settings: dict[str, dict[str, Any]], units: Sequence[PredictiveUnit]
+    ) -> None:
         """Give the nodes of each pod its number of replicas, where they have a segment."""
         first: dict[int, str] = {}
         for unit in units:

@@ -10,7 +10,7 @@ from typing import Any
 
 from anabranch.importers.seldon_v1.pods.containers import Container
 from anabranch.importers.seldon_v1.units.flattening import Call
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 _STRATEGIES = {"mab_epsilon_greedy": "epsilon_greedy", "mab_thompson_sampling": "thompson"}
 _OWNER = "seldonio/"
@@ -31,7 +31,7 @@ def strategy_of(image: str) -> str | None:
     return _STRATEGIES.get(image.removeprefix(_OWNER).partition(":")[0].partition("@")[0])
 
 
-def bandit(unit: Unit, strategy: str, container: Container) -> Call:
+def bandit(unit: PredictiveUnit, strategy: str, container: Container) -> Call:
     """Return the router node of a unit whose image learns from rewards."""
     parameters = unit.parameters
     known = _KNOWN + (_OF_EPSILON if strategy == "epsilon_greedy" else ())
@@ -53,7 +53,7 @@ def bandit(unit: Unit, strategy: str, container: Container) -> Call:
     return Call(fields | ({"args": args} if args else {}))
 
 
-def _check_branches(unit: Unit, value: Any) -> None:
+def _check_branches(unit: PredictiveUnit, value: Any) -> None:
     if not _is_number(value) or int(value) != len(unit.children):
         said = f"n_branches is {value}, but the router has {len(unit.children)} children"
         unit.parameters.mistake("n_branches", said)
@@ -61,7 +61,7 @@ def _check_branches(unit: Unit, value: Any) -> None:
         unit.parameters.same("n_branches", "the number of `routes`")
 
 
-def _whole(unit: Unit, name: str, value: Any, args: dict[str, Any]) -> None:
+def _whole(unit: PredictiveUnit, name: str, value: Any, args: dict[str, Any]) -> None:
     if isinstance(value, int):
         args[name] = value
         unit.parameters.same(name, f"`args.{name}`")
@@ -69,7 +69,7 @@ def _whole(unit: Unit, name: str, value: Any, args: dict[str, Any]) -> None:
         unit.parameters.mistake(name, f"{name} must be an INT")
 
 
-def _share(unit: Unit, name: str, value: Any, args: dict[str, Any]) -> None:
+def _share(unit: PredictiveUnit, name: str, value: Any, args: dict[str, Any]) -> None:
     """Take ``epsilon``: Seldon explores among the other routes, and we among all of them."""
     branches = max(len(unit.children), 2)
     if not _is_number(value) or not 0 <= float(value) <= 1:

@@ -18,7 +18,7 @@ from anabranch.importers.seldon_v1.units.tree import (
     ROUTE,
     TRANSFORM_INPUT,
     TRANSFORM_OUTPUT,
-    Unit,
+    PredictiveUnit,
 )
 from anabranch.specs.excerpts import hint, listing, shown
 
@@ -61,14 +61,14 @@ class Calls:
     """Fields of the nodes of each unit's container: ``env``, ``resources``, ``scaling``."""
     _servers: dict[str, NodeFields] = field(default_factory=dict)
 
-    def __call__(self, unit: Unit, method: str) -> Call:
+    def __call__(self, unit: PredictiveUnit, method: str) -> Call:
         """Return the node for a method of a unit."""
         call = self._call(unit, method)
         if call.fields.get("runtime") in RUNTIMES.values():
             return call
         return Call({**call.fields, **self.settings.get(unit.name, {})}, call.weights, call.decides)
 
-    def is_elsewhere(self, unit: Unit) -> bool:
+    def is_elsewhere(self, unit: PredictiveUnit) -> bool:
         """Tell whether the server of a unit runs outside of the graph."""
         if unit.implementation in SERVERS:
             return self._server(unit).get("runtime") in RUNTIMES.values()
@@ -79,7 +79,7 @@ class Calls:
             return True
         return bool(unit.before or unit.after) and self._is_remote(unit, unit.before)
 
-    def _call(self, unit: Unit, method: str) -> Call:
+    def _call(self, unit: PredictiveUnit, method: str) -> Call:
         if unit.implementation in SERVERS:
             return Call(self._server(unit))
         if unit.implementation in BUILTINS:
@@ -95,19 +95,19 @@ class Calls:
             return Call(self._remote(unit, method, image))
         return self._component(unit, method, container)
 
-    def _proxied(self, unit: Unit) -> NodeFields:
+    def _proxied(self, unit: PredictiveUnit) -> NodeFields:
         """Return the node for TensorFlow Serving behind ``servers/tfserving_proxy``."""
         return SERVERS["TENSORFLOW_SERVER"](unit, self._setting())
 
     def _setting(self) -> Setting:
         return Setting(self.protocol, self.is_alone)
 
-    def _server(self, unit: Unit) -> NodeFields:
+    def _server(self, unit: PredictiveUnit) -> NodeFields:
         if unit.name not in self._servers:
             self._servers[unit.name] = SERVERS[unit.implementation](unit, self._setting())
         return self._servers[unit.name]
 
-    def _builtin(self, unit: Unit) -> Call:
+    def _builtin(self, unit: PredictiveUnit) -> Call:
         match unit.implementation:
             case "SIMPLE_MODEL":
                 _note_builtin(unit, "a component with its three values")
@@ -122,7 +122,7 @@ class Calls:
                 return Call({"type": "router", "strategy": "weighted"}, weights)
         return _abtest(unit)
 
-    def _is_remote(self, unit: Unit, method: str) -> bool:
+    def _is_remote(self, unit: PredictiveUnit, method: str) -> bool:
         """Tell whether a container's method is called over the network.
 
         Over v2 and TensorFlow's protocol every container is a server that our runtimes can call.
@@ -131,7 +131,7 @@ class Calls:
             return False
         return self.protocol not in ("", "seldon") or bool(address(unit))
 
-    def _remote(self, unit: Unit, method: str, image: str) -> NodeFields:
+    def _remote(self, unit: PredictiveUnit, method: str, image: str) -> NodeFields:
         runtime = RUNTIMES[self.protocol or "seldon"]
         node = remote_node(unit, runtime, f"the image `{image}`")
         unit.parameters.take_all("the server that goes on has it")
@@ -139,7 +139,7 @@ class Calls:
             node["method"] = method
         return node
 
-    def _component(self, unit: Unit, method: str, container: Container | None) -> Call:
+    def _component(self, unit: PredictiveUnit, method: str, container: Container | None) -> Call:
         if container is None:
             return Call({"type": _TYPES[method]})
         args = unit.parameters.take_all("`args.{name}`")
@@ -152,7 +152,7 @@ class Calls:
         return Call(node | ({"args": args} if args else {}), decides=method == ROUTE)
 
 
-def check_implementation(unit: Unit, containers: Mapping[str, Container]) -> None:
+def check_implementation(unit: PredictiveUnit, containers: Mapping[str, Container]) -> None:
     """Keep the mistakes of ``checkPredictiveUnits`` in ``seldondeployment_webhook.go``."""
     fields, container = unit.fields, containers.get(unit.name)
     image = container.image if container is not None else ""
@@ -175,13 +175,13 @@ def check_implementation(unit: Unit, containers: Mapping[str, Container]) -> Non
         container.fields.mistake("is required", "image")
 
 
-def _note_builtin(unit: Unit, text: str) -> None:
+def _note_builtin(unit: PredictiveUnit, text: str) -> None:
     unit.fields.reworded(text, "implementation")
     for name in unit.parameters.values:
         unit.parameters.left_out(name, f"{unit.implementation} reads no parameters")
 
 
-def _abtest(unit: Unit) -> Call:
+def _abtest(unit: PredictiveUnit) -> Call:
     """``RandomABTestUnit.java``: child 0 for a random number up to ``ratioA``, else child 1."""
     ratio = unit.parameters.values.get("ratioA")
     unit.parameters.refuse_others(("ratioA",), "RANDOM_ABTEST")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anabranch.importers.fields import Fields
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 SELDON, OPEN_INFERENCE, TENSORFLOW = "seldon", "open_inference", "v1"
 """Runtimes that call another server."""
@@ -23,7 +23,7 @@ _PORT = {OPEN_INFERENCE: 9000, TENSORFLOW: 9000, SELDON: 9000}
 """``FirstHttpPortNumber`` of ``operator/constants/constants.go``."""
 
 
-def address(unit: Unit) -> str:
+def address(unit: PredictiveUnit) -> str:
     """Return the address of a unit's ``endpoint``; empty where it is that of a pod itself."""
     endpoint = unit.fields.within("endpoint")
     host = endpoint.text("service_host")
@@ -33,7 +33,7 @@ def address(unit: Unit) -> str:
     return f"http://{host}:{port}"
 
 
-def note_endpoint(unit: Unit) -> None:
+def note_endpoint(unit: PredictiveUnit) -> None:
     """Note the fields of a unit's ``endpoint``."""
     endpoint: Fields = unit.fields.within("endpoint")
     is_remote = bool(address(unit))
@@ -48,7 +48,7 @@ def note_endpoint(unit: Unit) -> None:
 
 
 def remote_node(
-    unit: Unit,
+    unit: PredictiveUnit,
     runtime: str,
     server: str,
     port: int | None = None,

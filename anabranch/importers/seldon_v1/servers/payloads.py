@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.importers.seldon_v1.servers.prepackaged import speaks_v2
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 
 @dataclass(frozen=True)
-class Payload:
+class PayloadTensors:
     """The only input and the only output of a graph, and why they are what they are."""
 
     name: str
@@ -23,7 +23,7 @@ _TEXTS = {"datatype": "BYTES", "shape": [-1]}
 _NUMBERS = "Seldon does not type tensors: `inputs` takes a matrix of numbers; write what it takes"
 
 
-def payload(root: Unit, protocol: str) -> Payload:
+def payload(root: PredictiveUnit, protocol: str) -> PayloadTensors:
     """Return the tensors of a graph by the first unit that reads what clients send.
 
     Over v2 the names are those that clients of MLServer's runtimes use: ``predict`` of
@@ -32,12 +32,12 @@ def payload(root: Unit, protocol: str) -> Payload:
     server = root.implementation
     if server == "HUGGINGFACE_SERVER":
         said = "texts as `args`, as MLServer's Hugging Face runtime takes them"
-        return Payload("args", _TEXTS, "output", said)
+        return PayloadTensors("args", _TEXTS, "output", said)
     if speaks_v2(protocol) and server in ("SKLEARN_SERVER", "XGBOOST_SERVER"):
         said = "a matrix of FP32 as `predict`, as MLServer's samples send it; write what it takes"
-        return Payload("predict", _matrix("FP32"), "predict", said)
+        return PayloadTensors("predict", _matrix("FP32"), "predict", said)
     datatype = "FP32" if speaks_v2(protocol) or protocol == "tensorflow" else "FP64"
-    return Payload("data", _matrix(datatype), "output", _NUMBERS)
+    return PayloadTensors("data", _matrix(datatype), "output", _NUMBERS)
 
 
 def _matrix(datatype: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from anabranch.importers.seldon_v1.servers.endpoints import OPEN_INFERENCE, TENSORFLOW, remote_node
 from anabranch.importers.seldon_v1.servers.model_uris import model_fields
-from anabranch.importers.seldon_v1.units.tree import Unit
+from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Setting:
         return speaks_v2(self.protocol)
 
 
-Server: TypeAlias = Callable[[Unit, Setting], dict[str, Any]]
+Server: TypeAlias = Callable[[PredictiveUnit, Setting], dict[str, Any]]
 """Returns the fields of a unit's node."""
 _SKLEARN_METHODS = ("predict_proba", "decision_function", "predict")
 _TASKS = {
@@ -56,7 +56,7 @@ def speaks_v2(protocol: str) -> bool:
     return protocol in ("v2", "kfserving")
 
 
-def _sklearn(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _sklearn(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/sklearnserver``: ``model.joblib``, and ``predict_proba`` unless told otherwise.
 
     MLServer's runtime, which answers over v2, calls ``predict``.
@@ -70,7 +70,7 @@ def _sklearn(unit: Unit, setting: Setting) -> dict[str, Any]:
     return _model(unit, "sklearn", "model.joblib") | {"method": method}
 
 
-def _sklearn_method(unit: Unit) -> str:
+def _sklearn_method(unit: PredictiveUnit) -> str:
     given = unit.parameters.values.get("method")
     if given is None:
         return "predict_proba"
@@ -83,7 +83,7 @@ def _sklearn_method(unit: Unit) -> str:
     return "predict"
 
 
-def _xgboost(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _xgboost(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/xgboostserver``: a Booster in ``model.bst``, a format that XGBoost has given up."""
     if setting.speaks_v2:
         _parameters_unread(unit, "MLServer's XGBoost runtime")
@@ -97,7 +97,7 @@ def _xgboost(unit: Unit, setting: Setting) -> dict[str, Any]:
     return _model(unit, "xgboost", "model.ubj")
 
 
-def _mlflow(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _mlflow(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/mlflowserver``: a folder that MLflow wrote."""
     if setting.speaks_v2:
         _parameters_unread(unit, "MLServer's MLflow runtime")
@@ -109,7 +109,7 @@ def _mlflow(unit: Unit, setting: Setting) -> dict[str, Any]:
     return _model(unit, "mlflow", "")
 
 
-def _huggingface(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _huggingface(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """Return our runtime, whose outputs have names, where no other node reads them."""
     unit.parameters.refuse_others(_HUGGINGFACE, "HUGGINGFACE_SERVER")
     task = str(unit.parameters.values.get("task", ""))
@@ -127,7 +127,7 @@ def _huggingface(unit: Unit, setting: Setting) -> dict[str, Any]:
     return {**node, **place, "args": {"task": _TASKS[task]}}
 
 
-def _hub_or_folder(unit: Unit) -> dict[str, Any]:
+def _hub_or_folder(unit: PredictiveUnit) -> dict[str, Any]:
     """Return ``model`` of the folder, or of the hub's repository; nothing where neither is told."""
     name = str(unit.parameters.values.get("pretrained_model", ""))
     if unit.fields.has("modelUri"):
@@ -144,17 +144,17 @@ def _hub_or_folder(unit: Unit) -> dict[str, Any]:
     return {"model": f"hf://{name}"}
 
 
-def _triton(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _triton(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     _for_server(unit, _TRITON, "TRITON_SERVER")
     return remote_node(unit, OPEN_INFERENCE, "a Triton with this repository", 8000)
 
 
-def _tempo(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _tempo(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     _for_server(unit, tuple(unit.parameters.fields), "TEMPO_SERVER")
     return remote_node(unit, OPEN_INFERENCE, "an MLServer with Tempo and this model", 8080)
 
 
-def _tensorflow(unit: Unit, setting: Setting) -> dict[str, Any]:
+def _tensorflow(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/tfserving_proxy``: TensorFlow Serving, asked by ``:predict`` over HTTP."""
     unit.parameters.refuse_others(_TENSORFLOW, "TENSORFLOW_SERVER")
     values = dict(unit.parameters.values)
@@ -167,18 +167,18 @@ def _tensorflow(unit: Unit, setting: Setting) -> dict[str, Any]:
     return node
 
 
-def _model(unit: Unit, runtime: str, file: str) -> dict[str, Any]:
+def _model(unit: PredictiveUnit, runtime: str, file: str) -> dict[str, Any]:
     return {"type": "predictor", "runtime": runtime, **model_fields(unit.fields, file)}
 
 
-def _for_server(unit: Unit, known: tuple[str, ...], server: str) -> None:
+def _for_server(unit: PredictiveUnit, known: tuple[str, ...], server: str) -> None:
     """Note parameters that the server is started with."""
     unit.parameters.refuse_others(known, server)
     for name in unit.parameters.values:
         unit.parameters.reworded(name, f"an option of the server that goes on: --{name}")
 
 
-def _parameters_unread(unit: Unit, reader: str) -> None:
+def _parameters_unread(unit: PredictiveUnit, reader: str) -> None:
     for name in unit.parameters.values:
         unit.parameters.left_out(name, f"{reader} reads no parameters")
 

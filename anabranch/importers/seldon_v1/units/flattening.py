@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from anabranch.importers.graph_names import node_name
-from anabranch.importers.seldon_v1.units.tree import AGGREGATE, ROUTE, TRANSFORM_OUTPUT, Unit
+from anabranch.importers.seldon_v1.units.tree import (
+    AGGREGATE,
+    ROUTE,
+    TRANSFORM_OUTPUT,
+    PredictiveUnit,
+)
 from anabranch.specs.rules import RESERVED
 
 PARAMETER = "x"
@@ -32,7 +37,7 @@ class Call:
     """Whether a router's own code may also choose all children, or none."""
 
 
-Caller: TypeAlias = Callable[[Unit, str], Call]
+Caller: TypeAlias = Callable[[PredictiveUnit, str], Call]
 """Returns the node for a method of a unit."""
 
 
@@ -47,7 +52,7 @@ class Flattening:
     of_unit: dict[str, list[str]] = field(default_factory=dict)
     """Nodes of each unit, the first one first."""
 
-    def result(self, unit: Unit, source: str) -> str:
+    def result(self, unit: PredictiveUnit, source: str) -> str:
         """Add the nodes of a unit that gets ``source``; return the source of its answer."""
         if unit.before:
             source = self._method(unit, unit.before, inputs={PARAMETER: source})
@@ -59,7 +64,7 @@ class Flattening:
             source = self._method(unit, TRANSFORM_OUTPUT, inputs={PARAMETER: source})
         return source
 
-    def _routed(self, unit: Unit, source: str) -> str:
+    def _routed(self, unit: PredictiveUnit, source: str) -> str:
         results = [self.result(child, source) for child in unit.children]
         ends = [self._joined(unit, [one]) for one in results] if unit.aggregates else results
         call = self.caller(unit, ROUTE)
@@ -71,13 +76,13 @@ class Flattening:
             sources |= {"inputs": {PARAMETER: source}, **self._others(unit, results, source)}
         return self._add(unit, ROUTE, {**call.fields, **sources})
 
-    def _others(self, unit: Unit, results: Sequence[str], source: str) -> NodeFields:
+    def _others(self, unit: PredictiveUnit, results: Sequence[str], source: str) -> NodeFields:
         """Return the targets of a router that asks all children, or none."""
         everyone = self._joined(unit, results)
         passed = self._help(unit, "skipped", {**_UNCHANGED, "inputs": {PARAMETER: source}})
         return {"broadcast": everyone, "skip": passed}
 
-    def _joined(self, unit: Unit, results: Sequence[str]) -> str:
+    def _joined(self, unit: PredictiveUnit, results: Sequence[str]) -> str:
         """Return the source of what a unit makes of its children's answers."""
         if unit.aggregates:
             return self._method(unit, AGGREGATE, inputs=list(results))
@@ -86,17 +91,17 @@ class Flattening:
         first = {"type": "combiner", "strategy": "first", "inputs": list(results)}
         return self._help(unit, "first", first)
 
-    def _method(self, unit: Unit, method: str, **sources: Any) -> str:
+    def _method(self, unit: PredictiveUnit, method: str, **sources: Any) -> str:
         return self._add(unit, method, {**self.caller(unit, method).fields, **sources})
 
-    def _add(self, unit: Unit, method: str, node: NodeFields) -> str:
+    def _add(self, unit: PredictiveUnit, method: str, node: NodeFields) -> str:
         """Add a node; the first one of a unit has its name, the others that of the method too."""
         own = self.of_unit.setdefault(unit.name, [])
         wanted = unit.name if not own else f"{unit.name}_{method}"
         own.append(self._named(wanted, node))
         return own[-1]
 
-    def _help(self, unit: Unit, purpose: str, node: NodeFields) -> str:
+    def _help(self, unit: PredictiveUnit, purpose: str, node: NodeFields) -> str:
         """Add a node that no container stands for."""
         return self._named(f"{unit.name}_{purpose}", node)
 

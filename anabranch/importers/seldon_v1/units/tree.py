@@ -40,7 +40,7 @@ BUILTINS = {
 
 
 @dataclass(frozen=True)
-class Unit:
+class PredictiveUnit:
     """A node of a predictor's tree."""
 
     fields: Fields
@@ -50,7 +50,7 @@ class Unit:
     implementation: str
     """A built-in implementation or a prepackaged server; empty for a container's own code."""
     parameters: Parameters
-    children: tuple[Unit, ...]
+    children: tuple[PredictiveUnit, ...]
 
     @property
     def before(self) -> str:
@@ -74,7 +74,7 @@ class Unit:
         """Whether the unit transforms what its children answered, or its own answer on a leaf."""
         return TRANSFORM_OUTPUT in self.methods
 
-    def walk(self) -> Iterator[Unit]:
+    def walk(self) -> Iterator[PredictiveUnit]:
         """Yield the unit and all below it, parents first."""
         yield self
         for child in self.children:
@@ -86,14 +86,14 @@ class Unit:
         return own + max((child.hops() for child in self.children), default=0)
 
 
-def read_units(fields: Fields) -> Unit:
+def read_units(fields: Fields) -> PredictiveUnit:
     """Return the tree of a predictor's ``graph``, its mistakes kept in the fields' source."""
     unit = _unit(fields)
     _check_names(list(unit.walk()))
     return unit
 
 
-def _unit(fields: Fields) -> Unit:
+def _unit(fields: Fields) -> PredictiveUnit:
     name = fields.required("name")
     children = tuple(_unit(child) for child in fields.each("children"))
     if children:
@@ -101,7 +101,7 @@ def _unit(fields: Fields) -> Unit:
     parameters = Parameters.of(fields)
     implementation = _implementation(fields)
     methods = _methods(fields, implementation)
-    unit = Unit(fields, name, methods, implementation, parameters, children)
+    unit = PredictiveUnit(fields, name, methods, implementation, parameters, children)
     _check_children(unit)
     return unit
 
@@ -180,7 +180,7 @@ def _of_server(fields: Fields, name: str, kind: str, listed: set[str]) -> frozen
     return frozenset({PREDICT})
 
 
-def _check_children(unit: Unit) -> None:
+def _check_children(unit: PredictiveUnit) -> None:
     for method, kind in ((ROUTE, "router"), (AGGREGATE, "combiner")):
         if method in unit.methods and not unit.children:
             reason = f"a {kind} without children is never asked to {method}: Seldon hands on"
@@ -199,7 +199,7 @@ def _check_children(unit: Unit) -> None:
             )
 
 
-def _check_names(units: Sequence[Unit]) -> None:
+def _check_names(units: Sequence[PredictiveUnit]) -> None:
     seen: dict[str, Any] = {}
     for unit in units:
         if unit.name and unit.name in seen:
