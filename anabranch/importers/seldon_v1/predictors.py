@@ -69,7 +69,7 @@ def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Impo
         _note_unit(unit, calls)
     timeout = call_timeout(_annotated(deployment, fields), deployment.transport)
     calls.settings = _settings(units, calls, pods)
-    shape = payload(root, deployment.protocol)
+    shape = payload(root, deployment.protocol, fields.within("explainer").text("type"))
     flattening = Flattening(calls)
     name = node_name(shape.name, [node_name(unit.name, ()) for unit in units])
     flattening.taken.add(name)

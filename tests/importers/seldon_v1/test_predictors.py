@@ -275,6 +275,21 @@ def test_each_type_of_explainer(kind: str, taken: bool) -> None:
     assert ("explainer" in graph.spec["spec"]["nodes"]) == taken
 
 
+@pytest.mark.parametrize(
+    ("kind", "tensor"),
+    [
+        ("AnchorText", {"datatype": "BYTES", "shape": [-1]}),
+        ("AnchorImages", {"datatype": "FP32", "shape": [-1, -1, -1, -1]}),
+        ("AnchorTabular", {"datatype": "FP64", "shape": [-1, -1]}),
+    ],
+)
+def test_an_explainer_tells_what_the_model_takes(kind: str, tensor: dict[str, Any]) -> None:
+    whole = deployment()
+    whole["spec"]["predictors"] = [predictor(M, explainer={"type": kind})]
+    (graph,) = imported(whole)
+    assert graph.spec["spec"]["inputs"] == {"data": tensor}
+
+
 def test_labels_and_annotations_of_the_user() -> None:
     whole = deployment(M, annotations={"project_name": "Iris"})
     whole["metadata"] |= {
