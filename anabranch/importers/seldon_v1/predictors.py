@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ from anabranch.importers.seldon_v1.annotations import (
 from anabranch.importers.seldon_v1.explaining import explainer_node
 from anabranch.importers.seldon_v1.logs import request_log
 from anabranch.importers.seldon_v1.orchestrator import note_orchestrator
-from anabranch.importers.seldon_v1.pods.componentspecs import WITH, Pods, read_pods
-from anabranch.importers.seldon_v1.pods.containers import Container, node_settings, note_elsewhere
+from anabranch.importers.seldon_v1.pods.componentspecs import Pods, read_pods
+from anabranch.importers.seldon_v1.pods.containers import Container
 from anabranch.importers.seldon_v1.pods.scaling import fixed, note_replicas
+from anabranch.importers.seldon_v1.processes import settings_of, tie
 from anabranch.importers.seldon_v1.servers.calls import Calls, check_implementation
 from anabranch.importers.seldon_v1.servers.endpoints import note_endpoint
 from anabranch.importers.seldon_v1.servers.payloads import payload
@@ -60,35 +61,55 @@ class Imported:
 def import_predictor(deployment: Deployment, fields: Fields, title: str) -> Imported:
     """Return the spec of a predictor; mistakes are kept in the fields' source."""
     root = read_units(fields.within("graph"))
-    units = list(root.walk())
-    separate = _has_separate_engine(deployment, fields, units)
+    separate = _has_separate_engine(deployment, fields, root)
     pods = read_pods(fields, deployment.spec, separate)
+    timeout = call_timeout(_annotated(deployment, fields), deployment.transport)
+    calls = _calls(deployment, root, pods)
+    spec = _tree(deployment, fields, root, calls, timeout)
+    _add(spec, "timeout", _total(root, timeout))
+    _add(spec, "scaling", pods.engine or fixed(fields) or fixed(deployment.spec))
+    _add(spec, "telemetry", _telemetry(fields, root, separate))
+    _note_predictor(fields)
+    return Imported(spec, calls.images.files(title))
+
+
+def _calls(deployment: Deployment, root: PredictiveUnit, pods: Pods) -> Calls:
+    units = list(root.walk())
     calls = Calls(deployment.protocol, pods.containers, len(units) == 1)
     for unit in units:
         check_implementation(unit, pods.containers)
         _note_unit(unit, calls)
-    timeout = call_timeout(_annotated(deployment, fields), deployment.transport)
-    calls.settings = _settings(units, calls, pods)
+    calls.settings = settings_of(units, calls, pods)
+    return calls
+
+
+def _tree(
+    deployment: Deployment,
+    fields: Fields,
+    root: PredictiveUnit,
+    calls: Calls,
+    timeout: int | None,
+) -> dict[str, Any]:
+    """Return ``inputs``, ``nodes`` and ``outputs`` of a predictor's tree."""
     shape = payload(root, deployment.protocol, fields.within("explainer").text("type"))
+    root.fields.reworded(shape.text)
+    name = node_name(shape.name, [node_name(unit.name, ()) for unit in root.walk()])
     flattening = Flattening(calls)
-    name = node_name(shape.name, [node_name(unit.name, ()) for unit in units])
     flattening.taken.add(name)
     answer = flattening.result(root, name)
-    nodes = _tied(flattening, timeout)
-    _note_names(units, flattening)
-    spec: dict[str, Any] = {
+    tie(flattening)
+    _limit(flattening.nodes, timeout)
+    _note_names(root, flattening)
+    return {
         "inputs": {name: shape.tensor},
-        "nodes": nodes | _explainers(fields, nodes, flattening.taken),
-        "outputs": _outputs(shape.output, answer, nodes),
+        "nodes": flattening.nodes | _explainers(fields, flattening.nodes, flattening.taken),
+        "outputs": _outputs(shape.output, answer, flattening.nodes),
     }
-    root.fields.reworded(shape.text)
-    _add(spec, "timeout", _total(root, timeout))
-    _add(spec, "scaling", pods.engine or _engine(fields, deployment.spec))
-    telemetry = note_orchestrator(fields, separate)
+
+
+def _telemetry(fields: Fields, root: PredictiveUnit, separate: bool) -> dict[str, Any]:
     log = request_log(root)
-    _add(spec, "telemetry", telemetry | ({"requests": log} if log else {}))
-    _note_predictor(fields)
-    return Imported(spec, calls.images.files(title))
+    return note_orchestrator(fields, separate) | ({"requests": log} if log else {})
 
 
 def _outputs(name: str, answer: str, nodes: Mapping[str, NodeFields]) -> dict[str, str]:
@@ -110,11 +131,9 @@ def _annotated(deployment: Deployment, fields: Fields) -> list[Fields]:
     return [fields, deployment.spec, deployment.root.within("metadata")]
 
 
-def _has_separate_engine(
-    deployment: Deployment, fields: Fields, units: Sequence[PredictiveUnit]
-) -> bool:
+def _has_separate_engine(deployment: Deployment, fields: Fields, root: PredictiveUnit) -> bool:
     owners = _annotated(deployment, fields)
-    if NO_ENGINE in fields.within("annotations").data and len(units) > 1:
+    if NO_ENGINE in fields.within("annotations").data and root.children:
         said = "only a graph of one node can do without the engine"
         fields.mistake(said, "annotations", NO_ENGINE)
     is_true(owners, NO_ENGINE)
@@ -144,57 +163,15 @@ def _note_own_image(unit: PredictiveUnit, container: Container | None) -> None:
         container.fields.to_do(f"{said}`requirements.txt` beside the graph", "image")
 
 
-def _settings(units: Sequence[PredictiveUnit], calls: Calls, pods: Pods) -> dict[str, NodeFields]:
-    """Return the fields that the containers of units give their nodes."""
-    found: dict[str, NodeFields] = {}
-    named = {unit.name: unit for unit in units}
-    for name, container in pods.containers.items():
-        unit = named.get(name)
-        if unit is None or (unit.implementation in BUILTINS):
-            container.fields.left_out("is no node of the graph: run it beside the engine")
-        elif calls.is_elsewhere(unit):
-            note_elsewhere(container)
-        else:
-            found[name] = node_settings(container)
-    pods.add_scaling(found, [unit for unit in units if not calls.is_elsewhere(unit)])
-    return _apart(found)
+def _limit(nodes: Mapping[str, NodeFields], timeout: int | None) -> None:
+    """Give the nodes that Seldon calls over the network the longest time of a call."""
+    for node in nodes.values():
+        if timeout is not None and {"component", "runtime"} & set(node):
+            node["timeout"] = f"{timeout}ms"
 
 
-def _apart(settings: dict[str, NodeFields]) -> dict[str, NodeFields]:
-    """Give nodes a process of their own whose variables have other values in another node."""
-    values: dict[str, set[str]] = {}
-    for own in settings.values():
-        for kind in ("env", "secrets"):
-            for name, value in own.get(kind, {}).items():
-                values.setdefault(name, set()).add(f"{kind}:{value}")
-    for own in settings.values():
-        names = [*own.get("env", {}), *own.get("secrets", {})]
-        if any(len(values[name]) > 1 for name in names) and "placement" not in own:
-            own["placement"] = {"isolate": True}
-    return settings
-
-
-def _tied(flattening: Flattening, timeout: int | None) -> dict[str, NodeFields]:
-    """Return the nodes; all of a unit run in the process of its first, as in one container."""
-    for names in flattening.of_unit.values():
-        first = flattening.nodes[names[0]]
-        tied = first.get("placement", {}).get(WITH)
-        if tied is not None:
-            first["placement"] = {WITH: flattening.of_unit[tied][0]}
-        for name in names[1:]:
-            node = flattening.nodes[name]
-            if "component" in node and {"resources", "scaling", "placement"} & set(first):
-                kept = {key: value for key, value in node.items() if key not in _OF_PROCESS}
-                flattening.nodes[name] = kept | {"placement": {WITH: names[0]}}
-    if timeout is not None:
-        for node in flattening.nodes.values():
-            if "component" in node or "runtime" in node:
-                node["timeout"] = f"{timeout}ms"
-    return flattening.nodes
-
-
-def _note_names(units: Sequence[PredictiveUnit], flattening: Flattening) -> None:
-    for unit in units:
+def _note_names(root: PredictiveUnit, flattening: Flattening) -> None:
+    for unit in root.walk():
         names = flattening.of_unit.get(unit.name, ())
         said = f"node {quoted_all(names)}" if names else "no node"
         if list(names) == [unit.name]:
@@ -203,18 +180,11 @@ def _note_names(units: Sequence[PredictiveUnit], flattening: Flattening) -> None
             unit.fields.reworded(said, "name")
 
 
-_OF_PROCESS = ("resources", "scaling", "placement")
-
-
 def _total(root: PredictiveUnit, timeout: int | None) -> str | None:
     """Return the longest time of a request, where the calls may take longer than by default."""
     if timeout is None or timeout * root.hops() <= _DEFAULT_TIMEOUT:
         return None
     return f"{timeout * root.hops()}ms"
-
-
-def _engine(fields: Fields, spec: Fields) -> dict[str, Any] | None:
-    return fixed(fields) or fixed(spec)
 
 
 def _explainers(
