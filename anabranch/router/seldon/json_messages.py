@@ -102,6 +102,17 @@ def decode_message(body: bytes) -> PredictionMessage:
     return asked(parsed(_decode, body, "the body", "not a SeldonMessage"))
 
 
+def decode_repeated(message: bytes) -> PredictionMessage | None:
+    """Decode the request that feedback repeats; None where it has no payload.
+
+    Raises InvalidRequest and TooLarge.
+    """
+    if len(message) > LARGE:
+        check_names(message)
+    found = parsed(_decode, message, "`request`", "not a SeldonMessage")
+    return asked(found) if _present(found, (*PAYLOADS, "customData")) else None
+
+
 def asked(message: MessageFields) -> PredictionMessage:
     """Return the prediction that the fields of a message ask for; InvalidRequest."""
     meta = message.meta or MetaFields()

@@ -5,11 +5,12 @@ in its tags, else by its ``puid``, or the one in the call's header. All routers 
 prediction learn from it, as Seldon's feedback descends by ``response.meta.routing``: the path that
 was signed or remembered counts here, not what a message says of it. A ``reward`` that is left out
 is 0, as proto3 has it. ``truth`` is judged where it has a label for each row: n labels, or n lists
-of one.
+of one. Of the ``request`` components get the payload that take rewards.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,8 +19,9 @@ from anabranch.errors import InvalidRequest
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.seldon.json_messages import MetaFields
-from anabranch.router.seldon.messages import PUID, check_puid
-from anabranch.router.traffic.feedback import GivenReward
+from anabranch.router.seldon.messages import PUID, PredictionMessage, check_puid
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.feedback import GivenReward, JudgedRequest
 from anabranch.router.traffic.labels import Label
 
 UNJUDGED = "the truth was not judged: it has no label for each row"
@@ -34,6 +36,8 @@ class Told(NamedTuple):
     given: GivenReward
     is_judged: bool
     """Whether all that the message says of the truth is in ``given``."""
+    request: bytes = b""
+    """The request that the message repeats, in the encoding of its transport; empty for none."""
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -41,6 +45,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class _Feedback(msgspec.Struct, gc=False):
+    request: msgspec.Raw = msgspec.Raw(b"null")
     response: _Response | None = None
     reward: float | None = None
     truth: msgspec.Raw = msgspec.Raw(b"null")
@@ -87,7 +92,27 @@ def decode_feedback(body: bytes, puid: str) -> Told:
     named = {"routing": signed} if signed else {"id": id}
     fields = {**named, "reward": message.reward or 0.0, "truth": labels}
     given = parsed(_checked, fields, "the feedback")  # type: ignore[arg-type]
-    return Told(given, labels is not None or truth == b"null")
+    request = bytes(message.request)
+    is_judged = labels is not None or truth == b"null"
+    return Told(given, is_judged, b"" if request == b"null" else request)
+
+
+def repeated(
+    told: Told, decode: Callable[[bytes], PredictionMessage | None], arms: Arms
+) -> JudgedRequest | None:
+    """Return the request that a message repeats, for components that take rewards.
+
+    None where no component does, and for a request without a payload. ``decode`` reads a request of
+    the transport. Raises InvalidRequest and TooLarge.
+    """
+    if not told.request or not arms.routing.stable.core.takes_feedback:
+        return None
+    message = decode(told.request)
+    if message is None:
+        return None
+    request = message.request(arms.metadata(), arms.limits, "")
+    names = {} if request.annotations is None else request.annotations.names
+    return JudgedRequest(request.inputs, names)
 
 
 def _checked(fields: Any) -> GivenReward:

@@ -134,10 +134,11 @@ def _check_size(message: bytes, limits: RequestLimits) -> None:
 def decode_reward(message: bytes, puid: str, limits: RequestLimits) -> Told:
     """Decode a feedback message; ``puid`` is the one in the call's metadata, if any.
 
-    Of the request and the response only the ``meta`` of the latter is read. Raises InvalidRequest
-    and TooLarge.
+    Of the response only the ``meta`` is read, and the request is left as it is. Raises
+    InvalidRequest and TooLarge.
     """
     kept: list[bytes] = []
+    request = b""
     for field in wire.fields(message):
         if field.number == _RESPONSE and field.kind == wire.BYTES:
             meta = b"".join(
@@ -146,7 +147,9 @@ def decode_reward(message: bytes, puid: str, limits: RequestLimits) -> Told:
                 if one.number == _META
             )
             kept += [wire.head(_RESPONSE, len(meta)), meta]
-        elif field.number != _REQUEST:
+        elif field.number == _REQUEST:
+            request = message[field.value : field.end] if field.kind == wire.BYTES else b""
+        else:
             kept.append(message[field.start : field.end])
     data = b"".join(kept)
     if len(data) > limits.max_decoded // _TIMES:
@@ -162,4 +165,14 @@ def decode_reward(message: bytes, puid: str, limits: RequestLimits) -> Told:
     if found.HasField("truth"):
         found.truth.ClearField("customData")  # which takes its type to read
         document["truth"] = orjson.Fragment(_json(found.truth, "the truth"))
-    return decode_feedback(orjson.dumps(document), puid)
+    return decode_feedback(orjson.dumps(document), puid)._replace(request=request)
+
+
+def decode_repeated(message: bytes, limits: RequestLimits) -> PredictionMessage | None:
+    """Decode the request that feedback repeats; None where it has no payload.
+
+    Raises InvalidRequest and TooLarge.
+    """
+    _check_size(message, limits)
+    found = parse(SeldonMessage, message)
+    return None if found.WhichOneof("data_oneof") is None else _asked(found)

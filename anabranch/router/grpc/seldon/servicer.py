@@ -17,7 +17,7 @@ from anabranch.errors import NotFound
 from anabranch.names import MAX_NAME
 from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.grpc.calls import GrpcCall, ServedCall, answered
-from anabranch.router.grpc.seldon.decode import decode_predict, decode_reward
+from anabranch.router.grpc.seldon.decode import decode_predict, decode_repeated, decode_reward
 from anabranch.router.grpc.seldon.encode import (
     encode_graph,
     encode_model,
@@ -32,7 +32,7 @@ from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.seldon.answers import answer_of, meta_of
 from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
-from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED
+from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, repeated
 from anabranch.router.seldon.status import success
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
@@ -122,7 +122,8 @@ class SeldonServicer:
             told = decode_reward(message, call.headers.get(PUID, ""), self._arms.limits)
             if not self._arms.routing.decides:
                 return encode_reward(told.given.id or "", {"counted": False}, success(UNDECIDED))
-            found = await feedback.give(told.given)
+            decode = partial(decode_repeated, limits=self._arms.limits)
+            found = await feedback.give(told.given, repeated(told, decode, self._arms))
         tags = {"counted": found["counted"], "reward": found["reward"]}
         self._tell_puid(call, found["id"])
         return encode_reward(found["id"], tags, success("" if told.is_judged else UNJUDGED))

@@ -37,9 +37,9 @@ from anabranch.router.http.doors.seldon.openapi import paths
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.seldon.answers import answer_of, meta_of
-from anabranch.router.seldon.json_messages import decode_message, encode_reply
+from anabranch.router.seldon.json_messages import decode_message, decode_repeated, encode_reply
 from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
-from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, decode_feedback
+from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, decode_feedback, repeated
 from anabranch.router.seldon.status import seldon_error, success
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
@@ -124,7 +124,8 @@ class SeldonDoor:
             told = decode_feedback(json_body(body, request.headers), given)
             if not self._arms.routing.decides:
                 return _rewarded(given or told.given.id or "", {"counted": False}, UNDECIDED)
-            found = await feedback.give(told.given)
+            request = repeated(told, decode_repeated, self._arms)
+            found = await feedback.give(told.given, request)
         tags = {"counted": found["counted"], "reward": found["reward"]}
         return _rewarded(found["id"], tags, "" if told.is_judged else UNJUDGED)
 
