@@ -1,8 +1,9 @@
 """Modules in place of the package ``seldon_core``, for components that import its classes.
 
-A component imports ``SeldonComponent``, ``SeldonResponse``, exceptions and the makers of metrics
-from there. Where the package is missing, they are these; it is large, and holds old versions of
-libraries that the engine has newer. An import of anything else of the package fails as without it.
+A component imports ``SeldonComponent``, ``SeldonResponse``, exceptions, the makers of metrics and
+``Storage`` from there. Where the package is missing, they are these; it is large, and holds old
+versions of libraries that the engine has newer. An import of anything else of the package fails as
+without it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 PACKAGE = "seldon_core"
+_LOCAL = "file://"
 
 
 class SeldonMicroserviceException(Exception):
@@ -80,6 +83,29 @@ class SeldonComponent:
         """Load the model; a component overrides this."""
 
 
+class Storage:
+    """Model files by URI; of ``seldon_core/storage.py``, which knows local paths alone."""
+
+    @staticmethod
+    def download(uri: str, out_dir: str | None = None) -> str:
+        """Return the path of local files; with ``out_dir``, links to them are there.
+
+        Raise RuntimeError for a path that does not exist, and for any other URI.
+        """
+        local = Path(uri.removeprefix(_LOCAL))
+        if not local.exists():
+            is_remote = "://" in uri and not uri.startswith(_LOCAL)
+            why = f"only local paths and {_LOCAL} are known" if is_remote else "no such path"
+            raise RuntimeError(f"Storage cannot give {uri}: {why}")
+        if out_dir is None:
+            return str(local)
+        target = Path(out_dir)
+        target.mkdir(parents=True, exist_ok=True)
+        for source in local.iterdir() if local.is_dir() else [local]:
+            (target / source.name).symlink_to(source.resolve())
+        return out_dir
+
+
 def _left_out(name: str) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise SeldonNotImplementedError(f"{name} is not implemented")
@@ -128,9 +154,11 @@ def _modules() -> dict[str, ModuleType]:
         "flask_utils": _module("flask_utils", errors),
         "user_model": _module("user_model", classes),
         "metrics": _module("metrics", kinds | makers),
+        "storage": _module("storage", {"Storage": Storage}),
     }
     # A package has a path; nothing else is found on this one.
     package = _module("", {**parts, "__path__": []})
+    package.__dict__["Storage"] = Storage
     return {PACKAGE: package} | {f"{PACKAGE}.{name}": part for name, part in parts.items()}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,22 @@ def test_the_classes_are_the_same_each_time() -> None:
     with importable():
         assert import_module("seldon_core.user_model").SeldonResponse is first
     assert first.create(first([1])).data == first.create([1]).data
+
+
+def test_storage_gives_local_files(tmp_path: Path) -> None:
+    with importable():
+        storage = import_module("seldon_core").Storage
+        assert import_module("seldon_core.storage").Storage is storage
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a.txt").write_text("a")
+    assert storage.download(f"file://{tmp_path}/models") == f"{tmp_path}/models"
+    assert storage.download(f"{tmp_path}/models", f"{tmp_path}/out") == f"{tmp_path}/out"
+    assert storage.download(f"{tmp_path}/models/a.txt", f"{tmp_path}/one") == f"{tmp_path}/one"
+    assert (tmp_path / "out" / "a.txt").read_text() == (tmp_path / "one" / "a.txt").read_text()
+    with pytest.raises(RuntimeError, match="no such path"):
+        storage.download(f"{tmp_path}/nowhere")
+    with pytest.raises(RuntimeError, match="only local paths"):
+        storage.download("s3://models/a")
 
 
 def test_the_bundle_s_own_package_comes_first(bundle: Any, node: Any) -> None:

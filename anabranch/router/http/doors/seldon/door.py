@@ -124,8 +124,8 @@ class SeldonDoor:
             told = decode_feedback(json_body(body, request.headers), given)
             if not self._arms.routing.decides:
                 return _rewarded(given or told.given.id or "", {"counted": False}, UNDECIDED)
-            request = repeated(told, decode_repeated, self._arms)
-            found = await feedback.give(told.given, request)
+            judged = repeated(told, decode_repeated, self._arms)
+            found = await feedback.give(told.given, judged)
         tags = {"counted": found["counted"], "reward": found["reward"]}
         return _rewarded(found["id"], tags, "" if told.is_judged else UNJUDGED)
 
