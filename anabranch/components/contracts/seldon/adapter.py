@@ -70,6 +70,7 @@ class AdaptedSeldon:
         own = own_method(component, self._method)
         self._plain = None if own is None else caller(component, self._method, 2)
         self._raw = own_method(component, f"{self._method}_raw")
+        self._tags, self._metrics = (own_method(component, name) for name in ("tags", "metrics"))
         self._route = router_of(node)
         self._output, self._rank = _output_of(node)
         self.feedback = feedback_of(component, node, name)
@@ -100,7 +101,9 @@ class AdaptedSeldon:
             return self._given(payloads, names)
 
         def listed(inputs: list[Array], context: Context) -> Any:
-            names = [_names(context, source) for source in sources]
+            # Of a list from which inputs were left out, nobody knows which ones are there.
+            known = sources if len(inputs) == len(sources) else [""] * len(inputs)
+            names = [_names(context, source) for source in known]
             return self._answer(self._given([*map(reader(""), inputs)], names), context)
 
         def named(*, context: Context, **inputs: Array) -> Any:
@@ -173,10 +176,10 @@ class AdaptedSeldon:
         """Tags of the response win over those of ``tags``; metrics of both count."""
         if response is not None:
             measure(context, response.metrics)
-        if (metrics := own_method(self.component, "metrics")) is not None:
-            measure(context, asked(metrics) or [])
-        if (tags := own_method(self.component, "tags")) is not None:
-            put_tags(context, asked(tags) or {})
+        if self._metrics is not None:
+            measure(context, asked(self._metrics) or [])
+        if self._tags is not None:
+            put_tags(context, asked(self._tags) or {})
         if response is not None:
             put_tags(context, response.tags)
 

@@ -506,6 +506,25 @@ def test_aggregate_gets_payloads_in_order(
         assert log_of(built) == [[["cat", "dog"], ["cat", "dog"]]]
 
 
+@pytest.mark.parametrize("cls", ["Aggregates", "RawAggregates"])
+def test_aggregate_goes_on_without_inputs_that_failed(graph: Make, evaluate: Any, cls: str) -> None:
+    built = graph()
+    built.predictor("a", component="m.py:Based", contract="seldon", inputs={"X": "data"})
+    built.predictor("b", component="m.py:Fails", contract="seldon", inputs={"X": "data"},
+                    on_error="skip")  # fmt: skip
+    built.combiner("c", component=f"m.py:{cls}", contract="seldon", inputs=["a", "b"], quorum=1)
+    found = evaluate(built.output("y", "c"), {"data": ROWS}, Context())
+    assert found["y"].tolist() == ROWS.tolist()
+    assert cls == "RawAggregates" or log_of(built) == [[[]]]
+
+
+def test_a_graph_with_contracts_is_written_and_read_back(graph: Make) -> None:
+    built = routed(graph(), args={"branch": 1})
+    again = Graph.from_spec(built.spec, built.root)
+    assert again.spec == built.spec
+    assert built.to_yaml().count("contract: seldon") == 4
+
+
 def test_a_raw_method_gets_a_message(graph: Make, evaluate: Any) -> None:
     context = Context(id="7")
     context.names["data"] = ["a", "b"]
