@@ -39,12 +39,17 @@ class JsonServices:
 
     url: str
     services: dict[str, Service] = field(default_factory=dict)
+    pages: dict[str, Answer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
 
     def add(self, path: str, service: Service | Answer) -> str:
         """Let a path answer; return its URL."""
         self.services[path] = service if callable(service) else lambda body: service
         return self.url + path
+
+    def get(self, path: str, answer: Answer) -> None:
+        """Let a path answer GET."""
+        self.pages[path] = answer
 
     def paths(self) -> list[str]:
         return [call.path for call in self.calls]
@@ -70,7 +75,12 @@ def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             found.calls.append(Call(self.path, body, headers))
             service = found.services.get(self.path, lambda body: (404, {"error": "no service"}))
-            status, answer = service(body)
+            self._send(*service(body))
+
+        def do_GET(self) -> None:
+            self._send(*found.pages.get(self.path, (404, {"error": "no page"})))
+
+        def _send(self, status: int, answer: Any) -> None:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(data)))

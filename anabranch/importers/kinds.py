@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from anabranch.errors import Problem, SpecError
-from anabranch.importers.kserve.importing import import_kserve
+from anabranch.importers.kserve import importing as kserve
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import FieldNote, ImportedGraph, Notes
 from anabranch.importers.seldon_v1 import deployments
@@ -21,8 +21,8 @@ Raises SpecError with every mistake in the manifests, each with its position.
 
 IMPORTERS: dict[tuple[str, str], Importer] = {
     (deployments.GROUP, deployments.KIND): deployments.import_deployments,
-    ("serving.kserve.io", "InferenceGraph"): import_kserve,
-    ("serving.kserve.io", "InferenceService"): import_kserve,
+    **{(kserve.GROUP, kind): kserve.import_kserve for kind in kserve.KINDS},
+    (kserve.OLD_GROUP, kserve.SERVICE): kserve.import_kserve,
 }
 """Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
 

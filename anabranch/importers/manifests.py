@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ MAX_FILES = 1000
 """Most files of a folder."""
 SUFFIXES = (".yaml", ".yml", ".json")
 _TEMPLATE = "{{"
+_KSERVE = re.compile(r"\{\{\s*\.(Name|Namespace|Labels|Annotations)\b")
+"""What KServe itself fills into the containers of a ServingRuntime; Helm has no such objects."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _objects(document: Document, data: Any, path: FieldPath, are_all: bool) -> I
 def _refuse_template(name: str, content: bytes) -> None:
     """Raise SpecError where a file holds a template of Helm: outside of comments and of quotes."""
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        text = line.partition(" #")[0].strip()
+        text = _KSERVE.sub("", line.partition(" #")[0]).strip()
         before = text.partition(_TEMPLATE)[0]
         if _TEMPLATE in text and not text.startswith("#") and not _is_quoted(before):
             said = "a template of Helm; import the manifests that `helm template` prints"

@@ -8,10 +8,16 @@ from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Source
 from anabranch.importers.kserve.addresses import addresses
 from anabranch.importers.kserve.graphs.importing import import_graph
+from anabranch.importers.kserve.services.importing import import_service
+from anabranch.importers.kserve.services.trained_models import import_trained_model, parents
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import ImportedGraph
 
-GROUP = "serving.kserve.io"
+GROUP, OLD_GROUP = "serving.kserve.io", "serving.kubeflow.org"
+GRAPH, SERVICE, TRAINED_MODEL = "InferenceGraph", "InferenceService", "TrainedModel"
+RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
+KINDS = (GRAPH, SERVICE, TRAINED_MODEL, *RUNTIMES)
+"""Kinds that ``import_kserve`` reads."""
 
 
 def import_kserve(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
@@ -19,12 +25,26 @@ def import_kserve(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
     problems: list[Problem] = []
     found: list[ImportedGraph] = []
     known = addresses(manifests)
+    runtimes = {one.name: one for one in manifests if one.kind in RUNTIMES}
+    trained = [one for one in manifests if one.kind == TRAINED_MODEL]
+    with_models = parents(trained)
+    services = {one.name: one for one in manifests if one.kind == SERVICE}
     for manifest in manifests:
-        if manifest.kind == "InferenceGraph":
-            source = Source.of(manifest)
+        source = Source.of(manifest)
+        if manifest.kind == GRAPH:
             graph = import_graph(source, known)
-            problems += source.problems
             found += [graph] if graph is not None else []
+        elif manifest.kind == SERVICE and manifest.name not in with_models:
+            found += import_service(source, runtimes)
+        elif manifest.kind == TRAINED_MODEL:
+            found += import_trained_model(source, services, runtimes)
+        problems += source.problems
+    if not found and not problems:
+        said = (
+            "describes a server of models, which the engine does not need; import the "
+            f"{SERVICE} or {TRAINED_MODEL} that it serves"
+        )
+        problems = [one.problem(("kind",), said) for one in manifests]
     if problems:
-        raise SpecError(problems)
+        raise SpecError(dict.fromkeys(problems))
     return found

@@ -21,7 +21,7 @@ _OF_CLUSTERS = [
     "uid",
 ]
 _KNOWN = {
-    "serving.kserve.io/deploymentMode": "how KServe deploys, which has no counterpart",
+    "serving.kserve.io/deploymentMode": "the engine has one way to deploy",
     "serving.kserve.io/autoscalerClass": "the autoscaler of Kubernetes; `scaling` is Ray Serve's",
     "serving.kserve.io/enable-prometheus-scraping": "the engine has one address for all metrics",
     "serving.kserve.io/enable-metric-aggregation": "the engine has one address for all metrics",
@@ -39,7 +39,10 @@ def import_metadata(root: Fields) -> dict[str, str]:
     labels = _labels(metadata)
     annotations = metadata.within("annotations")
     for key in annotations.data:
-        annotations.left_out(_KNOWN.get(str(key), "the language has no annotations"), str(key))
+        if key in _KNOWN:
+            annotations.reworded(_KNOWN[key], key)
+        else:
+            annotations.left_out("the language has no annotations", str(key))
     metadata.leave_out(dict.fromkeys(_OF_CLUSTERS, "written by a cluster, not by people"))
     metadata.finish()
     root.asked |= {"apiVersion", "kind"}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from anabranch import Graph
 from anabranch.errors import SpecError
-from anabranch.graph.compile.loading import open_graph
-from anabranch.graph.local import LocalGraph
 from anabranch.importers.importing import import_source
 from anabranch.importers.report import GRAPH_FILE
 from anabranch.importers.result import ImportedGraph
@@ -56,11 +55,13 @@ def notes_of(graph: ImportedGraph) -> dict[str, tuple[str, str]]:
 
 
 @contextmanager
-def running(graphs: Sequence[ImportedGraph]) -> Iterator[LocalGraph]:
+def running(graphs: Sequence[ImportedGraph]) -> Iterator[Graph]:
     """Load the only graph of an import from its files."""
     with tempfile.TemporaryDirectory() as folder:
         for path, text in files_of(graphs).items():
-            (Path(folder) / path).write_text(text)
-        loaded = open_graph(Path(folder) / GRAPH_FILE)
-        with closing(LocalGraph(loaded.plan, loaded.root)) as graph:
+            file = Path(folder) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        (only,) = Path(folder).rglob(GRAPH_FILE)
+        with Graph.load(only) as graph:
             yield graph

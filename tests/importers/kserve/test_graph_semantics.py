@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError
 from anabranch.router.errors import status_of
 from tests.importers.kserve.importing import imported, inference_graph, node, running
@@ -72,7 +71,7 @@ def compared(services: Any, nodes: Any, request: Any = REQUEST, draw: int = 0) -
     found: Any
     with running(imported(inference_graph(nodes))) as graph:
         try:
-            found = graph.run({"request": [body.decode()]}, None, Context())["response"][0]
+            found = graph.run({"request": [body.decode()]})["response"][0]
             found = json.loads(found)
         except AnabranchError as error:
             found = status_of(error)
@@ -257,7 +256,7 @@ def test_an_ensemble_needs_json(services: Any) -> None:
     nodes = json.loads(json.dumps(nodes).replace("URL", services.url))
     with running(imported(inference_graph(nodes))) as graph:
         with pytest.raises(AnabranchError, match="'0' is no JSON document") as raised:
-            graph.run({"request": ["{}"]}, None, Context())
+            graph.run({"request": ["{}"]})
         assert status_of(raised.value) == 500
 
 
@@ -267,7 +266,7 @@ def test_an_ensemble_joins_any_json_where_kserve_fails(services: Any) -> None:
     with pytest.raises(Failed):
         answer(nodes, b"{}", posted)
     with running(imported(inference_graph(nodes))) as graph:
-        found = json.loads(graph.run({"request": ["{}"]}, None, Context())["response"][0])
+        found = json.loads(graph.run({"request": ["{}"]})["response"][0])
     assert found["0"] == [1, 2]
 
 
@@ -276,8 +275,7 @@ def test_a_splitter_draws_by_its_weights(services: Any) -> None:
     nodes = json.loads(json.dumps(nodes).replace("URL", services.url))
     with running(imported(inference_graph(nodes))) as graph:
         found = Counter(
-            json.loads(graph.run({"request": ["{}"]}, None, Context())["response"][0])["by"]
-            for _ in range(400)
+            json.loads(graph.run({"request": ["{}"]})["response"][0])["by"] for _ in range(400)
         )
     # By chance alone, one time in ten million.
     assert 40 < found["a"] < 125
@@ -287,7 +285,7 @@ def test_a_service_that_is_away() -> None:
     nodes = {"root": node("Sequence", {"serviceUrl": "http://127.0.0.1:9/"})}
     with running(imported(inference_graph(nodes))) as graph:
         with pytest.raises(AnabranchError, match="cannot be reached") as raised:
-            graph.run({"request": ["{}"]}, None, Context())
+            graph.run({"request": ["{}"]})
         assert status_of(raised.value) == 503
 
 

@@ -1,0 +1,1 @@
+"""InferenceService and TrainedModel: their components as nodes; nothing about InferenceGraphs."""

@@ -1,0 +1,189 @@
+"""Places of models in KServe as ``model`` and ``sha256`` of a node.
+
+Which URIs there are: ``python/storage/kserve_storage/kserve_storage.py``. A URI names a folder, of
+which each model server loads the file that it knows; here ``model`` names that file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anabranch.components.artefacts import uris
+from anabranch.components.artefacts.digests import path_digest
+from anabranch.errors import ArtefactError
+from anabranch.importers.fields import Fields
+
+NO_DIGEST = "0" * 64
+"""Stands for a digest that nobody has computed."""
+_AZURE = re.compile(r"https://([^./]+)\.blob\.core\.windows\.net/(.+)")
+_FETCHED = ("gs", "s3", "hf", "http", "https", "abfs", "abfss", "az")
+_COPIED = {
+    "pvc": "mount the volume claim where the engine runs",
+    "hdfs": "copy the model from HDFS",
+    "webhdfs": "copy the model from HDFS",
+    "oci": "copy the model out of the image",
+    "oci+fetch": "copy the model out of the image",
+    "oci+native": "copy the model out of the image",
+    "git": "copy the model out of the repository",
+    "modelscope": "download the model from ModelScope",
+}
+"""Schemes that are not fetched here, and what to do instead."""
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "hf": "HF_TOKEN",
+    "az": "AZURE_STORAGE_CONNECTION_STRING",
+}
+
+
+def model_fields(
+    fields: Fields, file: str, suffixes: Sequence[str] = (), runs_code: bool = False
+) -> dict[str, Any]:
+    """Return ``model``, and ``sha256`` where the language needs it; note the fields of the place.
+
+    ``file`` is what the server loads of a folder, empty for the folder itself, and ``suffixes`` are
+    those of such files: a URI that ends in one names the file already.
+    """
+    key, uri = _place(fields)
+    if not uri:
+        where = file or "a folder `model`"
+        fields.to_do(f"says no place of the model: put {where} beside `graph.yaml`")
+        return {"model": file or "model"}
+    model = _model(fields, key, uri, file, tuple(suffixes))
+    if not runs_code or not uris.is_uri(model):
+        return {"model": model}
+    return {"model": model, "sha256": _digest(fields, key, model)}
+
+
+def note_elsewhere(fields: Fields) -> None:
+    """Note the place of a model that the server of the service goes on to load."""
+    for key in ("storageUri", "storage", "storageUris", "storageContainerName"):
+        if fields.has(key):
+            fields.asked.add(key)
+            fields.reworded("the model of the server that goes on", key)
+
+
+def hub_model(fields: Fields, name: str) -> dict[str, Any]:
+    """Return the ``model`` of Hugging Face's hub that an argument of the server names."""
+    if "/" not in name:
+        fields.to_do(f"name the owner of `{name}` on the hub", "args")
+        name = f"owner/{name}"
+    return {"model": f"hf://{name}"}
+
+
+def has_place(fields: Fields) -> bool:
+    """Tell whether a model says where it is."""
+    return any(fields.has(key) for key in ("storageUri", "storage", "storageUris"))
+
+
+def _place(fields: Fields) -> tuple[str, str]:
+    """Return the field with the place of a model, and the place as a URI; empty for none."""
+    uri = fields.text("storageUri").strip()
+    storage = fields.within("storage")
+    given = fields.each("storageUris")
+    fields.leave_out({"storageContainerName": "the engine fetches models itself"})
+    if uri and given:
+        fields.mistake("storageUri and storageUris exclude each other", "storageUris")
+    if uri:
+        if fields.has("storage"):
+            _note_storage(storage)
+        return "storageUri", uri
+    if fields.has("storage"):
+        return "storage", _of_storage(storage)
+    for index, one in enumerate(given):
+        one.text("mountPath")
+        if index:
+            one.left_out("a node has one model; name others in `env` and read them in a component")
+    return "storageUris", given[0].required("uri") if given else ""
+
+
+def _of_storage(storage: Fields) -> str:
+    """Return the URI of a ``storage``: its bucket may be in a secret, so that it is unknown."""
+    path = storage.text("path").strip("/")
+    parameters = storage.texts("parameters")
+    _note_storage(storage)
+    kind = parameters.get("type", "s3")
+    bucket = parameters.get("bucket", "")
+    if kind not in ("s3", "gs", "hf") or not bucket:
+        storage.to_do("write the bucket of the storage secret into `model` of the node", "path")
+    return f"{kind if kind in ('gs', 'hf') else 's3'}://{bucket or 'bucket'}/{path}"
+
+
+def _note_storage(storage: Fields) -> None:
+    storage.text("path")
+    key = storage.text("key")
+    if key:
+        said = "an entry of the secret storage-config: set the variables of the store instead"
+        storage.to_do(said, "key")
+    if storage.has("parameters"):
+        storage.texts("parameters")
+        storage.reworded("part of the URI of the model", "parameters")
+    storage.reworded("part of the URI of the model", "path")
+    storage.leave_out({"schemaPath": "types are the graph's `inputs`"})
+    storage.finish()
+
+
+def _model(fields: Fields, key: str, uri: str, file: str, suffixes: tuple[str, ...]) -> str:
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        place = f"file://{uri}" if uri.startswith("/") else uri
+        return _noted(fields, key, _with_file(place, file, suffixes))
+    azure = _AZURE.fullmatch(uri)
+    if azure is not None:
+        fields.to_do(f"set AZURE_STORAGE_ACCOUNT_NAME={azure[1]} for the engine", key)
+        return _noted(fields, key, _with_file(f"az://{azure[2]}", file, suffixes))
+    if scheme in _COPIED:
+        place = f"file:///mnt/{scheme.partition('+')[0]}/{rest.strip('/')}"
+        model = _with_file(place, file, suffixes)
+        fields.to_do(f"{_COPIED[scheme]}, so that `{model}` is there", key)
+        return model
+    if scheme == "file":
+        return _noted(fields, key, _with_file(f"file:///{rest.lstrip('/')}", file, suffixes))
+    if scheme not in _FETCHED:
+        model = _with_file(f"file:///mnt/models/{rest.strip('/')}", file, suffixes)
+        said = f"{scheme}:// is of a storage container of the cluster: copy the model, so that"
+        fields.to_do(f"{said} `{model}` is there", key)
+        return model
+    return _noted(fields, key, _with_file(f"{scheme}://{rest}", file, suffixes))
+
+
+def _with_file(uri: str, file: str, suffixes: tuple[str, ...]) -> str:
+    plain = uri.rstrip("/")
+    if not file or plain.lower().endswith(suffixes or (file,)):
+        return plain
+    if plain.startswith(("http://", "https://")):
+        # KServe unpacks what it fetches from a web server, where that is an archive.
+        return f"{plain}#{file}" if uris.is_archive(uris.filename(plain)) else f"{plain}/{file}"
+    return f"{plain}/{file}"
+
+
+def _noted(fields: Fields, key: str, model: str) -> str:
+    fields.same(f"`model: {uris.redacted(model)}`, the file that the server loads", key)
+    return model
+
+
+def credentials(pod: Fields, model: str) -> None:
+    """Note the service account of a pod, by which KServe finds credentials of stores."""
+    name = pod.text("serviceAccountName")
+    variables = _CREDENTIALS.get(uris.scheme(model)) if uris.is_uri(model) else None
+    if not name:
+        return
+    if variables:
+        pod.to_do(f"set {variables} in the environment of `anabranch up`", "serviceAccountName")
+    else:
+        pod.reworded("no store of this graph needs credentials", "serviceAccountName")
+
+
+def _digest(fields: Fields, key: str, model: str) -> str:
+    path = Path(model.removeprefix("file://")) if model.startswith("file://") else None
+    try:
+        if path is not None and path.exists():
+            return path_digest(path)
+    except (OSError, ArtefactError):
+        pass
+    said = "loading it can run code, so `sha256` must hold its digest, here 64 zeros"
+    fields.to_do(f"{said}: `anabranch validate --load graph.yaml` names the one that came", key)
+    return NO_DIGEST
