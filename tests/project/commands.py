@@ -125,6 +125,12 @@ kind: SeldonDeployment
 metadata: {name: simple}
 spec: {predictors: [{name: one, graph: {name: model, implementation: SIMPLE_MODEL}}]}
 END""")
+KSERVE = Own("""cat > kserve.yaml <<END
+apiVersion: serving.kserve.io/v1alpha1
+kind: InferenceGraph
+metadata: {name: loans}
+spec: {nodes: {root: {routerType: Sequence, steps: [{serviceUrl: "http://features/v1"}]}}}
+END""")
 UP, DOWN = "anabranch up", "anabranch down"
 
 
@@ -182,6 +188,11 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         V1 + """:predict -d '{"inputs": {"fruit": [[0.9, 0.2]]}}'""",
         V1,
         DOWN,
+    ),
+    "kserve": (
+        KSERVE,
+        "anabranch import kserve.yaml --output services",
+        Own("anabranch validate services/graph.yaml"),
     ),
     "learning": (
         UP,

@@ -58,6 +58,7 @@ NOT_RUN = {
     ),
     "models.md: # An assistant behind OpenAI's API.": "test_builtins.py has a server like that",
     "models.md: # A price that a service tells.": "test_builtins.py asks such a service",
+    "kserve.md": "tests/importers/kserve/test_importing.py imports its manifests",
     "metrics.md: scrape_configs:": "configuration of Prometheus",
     "tls.md: scrape_configs:": "configuration of Prometheus",
     "editor.md: # yaml-language-server: $schema=anabranch.schema.json": "the head of a spec",

@@ -15,8 +15,8 @@ from anabranch.importers.importing import import_source
 from anabranch.importers.report import unmet
 from anabranch.importers.result import Taken
 from anabranch.importers.writing import check_files, files_of
-from tests.importers.kserve.importing import imported, mistakes, notes_of
-from tests.importers.kserve.test_service_semantics import by_format, service
+from tests.importers.kserve.manifests import imported, mistakes, notes_of
+from tests.importers.kserve.services.test_formats import by_format, service
 
 SKLEARN = by_format("sklearn", "gs://b/m")
 CANARY = {"trafficPercent": 10, "predictor": {"name": "b", **SKLEARN}}
@@ -226,13 +226,13 @@ FULL = service(
 )
 
 
-def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[str]:
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value)
-    found: list[str] = []
+    found: list[tuple[Any, ...]] = []
     for key, one in inner:
         below = (*path, key)
         nested = isinstance(one, dict | list) and bool(one)
-        found += leaves(one, below) if nested else [".".join(map(str, below))]
+        found += leaves(one, below) if nested else [below]
     return found
 
 
@@ -240,7 +240,7 @@ def test_every_field_has_a_note() -> None:
     (graph,) = imported(FULL)
     notes = notes_of(graph)
     for leaf in leaves({"spec": FULL["spec"]}):
-        parts = leaf.split(".")
+        parts = list(map(str, leaf))
         # A note on the whole predictor is none on each of its fields.
         starts = [".".join(parts[:length]) for length in range(3, len(parts) + 1)]
         assert any(start in notes for start in starts), leaf
@@ -322,11 +322,11 @@ JSON = st.recursive(
 def test_any_field_may_be_anything(data: st.DataObject) -> None:
     """A field of another kind is a mistake or a note; nothing else is raised."""
     manifest = json.loads(json.dumps(FULL))
-    path = data.draw(st.sampled_from(leaves(FULL))).split(".")
-    owner = manifest
+    path = data.draw(st.sampled_from(leaves(FULL)))
+    owner: Any = manifest
     for part in path[:-1]:
-        owner = owner[int(part)] if isinstance(owner, list) else owner[part]
-    owner[int(path[-1]) if isinstance(owner, list) else path[-1]] = data.draw(JSON)
+        owner = owner[part]
+    owner[path[-1]] = data.draw(JSON)
     try:
         graphs = import_source(Path("-"), json.dumps(manifest).encode())
     except SpecError as error:

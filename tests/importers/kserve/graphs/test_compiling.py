@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from anabranch.errors import AnabranchError
 from anabranch.router.errors import status_of
-from tests.importers.kserve.importing import imported, inference_graph, node, running
+from tests.importers.kserve.manifests import imported, inference_graph, node, running
 from tests.importers.kserve.router_model import Failed, answer
 from tests.json_services import json_services
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.importers.kserve.importing import (
+from tests.importers.kserve.manifests import (
     imported,
     inference_graph,
     mistakes,

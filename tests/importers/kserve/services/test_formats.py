@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph
-from tests.importers.kserve.importing import imported, running
+from tests.importers.kserve.manifests import imported, running
 from tests.json_services import JsonServices, json_services
 from tests.small_models import Data, data_of, write_model
 
