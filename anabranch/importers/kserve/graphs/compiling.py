@@ -1,7 +1,7 @@
 """Turns the nodes of an InferenceGraph into nodes of a graph that mean the same.
 
 In KServe's router a node answers a document and a status, or fails. What of these counts depends on
-who asks: see ``Wanted``. A node that several steps lead to is compiled for each of them, for it
+who asks (``WantedAnswer``). A node that several steps lead to is compiled for each of them, for it
 answers each by itself.
 """
 
@@ -18,8 +18,8 @@ from anabranch.importers.kserve.graphs.model import (
     ROOT,
     SEQUENCE,
     SPLITTER,
+    GraphStep,
     RouterNode,
-    Step,
 )
 from anabranch.importers.kserve.graphs.nodes import ANSWERED, INSTANCES, GraphNodes
 
@@ -30,7 +30,7 @@ _STATUS = {"datatype": "INT32", "shape": [1]}
 _NO_SUCCESS = "inputs.{0}[0] < 200 || inputs.{0}[0] > 299"
 
 
-class Wanted(Enum):
+class WantedAnswer(Enum):
     """What of an answer counts."""
 
     SUCCESS = "the document; a status of no success fails the request"
@@ -48,34 +48,34 @@ class Reply:
     """Empty unless both were wanted."""
 
     @classmethod
-    def of(cls, node: str, wanted: Wanted) -> Reply:
+    def of(cls, node: str, wanted: WantedAnswer) -> Reply:
         """Return the answer of a node that gives what is wanted."""
-        if wanted is Wanted.SUCCESS:
+        if wanted is WantedAnswer.SUCCESS:
             return cls(node, node)
-        status = f"{node}.status" if wanted is Wanted.BOTH else ""
+        status = f"{node}.status" if wanted is WantedAnswer.BOTH else ""
         return cls(node, f"{node}.output", status)
 
 
 def compiled_graph(
-    nodes: Mapping[str, RouterNode], service: Callable[[Step], Mapping[str, Any]]
+    nodes: Mapping[str, RouterNode], service: Callable[[GraphStep], Mapping[str, Any]]
 ) -> tuple[GraphNodes, str]:
     """Return the nodes of a graph, and the source of its output.
 
     ``service`` returns the fields of the node that asks the service of a step. Raises TooManyNodes.
     """
     compiler = _Compiler(nodes, service)
-    reply = compiler.node(nodes[ROOT], REQUEST, Wanted.SUCCESS)
+    reply = compiler.node(nodes[ROOT], REQUEST, WantedAnswer.SUCCESS)
     return compiler.made, reply.document
 
 
 class _Compiler:
     def __init__(
-        self, nodes: Mapping[str, RouterNode], service: Callable[[Step], Mapping[str, Any]]
+        self, nodes: Mapping[str, RouterNode], service: Callable[[GraphStep], Mapping[str, Any]]
     ) -> None:
         self._nodes, self._service = nodes, service
         self.made = GraphNodes({REQUEST: _DOCUMENT})
 
-    def node(self, node: RouterNode, document: str, wanted: Wanted) -> Reply:
+    def node(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         """Compile a node that gets a document; return its answer."""
         if node.type == SEQUENCE:
             return self._sequence(node, document, wanted)
@@ -85,22 +85,24 @@ class _Compiler:
             return self._splitter(node, document, wanted)
         return self._switch(node, document, wanted)
 
-    def _step(self, node: RouterNode, step: Step, document: str, wanted: Wanted) -> Reply:
+    def _step(
+        self, node: RouterNode, step: GraphStep, document: str, wanted: WantedAnswer
+    ) -> Reply:
         if step.node:
             return self.node(self._nodes[step.node], document, wanted)
         fields = dict(self._service(step))
-        if wanted is not Wanted.SUCCESS:
+        if wanted is not WantedAnswer.SUCCESS:
             fields["args"] = {**fields["args"], "accept": "any"}
         made = {"type": "predictor", "runtime": "rest", **fields, "inputs": {"document": document}}
         return Reply.of(self.made.add(f"{node.name}_{step.key}", made), wanted)
 
-    def _splitter(self, node: RouterNode, document: str, wanted: Wanted) -> Reply:
+    def _splitter(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         replies = [self._step(node, step, document, wanted) for step in node.steps]
         weights = {reply.node: step.weight for reply, step in zip(replies, node.steps, strict=True)}
         fields = {"strategy": "weighted", "routes": weights}
         return Reply.of(self.made.add(node.name, {"type": "router", **fields}), wanted)
 
-    def _switch(self, node: RouterNode, document: str, wanted: Wanted) -> Reply:
+    def _switch(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         rules = [
             (_exists(REQUEST, step.condition), self._step(node, step, document, wanted).node)
             for step in node.steps
@@ -108,11 +110,14 @@ class _Compiler:
         ]
         return Reply.of(self._rules(node.name, {REQUEST: document}, rules), wanted)
 
-    def _ensemble(self, node: RouterNode, document: str, wanted: Wanted) -> Reply:
+    def _ensemble(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         hard = [step for step in node.steps if step.hard]
         # The first step in order decides where several fail, not the first in time.
-        by_status = bool(hard) and (wanted is not Wanted.SUCCESS or len(hard) > 1)
-        needs = {False: Wanted.DOCUMENT, True: Wanted.BOTH if by_status else Wanted.SUCCESS}
+        by_status = bool(hard) and (wanted is not WantedAnswer.SUCCESS or len(hard) > 1)
+        needs = {
+            False: WantedAnswer.DOCUMENT,
+            True: WantedAnswer.BOTH if by_status else WantedAnswer.SUCCESS,
+        }
         replies = {
             step.index: self._step(node, step, document, needs[step.hard]) for step in node.steps
         }
@@ -127,9 +132,9 @@ class _Compiler:
             f"{node.name}_merged" if by_status else node.name, {"type": "combiner", **fields}
         )
         joined = Reply(merged, merged)
-        if wanted is Wanted.BOTH:
+        if wanted is WantedAnswer.BOTH:
             joined = self._answered(joined)
-        elif wanted is Wanted.DOCUMENT:
+        elif wanted is WantedAnswer.DOCUMENT:
             joined = Reply(merged, f"{merged}.output")
         if not by_status:
             return joined
@@ -146,7 +151,7 @@ class _Compiler:
         }
         return Reply.of(self._rules(node.name, reads, rules, joined.node), wanted)
 
-    def _sequence(self, node: RouterNode, document: str, wanted: Wanted) -> Reply:
+    def _sequence(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         replies: list[Reply] = []
         for step in node.steps:
             given = replies[-1].document if step.takes_response else document
@@ -163,13 +168,13 @@ class _Compiler:
         return result
 
     def _after(
-        self, node: RouterNode, index: int, reply: Reply, rest: Reply, wanted: Wanted
+        self, node: RouterNode, index: int, reply: Reply, rest: Reply, wanted: WantedAnswer
     ) -> Reply:
         """Return the answer of a Sequence from the answer to a step on, given that to the rest."""
         step, following = node.steps[index], node.steps[index + 1]
         reads: dict[str, str] = {}
         rules: list[tuple[str, str]] = []
-        if step.hard and wanted is not Wanted.SUCCESS:
+        if step.hard and wanted is not WantedAnswer.SUCCESS:
             reads["status"] = reply.status
             rules.append((_NO_SUCCESS.format("status"), self._given(reply, wanted).node))
         otherwise = rest.node
@@ -187,23 +192,23 @@ class _Compiler:
         name = f"{node.name}_after_{step.key}" if index else node.name
         return Reply.of(self._rules(name, reads, rules, otherwise), wanted)
 
-    def _ended(self, step: Step, reply: Reply, wanted: Wanted) -> Reply:
+    def _ended(self, step: GraphStep, reply: Reply, wanted: WantedAnswer) -> Reply:
         """Return the answer of a Sequence that a condition ends: the step's, with 200."""
-        if wanted is Wanted.BOTH and not step.hard:
+        if wanted is WantedAnswer.BOTH and not step.hard:
             return self._answered(reply)
         return self._given(reply, wanted)
 
-    def _given(self, reply: Reply, wanted: Wanted) -> Reply:
+    def _given(self, reply: Reply, wanted: WantedAnswer) -> Reply:
         """Return an answer with what is wanted and no more, since routes have the same outputs."""
-        if wanted is not Wanted.SUCCESS or reply.document == reply.node:
+        if wanted is not WantedAnswer.SUCCESS or reply.document == reply.node:
             return reply
         fields = {"method": "rename", "args": {"names": {}}, "inputs": {"output": reply.document}}
         name = self.made.add(f"{reply.node}_document", {"type": "transformer", **fields})
         return Reply(name, name)
 
-    def _refused(self, reply: Reply, wanted: Wanted) -> Reply:
+    def _refused(self, reply: Reply, wanted: WantedAnswer) -> Reply:
         """Return an answer whose status is no success: it fails the request, if that is wanted."""
-        if wanted is not Wanted.SUCCESS:
+        if wanted is not WantedAnswer.SUCCESS:
             return reply
         fields = {
             "method": "require_success",
@@ -215,7 +220,7 @@ class _Compiler:
     def _answered(self, reply: Reply) -> Reply:
         outputs = {"outputs": {"output": _DOCUMENT, "status": _STATUS}}
         name = self.made.add_component(f"{reply.node}_200", ANSWERED, reply.document, **outputs)
-        return Reply.of(name, Wanted.BOTH)
+        return Reply.of(name, WantedAnswer.BOTH)
 
     def _rules(
         self,
@@ -233,11 +238,11 @@ class _Compiler:
         return self.made.add(name, fields | ({"otherwise": otherwise} if otherwise else {}))
 
 
-def _of_middle(step: Step, wanted: Wanted) -> Wanted:
+def _of_middle(step: GraphStep, wanted: WantedAnswer) -> WantedAnswer:
     """Return what counts of a step that is not the last of a Sequence."""
     if not step.hard:
-        return Wanted.DOCUMENT
-    return Wanted.SUCCESS if wanted is Wanted.SUCCESS else Wanted.BOTH
+        return WantedAnswer.DOCUMENT
+    return WantedAnswer.SUCCESS if wanted is WantedAnswer.SUCCESS else WantedAnswer.BOTH
 
 
 def _exists(name: str, path: str) -> str:

@@ -13,7 +13,7 @@ from anabranch.importers.kserve.graphs.compiling import (
     RESPONSE,
     compiled_graph,
 )
-from anabranch.importers.kserve.graphs.model import Step
+from anabranch.importers.kserve.graphs.model import GraphStep
 from anabranch.importers.kserve.graphs.nodes import MAX_NODES, TooManyNodes
 from anabranch.importers.kserve.graphs.reading import check_name, read_nodes
 from anabranch.importers.kserve.metadata import import_metadata
@@ -51,7 +51,7 @@ def import_graph(source: Source, addresses: Addresses) -> ImportedGraph | None:
     if source.problems:
         return None
 
-    def service(step: Step) -> dict[str, Any]:
+    def service(step: GraphStep) -> dict[str, Any]:
         return {"args": {"url": _url(step, source, addresses)}, **timeout}
 
     try:
@@ -112,7 +112,7 @@ def _service_timeout(spec: Fields) -> dict[str, str]:
     return {"timeout": f"{seconds}s"}
 
 
-def _url(step: Step, source: Source, addresses: Addresses) -> str:
+def _url(step: GraphStep, source: Source, addresses: Addresses) -> str:
     """Return the URL of a step's service, and note where it comes from."""
     if step.url:
         if "{" in step.url or "$" in step.url:

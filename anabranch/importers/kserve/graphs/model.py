@@ -13,7 +13,7 @@ ROUTER_TYPES = (ENSEMBLE, SEQUENCE, SPLITTER, SWITCH)
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One step of a node; exactly one of ``node``, ``service`` and ``url`` is not empty."""
 
     fields: Fields
@@ -42,4 +42,4 @@ class RouterNode:
     fields: Fields
     name: str
     type: str
-    steps: tuple[Step, ...]
+    steps: tuple[GraphStep, ...]

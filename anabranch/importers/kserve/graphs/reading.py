@@ -23,8 +23,8 @@ from anabranch.importers.kserve.graphs.model import (
     SEQUENCE,
     SPLITTER,
     SWITCH,
+    GraphStep,
     RouterNode,
-    Step,
 )
 from anabranch.specs.excerpts import hint, shown
 
@@ -91,8 +91,8 @@ _MEANINGS = {
 }
 
 
-def _step(kind: str, index: int, fields: Fields) -> Step:
-    step = Step(
+def _step(kind: str, index: int, fields: Fields) -> GraphStep:
+    step = GraphStep(
         fields=fields,
         index=index,
         name=fields.text("name"),
@@ -193,7 +193,7 @@ def _is_hard(kind: str, fields: Fields) -> bool:
     return dependency == "Hard"
 
 
-def _check_target(step: Step) -> None:
+def _check_target(step: GraphStep) -> None:
     given = [key for key in _TARGETS if step.fields.has(key)]
     if not given:
         step.fields.mistake(f"a step needs a target: one of {', '.join(_TARGETS)}")
@@ -261,6 +261,6 @@ def _edges(nodes: Mapping[str, RouterNode]) -> nx.DiGraph[str]:
     return graph
 
 
-def _steps(nodes: Mapping[str, RouterNode]) -> Iterator[Step]:
+def _steps(nodes: Mapping[str, RouterNode]) -> Iterator[GraphStep]:
     for node in nodes.values():
         yield from node.steps

@@ -27,6 +27,8 @@ _LOGGER = {
     "batchInterval": "the engine gathers records itself",
 }
 _EXTENSIONS = {
+    "storageContainerName": "the engine fetches models itself",
+    "parallelism": "a component says itself how many calls it takes at once: `max_concurrency`",
     "deploymentStrategy": "a new revision takes over by `rollout`",
     "workerSpec": "a model over several machines needs a server that goes on",
     "multiNode": "a model over several machines needs a server that goes on",

@@ -6,8 +6,8 @@ What each server loads: ``sklearnserver``, ``xgbserver``, ``lgbserver`` and ``hu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from anabranch.importers.kserve.services.arguments import arguments
 from anabranch.importers.kserve.services.model import (
@@ -43,13 +43,13 @@ _CHAT_OUTPUTS = ("finish_reason", "prompt_tokens", "completion_tokens")
 
 def _sklearn(model: ServedModel) -> ModelNode:
     suffixes = (".joblib", ".pkl", ".pickle", ".skops")
-    place = model_fields(model.fields, "model.joblib", suffixes, runs_code=True)
+    place = _placed(model, "model.joblib", suffixes, runs_code=True)
     method = "predict_proba" if _is_set(model, "PREDICT_PROBA") else "predict"
     return ModelNode(node_of("sklearn", **place, method=method), matrix(model.protocol))
 
 
 def _xgboost(model: ServedModel) -> ModelNode:
-    place = model_fields(model.fields, "model.ubj", (".json", ".ubj", ".bst"))
+    place = _placed(model, "model.ubj", (".json", ".ubj", ".bst"))
     if place["model"].endswith(".bst"):
         place["model"] = place["model"].removesuffix(".bst") + ".ubj"
     if not place["model"].endswith(".json"):
@@ -62,18 +62,18 @@ def _xgboost(model: ServedModel) -> ModelNode:
 
 
 def _lightgbm(model: ServedModel) -> ModelNode:
-    place = model_fields(model.fields, "model.bst", (".bst", ".txt"))
+    place = _placed(model, "model.bst", (".bst", ".txt"))
     return ModelNode(node_of("lightgbm", **place), matrix(model.protocol))
 
 
 def _onnx(model: ServedModel) -> ModelNode:
-    place = model_fields(model.fields, "model.onnx", (".onnx",))
+    place = _placed(model, "model.onnx", (".onnx",))
     _unknown_tensors(model, "the model")
     return ModelNode(node_of("onnx", **place), matrix(model.protocol))
 
 
 def _mlflow(model: ServedModel) -> ModelNode:
-    place = model_fields(model.fields, "", runs_code=True)
+    place = _placed(model, "", runs_code=True)
     _unknown_tensors(model, "the signature that MLflow has kept with the model")
     return ModelNode(node_of("mlflow", **place), matrix(model.protocol))
 
@@ -81,11 +81,11 @@ def _mlflow(model: ServedModel) -> ModelNode:
 def _huggingface(model: ServedModel) -> ModelNode:
     given = arguments(model.fields)
     task = given.get("task", "text_generation").replace("-", "_").lower()
-    if task not in _TASKS or not (has_place(model.fields) or given.get("model_id")):
+    if task not in _TASKS or not (has_place(model.fields, model.part) or given.get("model_id")):
         return served_elsewhere(model)
     ours, outputs = _TASKS[task]
-    if has_place(model.fields):
-        place = model_fields(model.fields, "")
+    if has_place(model.fields, model.part):
+        place = _placed(model, "")
     else:
         place = hub_model(model.fields, given["model_id"])
     if "task" in given:
@@ -107,7 +107,7 @@ def _huggingface(model: ServedModel) -> ModelNode:
 
 def served_elsewhere(model: ServedModel) -> ModelNode:
     """Return a node that goes on calling the predictor of the service, over its protocol."""
-    note_elsewhere(model.fields)
+    note_elsewhere(model.fields, model.part)
     where = "the predictor of the InferenceService" if not model.is_custom else "the image"
     said = (
         f"no runtime of the engine loads it, so the node calls {where} at {model.url}: keep it "
@@ -131,6 +131,12 @@ FORMATS: Mapping[str, Format] = {
     "huggingface": _huggingface,
 }
 """Formats that a runtime here loads; the predictors of all others go on."""
+
+
+def _placed(
+    model: ServedModel, file: str, suffixes: Sequence[str] = (), runs_code: bool = False
+) -> dict[str, Any]:
+    return model_fields(model.fields, file, suffixes, runs_code, model.part)
 
 
 def _unknown_tensors(model: ServedModel, owner: str) -> None:

@@ -20,7 +20,7 @@ from anabranch.importers.kserve.services.extensions import (
 from anabranch.importers.kserve.services.model import ModelNode, Tensors
 from anabranch.importers.kserve.services.predictors import (
     Runtimes,
-    Service,
+    ServiceNames,
     model_node,
     read_model,
 )
@@ -53,7 +53,7 @@ def import_service(source: Source, runtimes: Runtimes) -> list[ImportedGraph]:
     labels = import_metadata(root)
     spec = root.within("spec")
     stable = spec.within("default") if "default" in spec.data else spec
-    service = Service(manifest.name, namespace_of(manifest), runtimes)
+    service = ServiceNames(manifest.name, namespace_of(manifest), runtimes)
     arms = _arms(spec, stable)
     around = transformer_nodes(stable.within("transformer"), manifest.name) if (
         "transformer" in stable.data
@@ -127,7 +127,7 @@ def _canary(canary: Fields, before: Sequence[_Arm]) -> _Arm:
 
 
 def _spec(
-    service: Service,
+    service: ServiceNames,
     arm: _Arm,
     around: TransformerNodes | None,
     explainer: dict[str, Any] | None,

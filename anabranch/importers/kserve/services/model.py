@@ -20,6 +20,8 @@ class ServedModel:
     format: str
     fields: Fields
     protocol: str
+    part: Fields
+    """The predictor that the model belongs to."""
     is_custom: bool = False
     """Whether it is the image of a container, and no format that KServe knows."""
 

@@ -38,7 +38,7 @@ Runtimes = Mapping[str, Manifest]
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceNames:
     """The names of an InferenceService."""
 
     name: str
@@ -46,7 +46,7 @@ class Service:
     runtimes: Runtimes
 
 
-def read_model(service: Service, predictor: Fields) -> ServedModel | None:
+def read_model(service: ServiceNames, predictor: Fields) -> ServedModel | None:
     """Return the model of a predictor; None, with a mistake, where it has not exactly one."""
     given = [key for key in (*FRAMEWORKS, MODEL) if predictor.has(key)]
     given += [key for key in (*FRAMEWORKS, MODEL) if predictor.data.get(key) == {}]
@@ -63,9 +63,9 @@ def read_model(service: Service, predictor: Fields) -> ServedModel | None:
     if custom is not None:
         protocol = _protocol_of_container(custom)
         name, space = service.name, service.namespace
-        return ServedModel(name, space, "custom", custom, protocol, is_custom=True)
+        return ServedModel(name, space, "custom", custom, protocol, predictor, is_custom=True)
     (key,) = given
-    return _framework(service, key, predictor.within(key))
+    return _framework(service, key, predictor, predictor.within(key))
 
 
 def model_node(model: ServedModel) -> ModelNode:
@@ -97,7 +97,7 @@ def containers_of(part: Fields) -> list[Fields]:
     return found
 
 
-def _framework(service: Service, key: str, fields: Fields) -> ServedModel:
+def _framework(service: ServiceNames, key: str, predictor: Fields, fields: Fields) -> ServedModel:
     protocol = protocol_of(key, fields.data)
     fields.choice("protocolVersion", _PROTOCOLS)
     name = key
@@ -116,10 +116,10 @@ def _framework(service: Service, key: str, fields: Fields) -> ServedModel:
         protocol = _runtime(service, fields, protocol)
     elif fields.text("name"):
         fields.mistake("is not allowed in a predictor of a framework", "name")
-    return ServedModel(service.name, service.namespace, name, fields, protocol)
+    return ServedModel(service.name, service.namespace, name, fields, protocol, predictor)
 
 
-def _runtime(service: Service, fields: Fields, protocol: str) -> str:
+def _runtime(service: ServiceNames, fields: Fields, protocol: str) -> str:
     """Note the runtime of a model; return the protocol that clients speak to it."""
     name = fields.text("runtime")
     if not name:

@@ -40,14 +40,23 @@ _CREDENTIALS = {
 
 
 def model_fields(
-    fields: Fields, file: str, suffixes: Sequence[str] = (), runs_code: bool = False
+    fields: Fields,
+    file: str,
+    suffixes: Sequence[str] = (),
+    runs_code: bool = False,
+    part: Fields | None = None,
 ) -> dict[str, Any]:
     """Return ``model``, and ``sha256`` where the language needs it; note the fields of the place.
 
+    ``part`` is the component that the model belongs to, which may say the place in its stead.
     ``file`` is what the server loads of a folder, empty for the folder itself, and ``suffixes`` are
     those of such files: a URI that ends in one names the file already.
     """
     key, uri = _place(fields)
+    if part is not None and part.has("storageUris"):
+        if uri:
+            part.mistake("storageUri and storageUris exclude each other", "storageUris")
+        fields, key, uri = part, "storageUris", _first_of_several(part)
     if not uri:
         where = file or "a folder `model`"
         fields.to_do(f"says no place of the model: put {where} beside `graph.yaml`")
@@ -58,12 +67,13 @@ def model_fields(
     return {"model": model, "sha256": _digest(fields, key, model)}
 
 
-def note_elsewhere(fields: Fields) -> None:
+def note_elsewhere(*owners: Fields) -> None:
     """Note the place of a model that the server of the service goes on to load."""
-    for key in ("storageUri", "storage", "storageUris", "storageContainerName"):
-        if fields.has(key):
-            fields.asked.add(key)
-            fields.reworded("the model of the server that goes on", key)
+    for fields in owners:
+        for key in ("storageUri", "storage", "storageUris"):
+            if fields.has(key):
+                fields.asked.add(key)
+                fields.reworded("the model of the server that goes on", key)
 
 
 def hub_model(fields: Fields, name: str) -> dict[str, Any]:
@@ -74,30 +84,33 @@ def hub_model(fields: Fields, name: str) -> dict[str, Any]:
     return {"model": f"hf://{name}"}
 
 
-def has_place(fields: Fields) -> bool:
-    """Tell whether a model says where it is."""
-    return any(fields.has(key) for key in ("storageUri", "storage", "storageUris"))
+def has_place(*owners: Fields) -> bool:
+    """Tell whether a model or its component says where it is."""
+    keys = ("storageUri", "storage", "storageUris")
+    return any(fields.has(key) for fields in owners for key in keys)
 
 
 def _place(fields: Fields) -> tuple[str, str]:
     """Return the field with the place of a model, and the place as a URI; empty for none."""
     uri = fields.text("storageUri").strip()
     storage = fields.within("storage")
-    given = fields.each("storageUris")
-    fields.leave_out({"storageContainerName": "the engine fetches models itself"})
-    if uri and given:
-        fields.mistake("storageUri and storageUris exclude each other", "storageUris")
     if uri:
         if fields.has("storage"):
             _note_storage(storage)
         return "storageUri", uri
     if fields.has("storage"):
         return "storage", _of_storage(storage)
+    return "storageUri", ""
+
+
+def _first_of_several(part: Fields) -> str:
+    given = part.each("storageUris")
     for index, one in enumerate(given):
         one.text("mountPath")
         if index:
             one.left_out("a node has one model; name others in `env` and read them in a component")
-    return "storageUris", given[0].required("uri") if given else ""
+        one.reworded("models are where the engine has put them", "mountPath")
+    return given[0].required("uri") if given else ""
 
 
 def _of_storage(storage: Fields) -> str:

@@ -48,7 +48,7 @@ def import_trained_model(
         spec.reworded(said, "inferenceService")
     model.reworded("`runtime` of the node, or the server that goes on", "framework")
     protocol = _protocol(found, framework)
-    served = ServedModel(manifest.name, namespace_of(manifest), framework, model, protocol)
+    served = ServedModel(manifest.name, namespace_of(manifest), framework, model, protocol, spec)
     made = model_node(served)
     spec.finish()
     root.finish()

@@ -106,8 +106,8 @@ CANARY = {"trafficPercent": 10, "predictor": {"name": "b", **SKLEARN}}
             "at most 100 together, not 120",
         ),
         (
-            service({"model": {**SKLEARN["model"], "storageUris": [{"uri": "gs://c"}]}}),
-            "spec.predictor.model.storageUris",
+            service({**SKLEARN, "storageUris": [{"uri": "gs://c"}]}),
+            "spec.predictor.storageUris",
             "exclude each other",
         ),
         (
@@ -165,6 +165,14 @@ def test_places_of_models(uri: str, model: str, taken: str) -> None:
     found = [str(one.taken) for one in graph.notes if ".".join(map(str, one.path)) == key]
     assert taken in found
     assert "to do" in found  # the digest
+
+
+def test_several_places() -> None:
+    uris = [{"uri": "gs://a", "mountPath": "/mnt/models"}, {"uri": "gs://b"}]
+    model = {"model": {"modelFormat": {"name": "lightgbm"}}, "storageUris": uris}
+    (graph,) = imported(service(model))
+    assert graph.spec["spec"]["nodes"]["predictor"]["model"] == "gs://a/model.bst"
+    assert notes_of(graph)["spec.predictor.storageUris.1"][0] == "left out"
 
 
 def test_a_storage_spec() -> None:
