@@ -62,6 +62,40 @@ def test_without_it_the_newest_would_be_one_series() -> None:
     assert len(held) == 1 and "overflow" in held[0]
 
 
+DROPS = """
+import json
+from anabranch.serve.workers.agent import drop_gauges, recorders
+
+found = recorders()
+from ray._private.telemetry.open_telemetry_metric_recorder import OpenTelemetryMetricRecorder
+
+recorder = OpenTelemetryMetricRecorder(gauge_metric_ttl_seconds=600)
+assert found == [recorder]
+recorder.register_gauge_metric("held", "")
+recorder.register_counter_metric("counted", "")
+for worker, at in (("old", 100.0), ("new", 200.0)):
+    recorder.set_metric_value("held", {"worker": worker}, 1)
+    recorder.set_metric_value("counted", {"worker": worker}, 1)
+    held = recorder._gauge_observations_by_name["held"]
+    assert len(held[frozenset({("worker", worker)})]) == 2
+    held[frozenset({("worker", worker)})] = 1, at
+shown = []
+for now in (650.0, 750.0, 850.0):
+    drop_gauges(recorder, now)
+    left = recorder._gauge_observations_by_name["held"]
+    shown.append(sorted(dict(tags)["worker"] for tags in left))
+print(json.dumps([shown, len(recorder._counter_observations_by_name["counted"])]))
+"""
+
+
+def test_gauges_go_that_ray_would_not_show_and_no_sums() -> None:
+    done = subprocess.run([sys.executable, "-c", DROPS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown, counted = json.loads(done.stdout)
+    assert shown == [["new", "old"], ["new"], []]
+    assert counted == 2
+
+
 SCRIPT = """
 import json, sys, threading
 print(json.dumps([__name__, sys.argv, sys.path[0], [one.name for one in threading.enumerate()]]))
@@ -77,4 +111,4 @@ def test_ray_s_script_runs_as_if_python_had_been_given_it(tmp_path: Path, words:
     assert done.returncode == 0, done.stderr
     name, argv, first, threads = json.loads(done.stdout)
     assert (name, argv, first) == ("__main__", [str(script), *words], str(tmp_path))
-    assert "scrape" in threads
+    assert "gauges" in threads
