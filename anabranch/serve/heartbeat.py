@@ -76,8 +76,17 @@ class PulseFile(NamedTuple):
         except OSError:
             return ""
 
+    def remove_sockets(self) -> None:
+        """Remove the sockets of the process, which has ended, or is about to."""
+        for path in self.path.parent.parent.glob(f"{self.pid}-{self.began}-*.sock"):
+            path.unlink(missing_ok=True)
+
     def mark_ended(self, end: str, note: str = "") -> None:
-        """Give it the name of one whose process was ended; OSError if it is no more."""
+        """Give it the name of one whose process was ended, and remove the sockets of that.
+
+        OSError if it is no more.
+        """
+        self.remove_sockets()
         if note:
             with self.path.open("r+b") as file:
                 file.truncate(SIZE)
@@ -98,11 +107,10 @@ def share_pulse(folder: Path, patience: float) -> bool:
 
     ``patience``: seconds without a beat after which a process is taken for dead.
     """
-    began = _began()
-    if not began:
+    if not _began():
         return False
     try:
-        memory = _shared(folder / FOLDER, f"{os.getpid()}-{began}")
+        memory = _shared(folder / FOLDER, process_name())
     except OSError as error:
         logger.warning("this process has no heartbeat: %s", error)
         return False
@@ -113,6 +121,11 @@ def share_pulse(folder: Path, patience: float) -> bool:
 def end_heartbeat() -> None:
     """Expect no beat of a process that unloads its components and ends."""
     PULSE.rest()
+
+
+def process_name() -> str:
+    """Return a name of this process that none before it had: its id and, on Linux, its start."""
+    return f"{os.getpid()}-{_began()}"
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,6 +22,7 @@ from anabranch.router.between_nodes import (
     probe,
     server_tls,
 )
+from anabranch.serve.heartbeat import process_name
 from anabranch.serve.sockets import UNIX, tcp_listener, unix_address, unix_folder, unix_listener
 
 
@@ -50,8 +51,13 @@ class OwnPlaces(NamedTuple):
     host: str | None
 
     def path(self) -> Path | None:
-        """Return a path for a Unix socket that no other socket has, if there is a folder."""
-        return None if self.folder is None else self.folder / f"{os.urandom(8).hex()}.sock"
+        """Return a path for a Unix socket that no other socket has, if there is a folder.
+
+        It begins with the name of the process, by which the supervisor finds it once that is dead.
+        """
+        if self.folder is None:
+            return None
+        return self.folder / f"{process_name()}-{os.urandom(4).hex()}.sock"
 
 
 def own_places() -> OwnPlaces:

@@ -35,8 +35,6 @@ MOST_GROWTH = 24
 """MiB by which a process may grow once: allocators keep what was free once, and Python's collector
 parts the pages that a fork shared with its parent, some 20 MiB."""
 AGENT, SERVE = "ray::DashboardAgent", "ray::ServeController"
-ONCE = {AGENT: 48}
-"""The same for Ray's agent: it keeps the gauges of a minute, and so of some thirty deploys."""
 PER_DEPLOY = {AGENT: 0.1, SERVE: 0.8}
 """MiB by which a process of Ray grows further with each deploy (docs/failures.md): the agent keeps
 counters and histograms of processes that have ended, Serve's controller what applications were."""
@@ -101,7 +99,7 @@ def test_nothing_is_left_of_what_was_replaced(own: Engine, tmp_path: Path, deplo
 
 def most_growth(process: str, deploys: int) -> float:
     """Return the MiB by which a process may grow in so many deploys."""
-    return ONCE.get(process, MOST_GROWTH) + PER_DEPLOY.get(process, 0.0) * deploys
+    return MOST_GROWTH + PER_DEPLOY.get(process, 0.0) * deploys
 
 
 def grown(

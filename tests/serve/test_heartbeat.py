@@ -38,5 +38,15 @@ def test_a_file_that_was_marked_is_found_as_hung(folder: Path) -> None:
     assert reading is not None and reading.beats == 0
 
 
+def test_sockets_go_with_the_process_that_had_them_and_those_of_others_stay(folder: Path) -> None:
+    own, others = {"12-345-ab.sock", "12-345-cd.sock"}, {"12-346-ab.sock", "2-345-a.sock", "x.sock"}
+    for name in own | others:
+        (folder.parent / name).touch()
+    (folder / "12-345").write_bytes(bytes(SIZE))
+    (pulse,) = PulseFile.all_in(folder.parent)
+    pulse.mark_ended(HUNG)
+    assert {one.name for one in folder.parent.glob("*.sock")} == others
+
+
 def test_without_a_folder_there_are_none(tmp_path: Path) -> None:
     assert list(PulseFile.all_in(tmp_path)) == []

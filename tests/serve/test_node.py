@@ -12,6 +12,7 @@ from anabranch.control.access.authority import certificates_environment, make_ce
 from anabranch.errors import EngineError
 from anabranch.router.between_nodes import CALLED_MS, NODE_TLS
 from anabranch.serve import node
+from anabranch.serve.heartbeat import process_name
 from anabranch.serve.sockets import FOLDER
 
 
@@ -39,6 +40,7 @@ def test_an_engine_on_one_machine_has_unix_sockets_alone_of_which_no_two_are_the
     monkeypatch.setenv(FOLDER, str(tmp_path))
     found = [node.own_listeners(node.own_places()) for _ in range(2)]
     assert len({reach.near for _, reach in found}) == 2
+    assert all(process_name() in reach.near for _, reach in found)
     for (listener, *others), reach in found:
         assert not others
         assert listener.tls is None

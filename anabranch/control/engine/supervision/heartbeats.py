@@ -98,6 +98,7 @@ class Heartbeats:
         process = _PROC / str(pulse.pid)
         stat = Stat.of(process)
         if stat is None or stat.began != pulse.began:
+            pulse.remove_sockets()
             pulse.path.unlink(missing_ok=True)
             return None
         if before is None or not beats:

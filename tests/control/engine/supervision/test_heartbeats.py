@@ -177,15 +177,19 @@ def test_a_process_that_beats_or_loads_or_is_kept_from_running_is_left_alone(
     assert [one.poll() for one in (beats, loads, stopped)] == [None, None, None]
 
 
-def test_the_pulse_of_a_process_that_has_ended_is_removed(
+def test_the_pulse_of_a_process_that_has_ended_is_removed_and_its_sockets(
     start: Start, found: Heartbeats, tmp_path: Path
 ) -> None:
     process = start("beats")
     pulse = pulse_of(tmp_path, process)
+    socket = tmp_path / f"{pulse.name}-ab12.sock"
+    socket.touch()
     found.kill()
+    assert socket.exists()
     process.kill()
     process.wait()
     until(lambda: found.kill() or not pulse.exists())
+    assert not socket.exists()
 
 
 def test_a_process_that_got_the_id_of_another_one_is_left_alone(
