@@ -221,7 +221,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         UP,
         "anabranch deploy imported/graph.yaml",
         "curl localhost:8000/seldon/default/simple/api/v1.0/predictions --json "
-        "'{\"data\": {\"ndarray\": [[1.0, 2.0]]}}'",
+        '\'{"data": {"ndarray": [[1.0, 2.0]]}}\'',
         DOWN,
     ),
     "shop": (

@@ -65,10 +65,6 @@ class Repository:
     models: Mapping[str, TritonModel]
     unconfigured: frozenset[str] = frozenset()
 
-    def knows(self, name: str) -> bool:
-        """Return whether there is a model of that name."""
-        return name in self.models or name in self.unconfigured
-
 
 def is_repository(source: Path) -> bool:
     """Return whether a file or folder is what this importer reads."""

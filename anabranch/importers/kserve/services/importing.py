@@ -27,7 +27,7 @@ from anabranch.importers.kserve.services.predictors import (
 from anabranch.importers.kserve.services.storage import credentials
 from anabranch.importers.kserve.services.transformers import TransformerNodes, transformer_nodes
 from anabranch.importers.report import GRAPH_FILE
-from anabranch.importers.result import ImportedGraph, Note
+from anabranch.importers.result import FieldNote, ImportedGraph
 from anabranch.specs.excerpts import FieldPath
 
 KIND = "InferenceService"
@@ -249,7 +249,7 @@ def _steps(name: str, arm: _Arm, arms: Sequence[_Arm]) -> list[str]:
     return steps
 
 
-def _notes(source: Source, arm: _Arm, arms: Sequence[_Arm]) -> list[Note]:
+def _notes(source: Source, arm: _Arm, arms: Sequence[_Arm]) -> list[FieldNote]:
     """Return the notes of a revision: those below its predictor, of the first one all others."""
     prefix = source.manifest.path
 
