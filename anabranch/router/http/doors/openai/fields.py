@@ -138,7 +138,7 @@ def text_of(name: str, raw: bytes) -> str:
 
 
 def model_of(body: bytes) -> str:
-    """Return the field ``model``. Raises as ``BodyFields``, and FieldError without one."""
+    """Return the field ``model`` of a body; raises as ``BodyFields`` and ``given_model`` do."""
     return given_model(BodyFields(body))
 
 
