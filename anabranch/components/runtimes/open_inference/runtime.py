@@ -73,7 +73,7 @@ class OpenInferenceModel:
     ) -> None:
         self._node, self._outputs, self._binary = node, tuple(outputs or ()), binary
         self._optional = frozenset(node.optional_outputs or ())
-        self._path = f"/v2/models/{_in_path(model)}"
+        self._path = f"/v2/models/{in_path(model)}"
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
         self._server = RemoteServer(url, model)
@@ -185,7 +185,7 @@ class OpenInferenceModel:
         return {plain(name): array for name, array in outputs.items()}
 
 
-def _in_path(model: str) -> str:
+def in_path(model: str) -> str:
     """Return a model's name for paths. That of a graph in a namespace keeps its slash.
 
     So the edge of an anabranch finds the graph's routers, which it does by the path as it came.

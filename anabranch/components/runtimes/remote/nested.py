@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
 
 import numpy as np
 import orjson
 
 from anabranch.components.registry import Finding
+from anabranch.components.runtimes.open_inference.runtime import is_plain_url
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
-from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import shown
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -63,25 +61,10 @@ def address_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
     if predictor.model is not None:
         yield ("model",), f"the runtime {runtime!r} takes args: {{url: …}} instead"
     url = str(node.args["url"])
-    if not _is_plain(url):
+    if not is_plain_url(url):
         yield ("args", "url"), f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
 
 
 def method_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
     """Find a method where the runtime has but one."""
     yield from no_method(cast(Predictor, node), runtime)
-
-
-def in_path(model: str) -> str:
-    """Return a model's name for paths; that of a graph in a namespace keeps its slash."""
-    return quote(model, safe="/" if re.fullmatch(GRAPH_NAME, model) else "")
-
-
-def _is_plain(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    extra = parts.username or parts.password or parts.query or parts.fragment
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra and port != 0

@@ -13,13 +13,13 @@ import orjson
 
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.open_inference.runtime import in_path
 from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.remote.nested import (
     JSON_HEADERS,
     address_mistakes,
     answered,
-    in_path,
     method_mistakes,
     nested,
 )
