@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
+from anabranch.components.contracts.seldon.payloads import document_in
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
@@ -43,9 +44,10 @@ class SeldonService:
     """Calls the microservice of Seldon Core v1 at ``url``: a wrapped model or transformer.
 
     ``method`` is ``predict`` (if left out), ``transform_input`` or ``transform_output``. The only
-    input goes as ``data.ndarray``, with the names of its columns and the request's tags. Numbers
-    come back as INT64 or FP64, texts as BYTES; ``strData``, ``binData`` and ``jsonData`` as one
-    element of BYTES. Tags, names and metrics of the answer are those of the request.
+    input goes as ``data.ndarray``, with the names of its columns and the request's tags; BYTES of
+    shape [] as ``strData``, ``binData``, or ``jsonData`` where the text is a JSON object. Numbers
+    come back as INT64 or FP64, texts as BYTES, and those three as BYTES of shape []. Tags, names
+    and metrics of the answer are those of the request.
 
     When the graph is loaded, the microservice must answer. The request's deadline, id and trace
     travel along. A service that is away or overloaded makes the node fail with Unavailable.
@@ -87,11 +89,9 @@ class SeldonService:
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the payload of the answer; RemoteError, BadAnswer, Unavailable or a deadline."""
         (array,) = inputs.values()
-        names = context.names.get(self._source, [])
-        message = {
-            "meta": {"puid": context.id, "tags": dict(context.tags)},
-            "data": {"names": list(names), "ndarray": nested(array, self._name)},
-        }
+        meta = {"puid": context.id, "tags": dict(context.tags)}
+        names = list(context.names.get(self._source, []))
+        message = {"meta": meta, **_message(array, names, self._name)}
         _, body = await self._server.post(self._path, orjson.dumps(message), JSON_HEADERS, context)
         answer = answered(body)
         _annotate(context, answer.get("meta"))
@@ -101,6 +101,19 @@ class SeldonService:
             if isinstance(columns, list) and columns:
                 context.names[self._output] = [str(name) for name in columns]
         return {DEFAULT_OUTPUT: _payload(answer)}
+
+
+def _message(array: Array, names: list[str], name: str) -> dict[str, Any]:
+    """Return the payload of a tensor, as a component with Seldon's contract would get it."""
+    if array.ndim or array.dtype.kind != "O":
+        return {"data": {"names": names, "ndarray": nested(array, name)}}
+    content = document_in(array.item())
+    match content:
+        case str():
+            return {"strData": content}
+        case bytes():
+            return {"binData": base64.b64encode(content).decode()}
+    return {"jsonData": content}
 
 
 def _annotate(context: Context, meta: Any) -> None:
@@ -123,15 +136,21 @@ def _payload(answer: Mapping[str, Any]) -> Any:
     if isinstance(data, Mapping):
         return _array(data)
     if isinstance(answer.get("strData"), str):
-        return [answer["strData"]]
+        return _scalar(answer["strData"])
     if "jsonData" in answer:
-        return [orjson.dumps(answer["jsonData"]).decode()]
+        return _scalar(orjson.dumps(answer["jsonData"]).decode())
     if isinstance(answer.get("binData"), str):
         try:
-            return np.array([base64.b64decode(answer["binData"], validate=True)], dtype=object)
+            return _scalar(base64.b64decode(answer["binData"], validate=True))
         except ValueError:
             raise BadAnswer("its binData is not in base64") from None
     raise BadAnswer("its answer has none of data, strData, binData and jsonData")
+
+
+def _scalar(content: str | bytes) -> Array:
+    tensor = np.empty((), dtype=object)
+    tensor[()] = content
+    return tensor
 
 
 def _array(data: Mapping[str, Any]) -> Any:

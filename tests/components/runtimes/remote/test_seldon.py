@@ -71,13 +71,33 @@ def test_methods_have_their_paths(method: str, path: str) -> None:
     [
         ({"data": {"tensor": {"shape": [2, 1], "values": [1, 2]}}}, [[1.0], [2.0]]),
         ({"data": {"ndarray": ["a", "b"]}}, ["a", "b"]),
-        ({"strData": "hello"}, ["hello"]),
-        ({"jsonData": {"a": [1]}}, ['{"a":[1]}']),
-        ({"binData": base64.b64encode(b"\xff").decode()}, [b"\xff"]),
+        ({"strData": "hello"}, "hello"),
+        ({"jsonData": {"a": [1]}}, '{"a":[1]}'),
+        ({"binData": base64.b64encode(b"\xff").decode()}, b"\xff"),
     ],
 )
 def test_every_payload_of_an_answer(answer: Any, expected: Any) -> None:
     assert asked(answer)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "raw", "message"),
+    [
+        ("hello", False, {"strData": "hello"}),
+        ('{"a": 1}', False, {"jsonData": {"a": 1}}),
+        (b"\xff", True, {"binData": "/w=="}),
+    ],
+)
+def test_a_text_alone_is_no_array(content: Any, raw: bool, message: dict[str, Any]) -> None:
+    kind = {"datatype": "BYTES", "shape": [], **({"content": "raw"} if raw else {})}
+    spec = graph("http://a").spec.to_dict()
+    spec["spec"]["inputs"] = {"x": kind}
+    with answering(lambda path, body: {"strData": "x"}) as server:
+        spec["spec"]["nodes"]["far"]["args"]["url"] = server.url
+        with load_graph(spec) as made:
+            made.run({"x": np.array(content, object)})
+    ((_, seen),) = server.asked
+    assert {key: value for key, value in seen.items() if key != "meta"} == message
 
 
 @pytest.mark.parametrize(
