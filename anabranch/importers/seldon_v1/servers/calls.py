@@ -32,12 +32,13 @@ _TYPES = {
 _PROXY = "seldonio/tfserving-proxy"
 """Beginning of the images that hand requests on to TensorFlow Serving."""
 _SIMPLE_MODEL = '''class SimpleModel:
-    """The built-in model SIMPLE_MODEL: the same three values, whatever comes in."""
-
-    class_names = ["class0", "class1", "class2"]
+    """The built-in model SIMPLE_MODEL: the same three values, but texts and bytes come back."""
 
     def predict(self, X, names, meta=None):
-        return [[0.1, 0.9, 0.5]]
+        return X if isinstance(X, (str, bytes)) else [[0.1, 0.9, 0.5]]
+
+    def class_names(self):
+        return ["class0", "class1", "class2"]
 
     def metrics(self):
         return [
