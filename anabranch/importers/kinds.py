@@ -11,6 +11,7 @@ from anabranch.importers.kserve import importing as kserve
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import FieldNote, ImportedGraph, Notes
 from anabranch.importers.seldon_v1 import deployments
+from anabranch.importers.seldon_v2 import importing as seldon_v2
 from anabranch.specs.excerpts import clean, hint, shown
 
 Importer: TypeAlias = Callable[[Sequence[Manifest]], list[ImportedGraph]]
@@ -23,6 +24,7 @@ IMPORTERS: dict[tuple[str, str], Importer] = {
     (deployments.GROUP, deployments.KIND): deployments.import_deployments,
     **{(kserve.GROUP, kind): kserve.import_kserve for kind in kserve.KINDS},
     (kserve.OLD_GROUP, kserve.SERVICE): kserve.import_kserve,
+    **{(seldon_v2.GROUP, kind): seldon_v2.import_seldon_v2 for kind in seldon_v2.KINDS},
 }
 """Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.components.contract import Context
-from anabranch.graph.calls.values import Convert, Skipped
+from anabranch.graph.calls.values import Convert, Skipped, identity
 from anabranch.graph.execute.run import Frame, Run
 from anabranch.graph.execute.steps import NodeStep
 from anabranch.graph.plan.absence import needed_triggers
@@ -37,7 +37,7 @@ class Gate:
             node.name,
             [place(ref) for ref in node.inputs.values()],
             quorum_of(node) or len(node.inputs),
-            [place(ref) for ref in node.triggers],
+            [_whole(place, ref) for ref in node.triggers],
             needed_triggers(node),
         )
 
@@ -58,6 +58,12 @@ class Gate:
             closed = _skipped(frame, self.triggers)
             lost = closed if len(self.triggers) - len(closed) < self.needed else []
         return Skipped(f"node {self.node!r} is skipped: {lost[0].reason}", False) if lost else None
+
+
+def _whole(place: Callable[[Ref], _Place], ref: Ref) -> _Place:
+    """Return the place of a trigger; that of a whole node is there with any of its outputs."""
+    slot, access = place(ref)
+    return (slot, access) if ref.output is not None or ref.node is None else (slot, identity)
 
 
 def _skipped(frame: Frame, places: Sequence[_Place]) -> list[Skipped]:

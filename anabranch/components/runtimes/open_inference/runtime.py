@@ -25,12 +25,15 @@ from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import hint, listing, shown
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import HEADER_NAME, NodeBase, Predictor
 
 _ASKING = 5.0
 """Longest time to wait for metadata or a probe of health, in seconds."""
 _BINARY = "binary_tensor_data"
 """The extension's name among those of a server's metadata."""
+_OWN_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "host", "transfer-encoding", LENGTH_HEADER}
+)
 _NOT_THERE = (RemoteError, BadAnswer, Unavailable, DeadlineExceeded)
 logger = logging.getLogger("anabranch.components")
 
@@ -56,6 +59,8 @@ class OpenInferenceModel:
         version: Version of the model there; the server's choice if left out.
         outputs: Outputs of the model that are asked for; all of them if left out.
         binary: Whether tensors travel as raw bytes; if left out, the server's metadata decide.
+        headers: Headers of every request, as name: text, such as those by which a mesh finds the
+            model; no secrets, for the spec is stored.
     """
 
     partial = True
@@ -70,6 +75,7 @@ class OpenInferenceModel:
         version: str | None = None,
         outputs: list[str] | None = None,
         binary: bool | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self._node, self._outputs, self._binary = node, tuple(outputs or ()), binary
         self._optional = frozenset(node.optional_outputs or ())
@@ -77,6 +83,7 @@ class OpenInferenceModel:
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
         self._server = RemoteServer(url, model)
+        self._headers = dict(headers or {})
         self._names = {name: name for name in node.inputs}
         self._health = Health()
 
@@ -91,12 +98,18 @@ class OpenInferenceModel:
         if not is_plain_url(url):
             message = f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
             yield ("args", "url"), message
+        headers: Any = node.args.get("headers") or {}
+        for name, value in headers.items():
+            if not re.fullmatch(HEADER_NAME, name) or name.lower() in _OWN_HEADERS:
+                yield ("args", "headers", name), "is no header that a request may be given"
+            elif not (value.isascii() and value.isprintable()):
+                yield ("args", "headers", name), f"{shown(value)} is no text of a header"
 
     async def load(self) -> None:
         """Check that the model is ready and has the node's signature; else raise CannotLoad."""
         try:
-            await self._server.probe(f"{self._path}/ready", _ASKING)
-            metadata = await self._server.get(self._path, _ASKING)
+            await self._server.probe(f"{self._path}/ready", _ASKING, self._headers)
+            metadata = await self._server.get(self._path, _ASKING, self._headers)
             if self._binary is None:
                 self._binary = await self._knows_binary()
         except _NOT_THERE as error:
@@ -113,7 +126,7 @@ class OpenInferenceModel:
         Raise no error: a new replica would not mend another server.
         """
         try:
-            await self._server.probe(f"{self._path}/ready", _ASKING)
+            await self._server.probe(f"{self._path}/ready", _ASKING, self._headers)
         except _NOT_THERE as error:
             if self._health.is_ready():
                 logger.warning("requests are held back: %s", error)
@@ -136,13 +149,13 @@ class OpenInferenceModel:
         request = Request(context.id, _parameters(context), self._outputs)
         body, length = encode(request, named, bool(self._binary))
         headers, answer = await self._server.post(
-            f"{self._path}/infer", body, _headers(length), context
+            f"{self._path}/infer", body, {**self._headers, **_headers(length)}, context
         )
         return self._named(decode(answer, headers.get(LENGTH_HEADER)))
 
     async def _knows_binary(self) -> bool:
         try:
-            metadata = await self._server.get("/v2", _ASKING)
+            metadata = await self._server.get("/v2", _ASKING, self._headers)
         except (RemoteError, BadAnswer):
             return False
         extensions = metadata.get("extensions") if isinstance(metadata, dict) else None

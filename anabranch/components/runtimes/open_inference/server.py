@@ -76,9 +76,11 @@ class RemoteServer:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def probe(self, path: str, seconds: float) -> None:
+    async def probe(
+        self, path: str, seconds: float, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Return if a path answers with success, whatever it says; raise as ``get`` does."""
-        await self._send("GET", path, seconds)
+        await self._send("GET", path, seconds, headers=headers)
 
     async def get(self, path: str, seconds: float, headers: Mapping[str, str] | None = None) -> Any:
         """Return the JSON that a path gives."""

@@ -27,23 +27,23 @@ _RUNS_CODE = (".joblib", ".pkl")
 """Suffixes of model files whose loading can run code, as that of MLflow's folders can."""
 
 
-def model_fields(unit: Fields, file: str) -> dict[str, Any]:
-    """Return ``model``, and ``sha256`` where it is needed, for the ``modelUri`` of a unit.
+def model_fields(unit: Fields, file: str, key: str = "modelUri") -> dict[str, Any]:
+    """Return ``model``, and ``sha256`` where it is needed, for the URI in the field ``key``.
 
     ``file`` is what the server loads in the folder of the URI; empty for the folder itself.
     """
-    uri = unit.text("modelUri").strip()
+    uri = unit.text(key).strip()
     if not uri:
         return {}
-    model = _with_file(_uri(unit, uri), file)
+    model = _with_file(_uri(unit, uri, key), file)
     _credentials(unit, uri)
     what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
-    unit.same(what, "modelUri")
+    unit.same(what, key)
     runs_code = not file or file.endswith(_RUNS_CODE)
-    return {"model": model} | ({"sha256": _digest(unit, model)} if runs_code else {})
+    return {"model": model} | ({"sha256": _digest(unit, model, key)} if runs_code else {})
 
 
-def _uri(unit: Fields, uri: str) -> str:
+def _uri(unit: Fields, uri: str, key: str) -> str:
     """Return the URI in our words; note what the user must do where there is none."""
     matched = _REMOTE.fullmatch(uri)
     if matched is None:
@@ -53,14 +53,12 @@ def _uri(unit: Fields, uri: str) -> str:
         return f"file://{rest}" if slashes else f"file://{rest.removeprefix('//')}"
     if scheme == "pvc":
         place = f"file:///mnt/pvc/{rest.strip('/')}"
-        unit.to_do(
-            f"mount the volume claim where the engine runs, so that `{place}` is there", "modelUri"
-        )
+        unit.to_do(f"mount the volume claim where the engine runs, so that `{place}` is there", key)
         return place
     if scheme in _SCHEMES:
         return f"{scheme}://{rest.lstrip('/')}"
     said = f"`{scheme}:` is a remote of rclone's configuration; `s3://` is put in its place"
-    unit.to_do(f"{said}: write the URI of the store that it stands for", "modelUri")
+    unit.to_do(f"{said}: write the URI of the store that it stands for", key)
     return f"s3://{rest.lstrip('/')}"
 
 
@@ -78,7 +76,7 @@ def _credentials(unit: Fields, uri: str) -> None:
     unit.leave_out({"storageInitializerImage": "the engine fetches models itself"})
 
 
-def _digest(unit: Fields, model: str) -> str:
+def _digest(unit: Fields, model: str, key: str) -> str:
     """Return the digest of a local model, or zeros and a note on how to get it."""
     path = Path(model.removeprefix("file://")) if model.startswith("file://") else None
     try:
@@ -87,7 +85,5 @@ def _digest(unit: Fields, model: str) -> str:
     except (OSError, ArtefactError):
         pass
     said = "loading it can run code, so `sha256` must hold its digest, here 64 zeros: "
-    unit.to_do(
-        f"{said}`anabranch validate --load graph.yaml` names the digest that came", "modelUri"
-    )
+    unit.to_do(f"{said}`anabranch validate --load graph.yaml` names the digest that came", key)
     return UNKNOWN_DIGEST

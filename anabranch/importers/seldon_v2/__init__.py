@@ -1,0 +1,1 @@
+"""Imports Model, Pipeline and Experiment of Seldon Core v2; nothing here asks a server."""
