@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anabranch.importers.fields import Fields, Source
+from anabranch.importers.seldon_v2.metadata import read_name
 from anabranch.specs.excerpts import hint, shown
 
 _KINDS = ("model", "pipeline")
@@ -83,7 +84,7 @@ def read_experiment(source: Source, spec: Fields) -> Candidates:
     default = spec.text("default")
     found: list[Candidate] = []
     for fields in spec.each("candidates"):
-        name = fields.required("name")
+        name = read_name(fields)
         weight = fields.whole("weight")
         if weight is None:
             fields.mistake("is required", "weight")
@@ -120,7 +121,7 @@ def _mirror(spec: Fields, found: list[Candidate]) -> Candidate | None:
     fields = spec.within("mirror")
     if not spec.has("mirror"):
         return None
-    name, percent = fields.required("name"), fields.whole("percent")
+    name, percent = read_name(fields), fields.whole("percent")
     if percent is None or not 0 <= percent <= 100:
         fields.mistake("must be from 0 to 100", "percent")
     _refuse_twice(fields, name, found)

@@ -72,7 +72,7 @@ class _Import:
 
     def _read(self, source: Source) -> None:
         root = source.fields()
-        name = note_metadata(root)
+        name = note_metadata(root, source.manifest.kind in ("Model", "Pipeline", "Experiment"))
         spec = root.within("spec")
         match source.manifest.kind:
             case "Model":
@@ -103,6 +103,10 @@ class _Import:
         outputs = made.outputs()
         source = pipeline.source.manifest
         spec = {"inputs": made.inputs, "nodes": made.nodes, "outputs": outputs}
+        if not outputs:
+            pipeline.spec.mistake("gives no tensor", "output")
+        elif not made.inputs:
+            pipeline.spec.mistake("no step reads a tensor of the request", "steps")
         return _graph(name or source.name, source.namespace, spec, f"Pipeline {source.name}",
                       made.notes())  # fmt: skip
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from anabranch.importers.fields import Fields, Source
+from anabranch.importers.seldon_v2.metadata import read_name
 from anabranch.importers.seldon_v2.references import (
     SIDES,
     BadReference,
@@ -79,7 +80,7 @@ def read_pipeline(source: Source, spec: Fields) -> Pipeline:
         if step.name == name:
             fields.mistake("has the name of the pipeline, which references then mean", "name")
         steps[step.name] = step
-    if not spec.has("steps"):
+    if not steps:
         spec.mistake("needs at least one step", "steps")
     output = _read_output(spec, name) if spec.has("output") else None
     external, triggers = _read_input(spec) if spec.has("input") else (None, None)
@@ -99,7 +100,7 @@ def _note_cycles(spec: Fields) -> None:
 
 
 def _read_step(fields: Fields, pipeline: str) -> PipelineStep:
-    name = fields.required("name")
+    name = read_name(fields)
     fields.same("a node", "name")
     reads = _sources(fields, "inputs", "inputsJoinType", _inner(pipeline))
     triggers = _sources(fields, "triggers", "triggersJoinType", _inner(pipeline), renames=False)
