@@ -84,6 +84,7 @@ def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(data)))
+            self.send_header("set-cookie", "session=of-one-caller; Path=/")
             self.end_headers()
             self.wfile.write(data)
 

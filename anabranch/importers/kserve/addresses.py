@@ -9,6 +9,8 @@ from typing import Any
 from anabranch.importers.manifests import Manifest
 
 V1, V2 = "v1", "v2"
+_MODE = "serving.kserve.io/deploymentMode"
+_WITHOUT_KNATIVE = ("Standard", "RawDeployment")
 _V2_FORMATS = frozenset(("triton", "vllm"))
 _V2_FRAMEWORKS = frozenset(("triton", "onnx", "huggingface"))
 """Predictors that speak V2 unless they say otherwise (inference_service_defaults.go)."""
@@ -22,6 +24,9 @@ class ServiceAddress:
     namespace: str
     protocol: str = ""
     """Empty if the manifest of the service is not there, or its protocol is neither V1 nor V2."""
+    host: str = ""
+    """Name of its Kubernetes Service; that of the InferenceService, which Knative routes, if left
+    out."""
 
     @property
     def url(self) -> str:
@@ -29,7 +34,7 @@ class ServiceAddress:
 
         See ``GetPredictorEndpoint`` in pkg/controller/v1beta1/inferenceservice/utils/utils.go.
         """
-        host = f"http://{self.name}.{self.namespace}.svc.cluster.local"
+        host = f"http://{self.host or self.name}.{self.namespace}.svc.cluster.local"
         if self.protocol == V2:
             return f"{host}/v2/models/{self.name}/infer"
         return f"{host}/v1/models/{self.name}:predict"
@@ -45,7 +50,9 @@ def addresses(manifests: Iterable[Manifest]) -> dict[tuple[str, str], ServiceAdd
     found = {}
     for manifest in manifests:
         if manifest.kind == "InferenceService":
-            one = ServiceAddress(manifest.name, namespace_of(manifest), _protocol(manifest))
+            one = ServiceAddress(
+                manifest.name, namespace_of(manifest), _protocol(manifest), _host(manifest)
+            )
             found[one.namespace, one.name] = one
     return found
 
@@ -60,6 +67,23 @@ def protocol_of(framework: str, model: Mapping[str, Any]) -> str:
     if framework == "model":
         return V2 if name in _V2_FORMATS else V1
     return V2 if framework in _V2_FRAMEWORKS else V1
+
+
+def _host(manifest: Manifest) -> str:
+    """Return the Kubernetes Service of an InferenceService that does without Knative.
+
+    See ``getRawServiceHost`` in its controller's ``reconcilers/ingress``.
+    """
+    metadata, spec = manifest.data.get("metadata"), manifest.data.get("spec")
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    mode = annotations.get(_MODE) if isinstance(annotations, Mapping) else None
+    if mode not in _WITHOUT_KNATIVE or not isinstance(spec, Mapping):
+        return ""
+    if "transformer" in spec:
+        return f"{manifest.name}-transformer"
+    predictor = spec.get("predictor")
+    variant = predictor.get("name") if isinstance(predictor, Mapping) else None
+    return "-".join([manifest.name, *([str(variant)] if variant else []), "predictor"])
 
 
 def _protocol(manifest: Manifest) -> str:

@@ -79,6 +79,15 @@ def test_only_the_named_headers_are_handed_on(services):
     assert "authorization" not in call.headers
 
 
+def test_cookies_of_one_caller_are_not_sent_for_the_next(services):
+    graph = graph_of(services.add("/", (200, {})))
+    with closing(graph):
+        for _ in range(2):
+            graph.run({"document": ["{}"]}, None, Context())
+    assert len(services.calls) == 2
+    assert all("cookie" not in call.headers for call in services.calls)
+
+
 @pytest.mark.parametrize("status", [200, 201, 299])
 def test_successes(services, status):
     assert ask(graph_of(services.add("/", (status, [1]))))["output"].tolist() == ["[1]"]

@@ -33,6 +33,28 @@ def test_a_manifest_of_the_guide_becomes_the_graph_below_it(manifest: str, graph
     assert found.spec == graph
 
 
+@pytest.mark.parametrize(
+    ("mode", "spec", "host"),
+    [
+        ("", {}, "a"),
+        ("Knative", {}, "a"),
+        ("Standard", {}, "a-predictor"),
+        ("RawDeployment", {"transformer": {"containers": [{"image": "i"}]}}, "a-transformer"),
+    ],
+)
+def test_the_host_of_a_service_depends_on_the_mode(mode: str, spec: Any, host: str) -> None:
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "a", "annotations": {"serving.kserve.io/deploymentMode": mode}},
+        "spec": {"predictor": {"lightgbm": {"storageUri": "gs://b/m"}}, **spec},
+    }
+    graph = inference_graph({"root": node("Sequence", {"serviceName": "a"})})
+    (found,) = [one for one in imported(service, graph) if one.name == "g"]
+    url = found.spec["spec"]["nodes"]["root_0"]["args"]["url"]
+    assert url == f"http://{host}.default.svc.cluster.local/v1/models/a:predict"
+
+
 def test_a_graph_and_its_services_are_graphs_in_folders_of_their_own() -> None:
     service = {
         "apiVersion": "serving.kserve.io/v1beta1",

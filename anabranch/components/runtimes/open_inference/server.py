@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import httpx
@@ -185,6 +186,8 @@ class RemoteServer:
                 # What is packed cannot be bounded before it is unpacked.
                 headers={"accept-encoding": "identity"},
                 trust_env=False,
+                # What a server sets for one caller is none of the next one's.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 # Certifi's certificates, or those of SSL_CERT_FILE or SSL_CERT_DIR.
                 verify=httpx.create_ssl_context(),
             )
