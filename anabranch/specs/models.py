@@ -816,7 +816,7 @@ class Serving(Model):
     """Pool of light graphs whose routers share a process."""
 
 
-ProtocolName: TypeAlias = Literal["seldon", "v1", "openai", "json"]
+ProtocolName: TypeAlias = Literal["seldon", "v1", "openai", "json", "document"]
 """Protocols beside the Open Inference Protocol over which a graph may answer."""
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
@@ -861,8 +861,8 @@ class Spec(Model):
     """A port of the graph's own."""
     protocols: Annotated[list[ProtocolName], Field(min_length=1, max_length=8)] | None = None
     """Protocols over which the graph answers beside the Open Inference Protocol: `seldon` (Seldon
-    Core v1), `v1` (KServe's and TensorFlow Serving's V1), `openai`, and `json` (named values in
-    plain JSON)."""
+    Core v1), `v1` (KServe's and TensorFlow Serving's V1), `openai`, `json` (named values in
+    plain JSON), and `document` (the body is the only input)."""
 
 
 class InferenceGraph(Model):

@@ -73,6 +73,7 @@ def import_graph(source: Source, addresses: Addresses) -> ImportedGraph | None:
             "inputs": {REQUEST: {"datatype": "BYTES", "shape": [1]}},
             "nodes": made.nodes,
             "outputs": {RESPONSE: output},
+            "protocols": ["document"],
             **fields,
         },
     }
@@ -142,9 +143,9 @@ def _url(step: GraphStep, source: Source, addresses: Addresses) -> str:
 def _note_whole(root: Fields, source: Source) -> None:
     """Note what no field says: the input and the output of the graph, and headers."""
     said = (
-        f"a request has one input, `{REQUEST}`: the JSON document as BYTES of one element; the "
-        f"answer has one output, `{RESPONSE}`. Where KServe answers a status of no success, the "
-        "request fails with that status. No header goes to the services, unless `headers` of "
+        "`protocols: [document]`: clients post the document to /v2/models/NAME/document. It is the "
+        f"input `{REQUEST}`, the answer is the output `{RESPONSE}`. Where KServe answers a status "
+        "of no success, the request fails with that status. No header goes to the services, unless `headers` of "
         "their nodes name it (`router.headers.propagate` of KServe's configuration)"
     )
     root.reworded(said, "spec")

@@ -15,7 +15,7 @@ from anabranch.router.http.doors.engine_protocols import VARIABLE, engine_protoc
         ("none", ()),
         ("json", ("json",)),
         (" v1 ,json,, v1", ("v1", "json")),
-        ("seldon,v1,openai,json", ("seldon", "v1", "openai", "json")),
+        ("seldon,v1,openai,json,document", ("seldon", "v1", "openai", "json", "document")),
     ],
 )
 def test_protocols_by_comma(text: str, expected: tuple[str, ...]) -> None:

@@ -1,0 +1,96 @@
+"""The endpoint ``document`` of a graph: what comes in goes in, and what comes out goes out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anabranch.errors import StatusError
+from anabranch.specs.models import TensorSpec
+from tests.importers.kserve.manifests import imported, inference_graph, node
+from tests.router.http.doors.door_graphs import DoorGraph
+
+PATH = "/v2/models/demo/document"
+DOCUMENT = ("BYTES", (1,))
+
+
+async def echo(inputs: Any, context: Any) -> dict[str, Any]:
+    (array,) = inputs.values()
+    assert array.shape == (1,)
+    return {"answer": array}
+
+
+def graph(step: Any = echo, raw: tuple[str, ...] = (), **fields: Any) -> DoorGraph:
+    return DoorGraph(step, {"question": DOCUMENT}, raw=raw, **fields)
+
+
+@given(st.binary(max_size=200) | st.text().map(str.encode))
+def test_any_body_is_the_input_and_the_answer(body: bytes) -> None:
+    reply = graph(raw=("question",)).post(PATH, body)
+    assert (reply.status, reply.body) == (200, body)
+    assert reply.headers["anabranch-revision"] == "3"
+    try:
+        json.loads(body)
+    except ValueError:
+        assert reply.headers["content-type"] == "application/octet-stream"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_json_is_json() -> None:
+    reply = graph().post(PATH, b'{ "a": [1.50] }')
+    assert reply.body == b'{ "a": [1.50] }'
+    assert reply.headers["content-type"] == "application/json"
+
+
+def test_a_revision_by_its_number() -> None:
+    reply = graph().post("/v2/models/demo/versions/4/document", {"a": 1})
+    assert (reply.status, reply.headers["anabranch-revision"]) == (200, "4")
+
+
+def test_text_must_be_utf_8() -> None:
+    assert "UTF-8" in graph().post(PATH, b"\xff").error(400)
+
+
+def test_the_status_of_a_service_is_that_of_the_answer() -> None:
+    async def fails(inputs: Any, context: Any) -> dict[str, Any]:
+        raise StatusError("far", "its server answered 422: no", 422)
+
+    assert graph(fails).post(PATH, {}).error(422) == (
+        "node 'far' failed: its server answered 422: no"
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ({"a": DOCUMENT, "b": DOCUMENT}, {}),
+        ({"a": ("FP32", (1,))}, {}),
+        ({"a": ("BYTES", (2,))}, {}),
+        ({"a": DOCUMENT}, {"y": TensorSpec(datatype="FP32", shape=(1,))}),
+    ],
+)
+def test_a_graph_of_other_tensors_takes_no_document(inputs: Any, outputs: Any) -> None:
+    reply = DoorGraph(echo, inputs, outputs).post(PATH, {})
+    assert "graph 'demo' takes no document" in reply.error(400)
+
+
+def test_an_output_that_is_no_document_is_the_graph_s_fault() -> None:
+    async def numbers(inputs: Any, context: Any) -> dict[str, Any]:
+        return {"answer": np.array([1.0])}
+
+    assert "gave no single document" in graph(numbers).post(PATH, {}).error(500)
+
+
+def test_the_door_is_shut_unless_the_spec_opens_it() -> None:
+    assert graph(protocols=("json",)).post(PATH, {}).status == 404
+    assert graph(protocols=(), engine=("document",)).post(PATH, {}).status == 200
+
+
+def test_an_imported_inference_graph_opens_it() -> None:
+    (found,) = imported(inference_graph({"root": node("Sequence", {"serviceUrl": "http://a/"})}))
+    assert found.spec["spec"]["protocols"] == ["document"]
