@@ -13,6 +13,7 @@ from anabranch.components.tensors.arrays import Array, to_array
 from anabranch.components.tensors.datatypes import DTYPES, to_datatype
 from anabranch.components.tensors.given import flat
 from anabranch.components.tensors.texts import decoded, filled
+from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import listing, shown
 
 
@@ -36,10 +37,15 @@ def request_of(
 def _parameters(types: Any, context: Context) -> Any:
     """Return the request's parameters, and its headers as MLServer's ``insert_headers`` has them.
 
-    A parameter ``headers`` of the client is no header.
+    A parameter ``headers`` of the client is no header. Raise InvalidRequest for a parameter that
+    has a meaning for MLServer and another type.
     """
-    own = {key: value for key, value in context.parameters.items() if key != "headers"}
-    return types.Parameters(**own, headers=dict(context.headers))
+    fields = {**context.parameters, "headers": dict(context.headers)}
+    try:
+        return types.Parameters.model_validate(fields)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        raise InvalidRequest(f"the parameters are not those of MLServer: {text[:300]}") from None
 
 
 def _input(types: Any, name: str, tensor: Array) -> Any:

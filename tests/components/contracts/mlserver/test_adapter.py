@@ -21,7 +21,7 @@ from anabranch import Graph
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
 from anabranch.components.fitting import component_problems
-from anabranch.errors import LoadError, NodeError
+from anabranch.errors import InvalidRequest, LoadError, NodeError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the package uses names that its libraries have renamed
@@ -206,6 +206,13 @@ def test_a_request_is_what_the_rest_server_makes(graph: Make, evaluate: Any) -> 
         ],
     }
     assert thread == "anabranch-mlserver-m"
+
+
+def test_a_parameter_of_another_type_is_the_client_s_mistake(graph: Make, evaluate: Any) -> None:
+    built = graph("Raw", NUMBERS).output("y", "m.doubled")
+    context = Context(parameters={"content_type": 5, "self": 1})
+    with pytest.raises(InvalidRequest, match="content_type"):
+        evaluate(built, {"given-rows": ROWS}, context)
 
 
 def test_declared_outputs_are_asked_for(graph: Make, evaluate: Any) -> None:

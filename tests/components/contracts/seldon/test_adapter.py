@@ -18,10 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch import Graph
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
+from anabranch.components.contracts.seldon.payloads import tensor_of
 from anabranch.components.fitting import component_problems
 from anabranch.errors import InvalidRequest, LoadError, NodeError
 
@@ -615,3 +618,76 @@ def test_a_class_whose_source_is_open_is_checked_when_it_is_loaded(
     built = Graph("g", root=bundle({"m.py": source})).input("data", "FP64", [-1, -1])
     with pytest.raises(LoadError, match=r"no method predict\(\) or predict_raw\(\)"):
         evaluate(predictor(built, "M"), {"data": ROWS})
+
+
+TOLD = """
+from seldon_core.user_model import SeldonResponse
+
+
+class Told:
+    TELL = None
+
+    def predict(self, X, names, meta=None):
+        value, response_tags, _, _ = self.TELL
+        return value if response_tags is None else SeldonResponse(value, tags=response_tags)
+
+    def tags(self):
+        return self.TELL[2]
+
+    def class_names(self):
+        return self.TELL[3]
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: Any, node: Any) -> Any:
+    root: Path = tmp_path_factory.mktemp("told")
+    (root / "told.py").write_text(TOLD)
+    return bind("m", node(type="predictor", component="told.py:Told", contract="seldon"), root)
+
+
+Model = tuple[str, Any, list[str], dict[str, Any]]
+
+
+def construct_response(
+    value: Any, response_tags: Any, own: Any, names: Any, request_tags: Any
+) -> Model:
+    """The model: payload, its content, names and tags (``construct_response_json``)."""
+    kind, content = wrapper(value)
+    tags = {**request_tags, **own, **(response_tags or {})}
+    rank = np.array(value).ndim if kind == "data" else 0
+    return kind, content, list(names) if rank > 1 else [], tags
+
+
+scalars = st.booleans() | st.integers(-9, 9) | st.text("ab", max_size=3)
+labels = st.dictionaries(st.sampled_from("abc"), scalars, max_size=3)
+numbers = st.floats(-9, 9)
+values = (
+    st.dictionaries(st.text("xy", max_size=2), scalars, max_size=3)
+    | st.text("ab{", max_size=4)
+    | st.binary(max_size=4)
+    | st.lists(numbers, min_size=1, max_size=3)
+    | st.lists(st.tuples(numbers, numbers).map(list), min_size=1, max_size=3)
+    | st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=3).map(np.array)
+)
+
+
+@given(values, st.none() | labels, labels, labels, st.booleans())
+def test_answers_are_those_of_the_wrapper(
+    told: Any, value: Any, response_tags: Any, own: Any, request_tags: Any, is_named: bool
+) -> None:
+    names = ["p", "q"] if is_named else ["t:0", "t:1"]
+    type(told.instance.component).TELL = (value, response_tags, own, names)
+    context = Context()
+    context.tags.update(request_tags)
+    found = tensor_of(told.call(x=ROWS, context=context)["output"])
+    kind, content, columns, tags = construct_response(
+        value, response_tags, own, names, request_tags
+    )
+    assert context.tags == tags
+    assert context.names.get("m", []) == columns
+    if kind == "data":
+        assert found.tolist() == content
+    else:
+        assert found.shape == ()
+        assert (json.loads(found.item()) if kind == "jsonData" else found.item()) == content
