@@ -1,4 +1,4 @@
-"""Components with Seldon's contract behind Seldon's door: from one message to the other."""
+"""Rewards of Seldon's clients on their way to components with Seldon's contract, and back."""
 
 from __future__ import annotations
 
