@@ -39,7 +39,7 @@ def numbers(transport, address):
         response = good(paid.predict(data=ROWS, names=["a", "b"], meta={"who": "me"}))
         assert response.data.WhichOneof("data_oneof") == payload
         np.testing.assert_array_equal(get_data_from_proto(response), ROWS * 2)
-        assert list(response.data.names) == ["t:0", "t:1"]
+        assert list(response.data.names) == ["a", "b"]
         assert response.meta.puid and response.meta.tags["who"].string_value == "me"
         assert response.meta.routing["pick"] in (0, 1)
         assert response.meta.requestPath["paid"].startswith("paid:")
