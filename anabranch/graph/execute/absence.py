@@ -19,7 +19,7 @@ _Place = tuple[int, Convert]
 
 
 @dataclass(frozen=True)
-class Gate:
+class TriggerGate:
     """Decides whether a node is skipped, by the values that are absent."""
 
     node: str
@@ -31,7 +31,7 @@ class Gate:
     """Fewest triggers that must be there."""
 
     @classmethod
-    def of(cls, node: PlannedNode, place: Callable[[Ref], _Place]) -> Gate:
+    def of(cls, node: PlannedNode, place: Callable[[Ref], _Place]) -> TriggerGate:
         """Return the gate of a node, given the place of each source."""
         return cls(
             node.name,
@@ -74,7 +74,7 @@ def _skipped(frame: Frame, places: Sequence[_Place]) -> list[Skipped]:
 class GatedStep:
     """The step of a conditional node."""
 
-    def __init__(self, gate: Gate, step: NodeStep) -> None:
+    def __init__(self, gate: TriggerGate, step: NodeStep) -> None:
         self.slot = step.slot
         self.leaves = step.leaves
         self._gate = gate

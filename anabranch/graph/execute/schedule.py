@@ -19,7 +19,7 @@ from anabranch.graph.calls.values import (
     protect,
     route_converter,
 )
-from anabranch.graph.execute.absence import Gate, GatedStep
+from anabranch.graph.execute.absence import GatedStep, TriggerGate
 from anabranch.graph.execute.batched import BatchedStep, lane_of
 from anabranch.graph.execute.invoke import invoker, joining, refusing
 from anabranch.graph.execute.policy import Notice
@@ -162,8 +162,10 @@ class StepFactory:
         gated = node.is_conditional and self._vertices.gates(node)
         return GatedStep(self._gate(node), step) if gated else step
 
-    def _gate(self, node: PlannedNode) -> Gate:
-        return Gate.of(node, lambda ref: (self._vertices.slots[vertex_of(ref)], self._access(ref)))
+    def _gate(self, node: PlannedNode) -> TriggerGate:
+        return TriggerGate.of(
+            node, lambda ref: (self._vertices.slots[vertex_of(ref)], self._access(ref))
+        )
 
     def _whole(self, node: PlannedNode, bound: Bound) -> Invoke:
         """How a node gives one answer, whether or not it streams."""

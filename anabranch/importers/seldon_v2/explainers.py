@@ -10,7 +10,7 @@ from anabranch.importers.fields import Fields
 from anabranch.importers.graph_names import graph_name, node_name
 from anabranch.importers.result import ImportedGraph
 from anabranch.importers.seldon_v1.servers.model_uris import model_fields
-from anabranch.importers.seldon_v2.models import ModelNode
+from anabranch.importers.seldon_v2.models import PlacedModel
 from anabranch.specs.rules import RESERVED
 
 _FITTED = {
@@ -21,7 +21,9 @@ _ASKING = {"anchor_text": "anchor_text"}
 """Methods that ask the model, and need no file."""
 
 
-def add_explainer(graphs: Sequence[ImportedGraph], model: ModelNode) -> list[ImportedGraph] | None:
+def add_explainer(
+    graphs: Sequence[ImportedGraph], model: PlacedModel
+) -> list[ImportedGraph] | None:
     """Return the graphs with the explainer in the one that it explains.
 
     Return None, with a note why, where it stays a model on Seldon's servers.
@@ -63,6 +65,6 @@ def _is_uncertain(spec: Mapping[str, Any]) -> bool:
     return optional or any("optional_outputs" in node for node in nodes)
 
 
-def _with_notes(graph: ImportedGraph, model: ModelNode) -> ImportedGraph:
+def _with_notes(graph: ImportedGraph, model: PlacedModel) -> ImportedGraph:
     assert model.source is not None
     return replace(graph, notes=[*graph.notes, *model.source.notes.found])

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anabranch.importers.graph_names import node_name
-from anabranch.importers.result import Note
-from anabranch.importers.seldon_v2.models import MATRIX, ModelNode, remote_model
+from anabranch.importers.result import FieldNote
+from anabranch.importers.seldon_v2.models import MATRIX, PlacedModel, remote_model
 from anabranch.importers.seldon_v2.pipelines import INNER, Pipeline, PipelineStep, Sources
 from anabranch.importers.seldon_v2.references import INPUTS, OUTPUTS, TensorReference
 from anabranch.importers.tensor_names import parameter_name, tensor_name
@@ -28,11 +28,11 @@ Message = dict[str | None, list[str]]
 class Library:
     """All models and pipelines of an import, by name."""
 
-    models: Mapping[str, ModelNode]
+    models: Mapping[str, PlacedModel]
     pipelines: Mapping[str, Pipeline]
-    remote: dict[str, ModelNode] = field(default_factory=dict)
+    remote: dict[str, PlacedModel] = field(default_factory=dict)
 
-    def model(self, name: str) -> ModelNode:
+    def model(self, name: str) -> PlacedModel:
         """Return a model; one that is not among the manifests stays where it is."""
         found = self.models.get(name)
         if found is None:
@@ -81,7 +81,7 @@ class PipelineGraph:
         self.library = library
         self.inputs: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
-        self.used: dict[str, ModelNode] = {}
+        self.used: dict[str, PlacedModel] = {}
         """Models by node."""
         self._names: dict[tuple[str, str], str] = {}
         """Node of each step, by pipeline and step."""
@@ -97,7 +97,7 @@ class PipelineGraph:
         self._note_unused()
         return found
 
-    def notes(self) -> list[Note]:
+    def notes(self) -> list[FieldNote]:
         """Return the notes of the pipeline, and of the manifests of its models."""
         sources = [self.pipeline.source]
         sources += [one.source for one in self.used.values() if one.source is not None]
@@ -361,7 +361,7 @@ class PipelineGraph:
             node["optional_outputs"] = [parameter_name(one) for one in known]
 
     def _inputs(
-        self, pipeline: Pipeline, step: PipelineStep, model: ModelNode, node: dict[str, Any]
+        self, pipeline: Pipeline, step: PipelineStep, model: PlacedModel, node: dict[str, Any]
     ) -> dict[str, str]:
         reads = step.reads
         if not reads.references:

@@ -10,12 +10,12 @@ from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name, node_name
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import ImportedGraph, Note
+from anabranch.importers.result import FieldNote, ImportedGraph
 from anabranch.importers.seldon_v2.experiments import Candidates, read_experiment
 from anabranch.importers.seldon_v2.explainers import add_explainer
 from anabranch.importers.seldon_v2.graphs import Library, PipelineGraph
 from anabranch.importers.seldon_v2.metadata import note_metadata
-from anabranch.importers.seldon_v2.models import ModelNode, read_model, remote_model
+from anabranch.importers.seldon_v2.models import PlacedModel, read_model, remote_model
 from anabranch.importers.seldon_v2.pipelines import Pipeline, read_pipeline
 from anabranch.specs.rules import RESERVED
 
@@ -35,10 +35,10 @@ class _Import:
 
     def __init__(self, manifests: Sequence[Manifest]) -> None:
         self.sources = [Source.of(manifest) for manifest in manifests]
-        self.models: dict[str, ModelNode] = {}
+        self.models: dict[str, PlacedModel] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self.experiments: list[Candidates] = []
-        self.others: list[Note] = []
+        self.others: list[FieldNote] = []
         """Notes on manifests that make no graph."""
         self.library = Library(self.models, self.pipelines)
 
@@ -110,7 +110,7 @@ class _Import:
         return _graph(name or source.name, source.namespace, spec, f"Pipeline {source.name}",
                       made.notes())  # fmt: skip
 
-    def _model(self, model: ModelNode, name: str = "") -> ImportedGraph:
+    def _model(self, model: PlacedModel, name: str = "") -> ImportedGraph:
         own = node_name(model.name, {model.input, *RESERVED})
         node = {**model.node, "inputs": {model.input: model.input}}
         spec = {
@@ -118,7 +118,7 @@ class _Import:
             "nodes": {own: node},
             "outputs": {name: f"{own}.{name}" for name in model.outputs} or {model.output: own},
         }
-        notes: list[Note] = []
+        notes: list[FieldNote] = []
         namespace = ""
         if model.source is not None:
             if not model.is_typed:
@@ -167,7 +167,7 @@ class _Import:
 
 
 def _graph(
-    name: str, namespace: str, spec: dict[str, Any], source: str, notes: Sequence[Note]
+    name: str, namespace: str, spec: dict[str, Any], source: str, notes: Sequence[FieldNote]
 ) -> ImportedGraph:
     document = {
         "apiVersion": "anabranch/v1",

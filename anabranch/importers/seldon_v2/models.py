@@ -54,7 +54,7 @@ SETTINGS = "model-settings.json"
 
 
 @dataclass
-class ModelNode:
+class PlacedModel:
     """The node of a model, without its inputs, and what is known of its tensors."""
 
     name: str
@@ -79,14 +79,14 @@ class ModelNode:
         return self.node.get("runtime") == "open_inference"
 
 
-def remote_model(name: str, kind: str = "") -> ModelNode:
+def remote_model(name: str, kind: str = "") -> PlacedModel:
     """Return the node of a model or pipeline that stays on Seldon's mesh."""
     target = f"{name}.{kind}" if kind else name
     args = {"url": URL, "model": name, "headers": {HEADER: target}}
-    return ModelNode(name, {"type": "predictor", "runtime": "open_inference", "args": args})
+    return PlacedModel(name, {"type": "predictor", "runtime": "open_inference", "args": args})
 
 
-def read_model(source: Source, spec: Fields) -> ModelNode:
+def read_model(source: Source, spec: Fields) -> PlacedModel:
     """Return the node of a manifest; mistakes are kept in ``source``."""
     name = source.manifest.name
     requirements = _requirements(spec)
@@ -105,7 +105,7 @@ def read_model(source: Source, spec: Fields) -> ModelNode:
     elif onnx is not None:
         node = {"type": "predictor", "runtime": "onnx", "model": onnx.as_uri()}
         spec.reworded(f"`model: {onnx.as_uri()}`", "storageUri")
-        found = ModelNode(name, node)
+        found = PlacedModel(name, node)
         _local_scaling(spec, node)
     elif requirements[:1] == ["huggingface"] and _parameter(spec, _TASK) in TASKS:
         found = _huggingface(spec, name)
@@ -142,7 +142,7 @@ def _explainer(spec: Fields) -> tuple[str, str, str] | None:
     return ("pipeline", pipeline, method) if pipeline else ("model", model, method)
 
 
-def _local(spec: Fields, name: str, server: _Server) -> ModelNode:
+def _local(spec: Fields, name: str, server: _Server) -> PlacedModel:
     file = _file_in(spec, server)
     fields = model_fields(spec, file, "storageUri")
     if file.endswith(".bst") and server.runtime == "xgboost":
@@ -156,10 +156,10 @@ def _local(spec: Fields, name: str, server: _Server) -> ModelNode:
     spec.reworded(f"`runtime: {server.runtime}`", "requirements")
     _local_scaling(spec, node)
     typed = bool(server.files)
-    return ModelNode(name, node, server.input, server.output, (), MATRIX, is_typed=typed)
+    return PlacedModel(name, node, server.input, server.output, (), MATRIX, is_typed=typed)
 
 
-def _huggingface(spec: Fields, name: str) -> ModelNode:
+def _huggingface(spec: Fields, name: str) -> PlacedModel:
     fields = model_fields(spec, "", "storageUri")
     fields.pop("sha256", None)
     node = {"type": "predictor", "runtime": "huggingface", **fields}
@@ -172,10 +172,10 @@ def _huggingface(spec: Fields, name: str) -> ModelNode:
         said = f"outputs are called {listing(outputs)} here, where Seldon gives JSON as `output`"
         spec.to_do(said, "requirements")
     several = outputs if len(outputs) > 1 else ()
-    return ModelNode(name, node, "args", "output", several, _TEXTS, is_typed=True)
+    return PlacedModel(name, node, "args", "output", several, _TEXTS, is_typed=True)
 
 
-def _remote(spec: Fields, name: str) -> ModelNode:
+def _remote(spec: Fields, name: str) -> PlacedModel:
     for key in ("storageUri", "requirements", "modelType"):
         spec.asked.add(key)
         if spec.has(key):
@@ -260,8 +260,8 @@ def _local_scaling(spec: Fields, node: dict[str, Any]) -> None:
         node["scaling"] = scaling
 
 
-def _note_rest(spec: Fields, model: ModelNode) -> None:
-    """Note what is left of a model's fields."""
+def _note_rest(spec: Fields, model: PlacedModel) -> None:
+    """FieldNote what is left of a model's fields."""
     stays = "stays with the server, which runs the model"
     for key in ("replicas", "minReplicas", "maxReplicas"):
         spec.asked.add(key)
@@ -305,7 +305,7 @@ def _note_rest(spec: Fields, model: ModelNode) -> None:
     spec.finish()
 
 
-def _note_memory(spec: Fields, model: ModelNode) -> None:
+def _note_memory(spec: Fields, model: PlacedModel) -> None:
     spec.asked.add("memory")
     if not spec.has("memory"):
         return
@@ -321,7 +321,7 @@ def _note_memory(spec: Fields, model: ModelNode) -> None:
         spec.left_out(said + "give it a process of its own", "memory")
 
 
-def _note_parameters(spec: Fields, model: ModelNode, stays: str) -> None:
+def _note_parameters(spec: Fields, model: PlacedModel, stays: str) -> None:
     for one in spec.each("parameters"):
         name = one.required("name")
         one.text("value")

@@ -57,7 +57,7 @@ _HANDLED = ("input", "output", "max_batch_size", "model_transaction_policy")
 def note_fields(
     notes: Notes, message: Any, told: Mapping[str, Said], other: Said, skip: tuple[str, ...] = ()
 ) -> None:
-    """Note every field of a configuration but those in ``skip``, which somebody else notes."""
+    """FieldNote every field of a configuration but those in ``skip``, which somebody else notes."""
     for descriptor, value in message.ListFields():
         name = descriptor.name
         if name in ("input", "output"):
@@ -75,7 +75,7 @@ def note_fields(
 
 
 def stays(notes: Notes, message: Any) -> None:
-    """Note every field of a model that stays on Triton."""
+    """FieldNote every field of a model that stays on Triton."""
     note_fields(notes, message, REMOTE, _STAYS)
 
 

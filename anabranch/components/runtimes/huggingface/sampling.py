@@ -19,7 +19,7 @@ _NEUTRAL = {"presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "n
 
 
 @dataclass(frozen=True)
-class Sampling:
+class GenerationWishes:
     """The wishes of one request for its text."""
 
     most: int | None = None
@@ -31,14 +31,14 @@ class Sampling:
     seed: int | None = None
 
 
-def sampling_of(parameters: Mapping[str, Any]) -> Sampling:
+def sampling_of(parameters: Mapping[str, Any]) -> GenerationWishes:
     """Return the wishes in the parameters of a request; InvalidRequest names one that is wrong."""
     for name in _UNSUPPORTED:
         if name in parameters and parameters[name] != _NEUTRAL.get(name):
             raise InvalidRequest(f"the runtime 'huggingface' does not know the parameter {name!r}")
     lengths = [_whole(name, parameters[name], 1) for name in _LENGTHS if name in parameters]
     seed = parameters.get("seed")
-    return Sampling(
+    return GenerationWishes(
         min(lengths, default=None),
         _options(parameters),
         _stops(parameters.get("stop")),

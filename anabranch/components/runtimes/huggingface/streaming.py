@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.huggingface.lengths import UNKNOWN, check_room, limit_of
 from anabranch.components.runtimes.huggingface.loading import PipelineParts
-from anabranch.components.runtimes.huggingface.sampling import Sampling
+from anabranch.components.runtimes.huggingface.sampling import GenerationWishes
 from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, MAX_NEW_TOKENS
 from anabranch.components.runtimes.stops import StopScanner
 
@@ -23,7 +23,7 @@ _DRAWING = Lock()
 
 
 @dataclass(frozen=True)
-class Ended:
+class GenerationEnd:
     """The end of a text: its reason, ``stop`` or ``length``, and how many tokens there were."""
 
     finish_reason: str
@@ -31,7 +31,7 @@ class Ended:
     completion_tokens: int
 
 
-Put: TypeAlias = Callable[[str | Ended | None], None]
+Put: TypeAlias = Callable[[str | GenerationEnd | None], None]
 
 
 class Streamer:
@@ -47,8 +47,8 @@ class Streamer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def pieces(
-        self, text: str, wishes: Sampling, is_rendered: bool = False
-    ) -> AsyncGenerator[str | Ended, None]:
+        self, text: str, wishes: GenerationWishes, is_rendered: bool = False
+    ) -> AsyncGenerator[str | GenerationEnd, None]:
         """Yield what follows ``text``, and then its end; never more tokens than the options allow.
 
         A text that ``is_rendered`` has its special tokens already. InvalidRequest for a text
@@ -56,7 +56,7 @@ class Streamer:
         taken waits; the bound on tokens bounds that too.
         """
         loop, stop = asyncio.get_running_loop(), Event()
-        arrived: asyncio.Queue[str | Ended | None] = asyncio.Queue()
+        arrived: asyncio.Queue[str | GenerationEnd | None] = asyncio.Queue()
         put = partial(_put, loop, arrived)
         work = self._threads.submit(self._generate, text, wishes, is_rendered, put, stop)
         work.add_done_callback(lambda done: put(None))
@@ -68,7 +68,7 @@ class Streamer:
             stop.set()
 
     def _generate(
-        self, text: str, wishes: Sampling, is_rendered: bool, put: Put, stop: Event
+        self, text: str, wishes: GenerationWishes, is_rendered: bool, put: Put, stop: Event
     ) -> None:
         parts, scanner = self._parts, StopScanner(wishes.stops)
         tokens = parts.tokenizer(
@@ -109,11 +109,13 @@ class Streamer:
         bound: int = min(self._options[MAX_NEW], most or UNKNOWN)
         return bound if self._limit is None else min(bound, self._limit - length)
 
-    def _ended(self, tokens: list[int], length: int, bound: int, was_stopped: bool) -> Ended:
+    def _ended(
+        self, tokens: list[int], length: int, bound: int, was_stopped: bool
+    ) -> GenerationEnd:
         ends = self._parts.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         is_whole = was_stopped or len(tokens) < bound or tokens[-1] in ends
-        return Ended("stop" if is_whole else "length", length, len(tokens))
+        return GenerationEnd("stop" if is_whole else "length", length, len(tokens))
 
     @contextmanager
     def _drawing(self, options: Mapping[str, Any], seed: int | None) -> Iterator[None]:
@@ -134,8 +136,8 @@ class Streamer:
 
 def _put(
     loop: asyncio.AbstractEventLoop,
-    arrived: asyncio.Queue[str | Ended | None],
-    piece: str | Ended | None,
+    arrived: asyncio.Queue[str | GenerationEnd | None],
+    piece: str | GenerationEnd | None,
 ) -> None:
     with suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(arrived.put_nowait, piece)

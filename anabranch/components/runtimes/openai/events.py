@@ -10,7 +10,7 @@ MAX_EVENT = 4 * 2**20
 """Longest event, in bytes."""
 
 
-class EventReader:
+class EventStreamReader:
     """Takes pieces of a body, and gives the data of the events that have ended."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class EventReader:
 
 async def events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Give the data of each event of a body; one that has not ended with the body is left out."""
-    reader = EventReader()
+    reader = EventStreamReader()
     async for piece in pieces:
         for data in reader.feed(piece):
             yield data

@@ -145,7 +145,7 @@ def _note_whole(root: Fields, source: Source) -> None:
     said = (
         "`protocols: [document]`: clients post the document to /v2/models/NAME/document. It is the "
         f"input `{REQUEST}`, the answer is the output `{RESPONSE}`. Where KServe answers a status "
-        "of no success, the request fails with that status. No header goes to the services, unless `headers` of "
-        "their nodes name it (`router.headers.propagate` of KServe's configuration)"
+        "of no success, the request fails with that status. No header goes to the services, unless "
+        "`headers` of their nodes name it (`router.headers.propagate` of KServe's configuration)"
     )
     root.reworded(said, "spec")

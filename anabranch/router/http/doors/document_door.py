@@ -48,7 +48,7 @@ class DocumentDoor:
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
         """Return the path of ``document``."""
-        content = {"application/json": {"schema": {}}}
+        content: Any = {"application/json": {"schema": {}}}
         operation = {
             "tags": ["Document"],
             "operationId": "document",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.openai import events as module
-from anabranch.components.runtimes.openai.events import EventReader, events
+from anabranch.components.runtimes.openai.events import EventStreamReader, events
 from tests.components.runtimes.openai.server import pieces_of
 
 lines = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=6)
@@ -42,7 +42,7 @@ def test_events_are_the_same_however_they_are_cut(
     body, expected = stream
     cuts = sorted(drawn.draw(st.lists(st.integers(0, len(body)), max_size=6)))
     bounds = [0, *cuts, len(body)]
-    reader = EventReader()
+    reader = EventStreamReader()
     found = [one for start, end in pairwise(bounds) for one in reader.feed(body[start:end])]
     assert found == expected
 
@@ -58,4 +58,4 @@ def test_an_event_that_has_not_ended_is_none() -> None:
 def test_an_event_over_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     monkeypatch.setattr(module, "MAX_EVENT", 64)
     with pytest.raises(BadAnswer, match="over 64 bytes"):
-        list(EventReader().feed(body))
+        list(EventStreamReader().feed(body))
