@@ -34,6 +34,7 @@ _DEFAULT_TIMEOUT = 60_000
 """Longest time of a request where the spec has no ``timeout``, in milliseconds."""
 _TREES = ("sklearn", "xgboost")
 _OF_MODEL = ("modelUri", "serviceAccountName", "envSecretRefName", "storageInitializerImage")
+_NO_MODEL = "no file is fetched for it: its code loads the model"
 _OF_UNIT = (
     "name", "children", "type", "implementation", "methods", "endpoint", "parameters", "logger",
     *_OF_MODEL,
@@ -150,9 +151,9 @@ def _note_unit(unit: PredictiveUnit, calls: Calls) -> None:
         _note_own_image(unit, calls.containers.get(unit.name))
     elif unit.implementation and unit.implementation not in BUILTINS:
         fields.reworded("the code is that of the container's image", "implementation")
-    if unit.implementation not in SERVERS:
-        reason = "no file is fetched for it: its code loads the model"
-        fields.leave_out(dict.fromkeys(_OF_MODEL, reason))
+        fields.leave_out(dict.fromkeys(_OF_MODEL[1:], _NO_MODEL))
+    if unit.implementation in ("", *BUILTINS):
+        fields.leave_out(dict.fromkeys(_OF_MODEL, _NO_MODEL))
     fields.asked.add("logger")
     fields.finish(_OF_UNIT)
 

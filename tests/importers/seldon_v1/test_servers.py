@@ -290,6 +290,17 @@ def test_parameters_that_are_no_names_of_python(name: str) -> None:
     assert "def __init__(self, **parameters):" in graph.files["components.py"]
 
 
+def test_a_server_of_the_user_s_own_gets_the_place_of_its_model() -> None:
+    unit = node("m", implementation="TORCH_SERVER", modelUri="gs://b/m")
+    own = {"name": "p", "graph": unit}
+    own["componentSpecs"] = [{"spec": {"containers": [{"name": "m", "image": "example/torch:1"}]}}]
+    (graph,) = imported({**deployment(), "spec": {"predictors": [own]}})
+    made = graph.spec["spec"]["nodes"]["m"]
+    assert made["args"] == {"model_uri": "gs://b/m"}
+    assert made["component"] == "components.py:Torch"
+    assert "args.model_uri" in notes(graph, Taken.TO_DO)["spec.predictors.0.graph.modelUri"]
+
+
 def test_an_image_of_hostile_text_cannot_leave_its_quotes() -> None:
     document = deployment(node("m", "MODEL"))
     containers = document["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]

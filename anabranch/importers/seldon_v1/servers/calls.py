@@ -143,7 +143,7 @@ class Calls:
     def _component(self, unit: PredictiveUnit, method: str, container: Container | None) -> Call:
         if container is None:
             return Call({"type": _TYPES[method]})
-        args = unit.parameters.take_all("`args.{name}`")
+        args = unit.parameters.take_all("`args.{name}`") | _own_model(unit)
         component = self.images.component(container.image or container.name, method, args)
         said = f"paste the code of the image `{container.image}` into `{component}`"
         container.fields.to_do(said, "image")
@@ -151,6 +151,18 @@ class Calls:
         if method == TRANSFORM_OUTPUT:
             node["method"] = TRANSFORM_OUTPUT
         return Call(node | ({"args": args} if args else {}), decides=method == ROUTE)
+
+
+def _own_model(unit: PredictiveUnit) -> dict[str, str]:
+    """Return the argument by which Seldon tells a server of the user's own where its model is.
+
+    ``seldondeployment_prepackaged_servers.go`` fetches ``modelUri`` and adds the parameter.
+    """
+    if not unit.implementation or not unit.fields.has("modelUri"):
+        return {}
+    said = "put the model beside the graph, and write its path into `args.model_uri`"
+    unit.fields.to_do(said, "modelUri")
+    return {"model_uri": unit.fields.text("modelUri")}
 
 
 def check_implementation(unit: PredictiveUnit, containers: Mapping[str, Container]) -> None:
