@@ -25,7 +25,7 @@ from anabranch.importers.seldon_v1.processes import settings_of, tie
 from anabranch.importers.seldon_v1.servers.calls import Calls, check_implementation
 from anabranch.importers.seldon_v1.servers.endpoints import note_endpoint
 from anabranch.importers.seldon_v1.servers.payloads import payload
-from anabranch.importers.seldon_v1.servers.prepackaged import SERVERS
+from anabranch.importers.seldon_v1.servers.prepackaged import OWN_IMAGES, SERVERS
 from anabranch.importers.seldon_v1.units.flattening import PARAMETER, Flattening, NodeFields
 from anabranch.importers.seldon_v1.units.tree import BUILTINS, PredictiveUnit, read_units
 from anabranch.specs.excerpts import quoted_all
@@ -159,7 +159,11 @@ def _note_unit(unit: PredictiveUnit, calls: Calls) -> None:
 
 
 def _note_own_image(unit: PredictiveUnit, container: Container | None) -> None:
-    if container is not None and container.image:
+    if container is None or not container.image:
+        return
+    if container.image.startswith(OWN_IMAGES):
+        container.fields.reworded(f"the image of {unit.implementation} itself", "image")
+    else:
         said = f"`{container.image}` stands for Seldon's own server: install what it adds, in "
         container.fields.to_do(f"{said}`requirements.txt` beside the graph", "image")
 

@@ -214,6 +214,38 @@ def test_the_pod_s_own_address_is_no_address() -> None:
     assert made["component"] == "components.py:M"
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "model-default-m.ml.svc.cluster.local",
+        "seldon-0123456789abcdef0123456789abcdef.ml.svc.cluster.local",
+    ],
+)
+def test_a_service_that_seldon_has_made_is_no_address(host: str) -> None:
+    """A manifest that comes out of a cluster has what the webhook has written into it."""
+    there = {"service_host": host, "service_port": 9000, "httpPort": 9000, "grpcPort": 9500}
+    document = deployment(node("m", "MODEL", endpoint=there))
+    document["metadata"] |= {
+        "namespace": "ml",
+        "uid": "1-2",
+        "resourceVersion": "7",
+        "generation": 1,
+        "creationTimestamp": "2023-01-01T00:00:00Z",
+        "managedFields": [{"manager": "kubectl"}],
+    }
+    (graph,) = imported({**document, "status": {"state": "Available"}})
+    assert graph.spec["spec"]["nodes"]["m"]["component"] == "components.py:M"
+
+
+def test_the_image_that_seldon_writes_for_a_server_is_the_server_s() -> None:
+    unit = server("m", "SKLEARN_SERVER", modelUri="gs://b/m")
+    own = {"name": "p", "graph": unit}
+    containers = [{"name": "m", "image": "seldonio/sklearnserver:1.17.1"}]
+    own["componentSpecs"] = [{"spec": {"containers": containers}}]
+    (graph,) = imported({**deployment(), "spec": {"predictors": [own]}})
+    assert set(notes(graph, Taken.TO_DO)) == {"spec.predictors.0.graph.modelUri"}
+
+
 @pytest.mark.parametrize("protocol", ["v2", "kfserving"])
 def test_a_container_over_v2_is_a_server_of_the_open_inference_protocol(protocol: str) -> None:
     (graph,) = imported(deployment(node("m", "MODEL"), protocol=protocol))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from anabranch.importers.fields import Fields
 from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
+from anabranch.names import DEFAULT_NAMESPACE
 
 SELDON, OPEN_INFERENCE, TENSORFLOW = "seldon", "open_inference", "v1"
 """Runtimes that call another server."""
@@ -28,9 +30,22 @@ def address(unit: PredictiveUnit) -> str:
     endpoint = unit.fields.within("endpoint")
     host = endpoint.text("service_host")
     port = endpoint.whole("httpPort") or endpoint.whole("service_port")
-    if not host or host in _LOCAL or not port:
+    if not host or host in _LOCAL or not port or _is_own_service(unit, host):
         return ""
     return f"http://{host}:{port}"
+
+
+def _is_own_service(unit: PredictiveUnit, host: str) -> bool:
+    """Tell whether a host is the service that Seldon's webhook makes for a container.
+
+    It goes when the deployment goes (``setContainerPredictiveUnitDefaults`` of ``defaults.go``).
+    """
+    manifest = unit.fields.source.manifest
+    service, _, domain = host.partition(".")
+    named = service.startswith(f"{manifest.name}-") and service.endswith(f"-{unit.name}")
+    hashed = re.fullmatch(r"seldon-[0-9a-f]{32}", service) is not None
+    namespace = manifest.namespace or DEFAULT_NAMESPACE
+    return (named or hashed) and domain == f"{namespace}.svc.cluster.local"
 
 
 def note_endpoint(unit: PredictiveUnit) -> None:

@@ -28,6 +28,12 @@ class Setting:
 
 Server: TypeAlias = Callable[[PredictiveUnit, Setting], dict[str, Any]]
 """Returns the fields of a unit's node."""
+OWN_IMAGES = (
+    "seldonio/sklearnserver:", "seldonio/xgboostserver:", "seldonio/mlflowserver:",
+    "seldonio/mlserver:", "seldonio/tfserving-proxy:", "tensorflow/serving:",
+    "nvcr.io/nvidia/tritonserver:",
+)  # fmt: skip
+"""Beginnings of the servers' own images, which Seldon's webhook writes into a deployment."""
 _SKLEARN_METHODS = ("predict_proba", "decision_function", "predict")
 _TASKS = {
     "text-classification": "text-classification",
