@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,18 +15,27 @@ def placed(graphs: Sequence[ImportedGraph]) -> list[ImportedGraph]:
 
     Raise SpecError for two graphs of one name and one folder.
     """
-    if _twice(graphs):
+    if _again(graphs):
         graphs = [_below(graph, graph.name) for graph in graphs]
-    again = _twice(graphs)
+    again = _again(graphs)
     if again:
-        said = "; ".join(f"{graph.source}: the graph {graph.name} comes twice" for graph in again)
-        raise SpecError([Problem((), said)])
+        raise SpecError(map(_repeated, again))
     return list(graphs)
 
 
-def _twice(graphs: Sequence[ImportedGraph]) -> list[ImportedGraph]:
-    counts = Counter(graph.folder for graph in graphs)
-    return [graph for graph in graphs if counts[graph.folder] > 1]
+def _again(graphs: Sequence[ImportedGraph]) -> list[ImportedGraph]:
+    """Return the graphs whose folder an earlier one has."""
+    first = {graph.folder: graph for graph in reversed(graphs)}
+    return [graph for graph in graphs if first[graph.folder] is not graph]
+
+
+def _repeated(graph: ImportedGraph) -> Problem:
+    """Return the mistake of a graph that another has the name of, at its place in the source."""
+    said = f"{graph.source}: another manifest gives the graph {graph.name}; import one of the two"
+    place = next((note for note in graph.notes if note.position is not None), None)
+    if place is None:
+        return Problem((), said)
+    return Problem((), said, place.position, place.file)
 
 
 def _below(graph: ImportedGraph, folder: str) -> ImportedGraph:

@@ -83,8 +83,17 @@ def test_graphs_that_want_one_folder_are_below_their_names() -> None:
 
 
 def test_one_graph_twice_is_refused() -> None:
-    with pytest.raises(SpecError, match="the graph a comes twice"):
+    with pytest.raises(SpecError, match="Kind a: another manifest gives the graph a"):
         placed([graph("", "a"), graph("", "a")])
+
+
+def test_a_graph_that_comes_again_is_told_at_its_place(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(yaml.safe_dump(MODEL))
+    with pytest.raises(SpecError) as error:
+        import_source(tmp_path)
+    (found,) = error.value.problems
+    assert str(found).startswith(f"{tmp_path / 'b.yaml'}:")
 
 
 def test_the_report_has_what_needs_a_person_first() -> None:

@@ -112,7 +112,7 @@ def test_deployments_of_one_import_have_folders_of_their_own() -> None:
 def test_one_deployment_twice_is_refused() -> None:
     found = mistakes(shares(("a", {})), shares(("a", {})))
     assert len(found) == 1
-    assert "the graph model comes twice" in found[0]
+    assert "another manifest gives the graph model" in found[0]
 
 
 def test_the_commands_are_those_of_the_command_line(tmp_path: Path) -> None:
