@@ -37,6 +37,8 @@ NO_COUNTERPART = {
 _RESERVED = ("ANABRANCH_", "RAY_", "PYTHON", "LD_")
 """Beginnings of variables that no node may set."""
 _GPU = "nvidia.com/gpu"
+_MOST = {"cpu": 4096, _GPU: 64, "memory": 2**60}
+"""The most of each that a node may ask for."""
 
 
 def environment(fields: Fields) -> dict[str, Any]:
@@ -108,13 +110,17 @@ def _limit(limits: Fields, name: str, request: object) -> None:
 
 
 def read_quantity(fields: Fields, name: str) -> Fraction | None:
-    """Return a quantity of a map of resources; None, with a mistake, for what is none."""
+    """Return a quantity of a map of resources; None, with a mistake, for none or for too much."""
     fields.asked.add(name)
     try:
-        return quantity(fields.data[name])
+        amount = quantity(fields.data[name])
     except ValueError as error:
         fields.mistake(str(error), name)
         return None
+    if name in _MOST and amount > _MOST[name]:
+        fields.mistake(f"is over the limit of {_MOST[name]}", name)
+        return None
+    return amount
 
 
 def _rounded(amount: Fraction) -> float:

@@ -7,27 +7,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compile.loading import open_graph
 from anabranch.importers.report import GRAPH_FILE, report
 from anabranch.importers.result import ImportedGraph
 from anabranch.specs.dump import to_yaml
+from anabranch.specs.excerpts import safe_path
 from anabranch.specs.models import InferenceGraph
 
 REPORT_FILE = "IMPORT.md"
 
 
 def files_of(graphs: Sequence[ImportedGraph]) -> dict[str, str]:
-    """Return the files of an import by their path below its folder, ``IMPORT.md`` among them."""
+    """Return the files of an import by their path below its folder, ``IMPORT.md`` among them.
+
+    Raise SpecError for a graph that the language has no place for.
+    """
     found: dict[str, str] = {}
     for graph in graphs:
         prefix = f"{graph.folder}/" if graph.folder else ""
-        written = to_yaml(InferenceGraph.model_validate(graph.spec))
+        written = to_yaml(_validated(graph, f"{prefix}{GRAPH_FILE}"))
         for path, text in {GRAPH_FILE: written, **graph.files}.items():
             if prefix + path in found:
                 raise ValueError(f"{prefix + path} is written twice")
             found[prefix + path] = text
     return {**found, REPORT_FILE: report(graphs)}
+
+
+def _validated(graph: ImportedGraph, path: str) -> InferenceGraph:
+    """Return a graph as a model; SpecError for what the language has no place for."""
+    try:
+        return InferenceGraph.model_validate(graph.spec)
+    except ValidationError as error:
+        raise SpecError(
+            Problem(safe_path(one["loc"]), one["msg"], file=f"imported {path}")
+            for one in error.errors()
+        ) from None
 
 
 def check_files(files: Mapping[str, str]) -> None:

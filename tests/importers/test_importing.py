@@ -119,6 +119,14 @@ def test_the_files_are_the_graph_its_components_and_the_report() -> None:
     check_files(files)
 
 
+def test_a_graph_beyond_the_language_is_told() -> None:
+    (one,) = imported(MODEL)
+    one.spec["spec"]["scaling"] = {"replicas": 5000}
+    with pytest.raises(SpecError) as error:
+        files_of([one])
+    assert str(error.value).startswith("imported graph.yaml: spec.scaling.replicas: ")
+
+
 def test_a_graph_that_does_not_compile_is_told_by_its_name() -> None:
     files = files_of(imported(deployment(node("m", "MODEL"))))
     files["graph.yaml"] = files["graph.yaml"].replace("output: m", "output: other")

@@ -134,6 +134,18 @@ def test_resources_give_a_node_a_segment_with_the_pod_s_replicas() -> None:
     assert "sets no further limit" in left[limit]
 
 
+@pytest.mark.parametrize(
+    "asked", [{"cpu": 5000}, {"nvidia.com/gpu": 65}, {"memory": "1025Pi"}], ids=str
+)
+def test_resources_beyond_what_a_node_may_ask_for(asked: dict[str, Any]) -> None:
+    whole = deployment()
+    container = {"resources": {"requests": asked}}
+    whole["spec"]["predictors"] = [
+        {"name": "p", "graph": M, "componentSpecs": pods({"names": ["m"], "container": container})}
+    ]
+    assert any("is over the limit of" in one for one in mistakes(whole))
+
+
 def test_variables_and_secrets() -> None:
     env = [
         {"name": "MODE", "value": "fast"},
