@@ -48,7 +48,7 @@ class DocumentDoor:
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
         """Return the path of ``document``."""
-        content: Any = {"application/json": {"schema": {}}}
+        content: dict[str, Any] = {"application/json": {"schema": {}}}
         operation = {
             "tags": ["Document"],
             "operationId": "document",
