@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.router.http.doors.openai.graphs import (
 )
 
 Ask = Callable[..., openai.OpenAI]
-USER = [{"role": "user", "content": "one two three"}]
+USER: Any = [{"role": "user", "content": "one two three"}]
 BASES = ["/v1", "/openai/demo/v1"]
 
 
@@ -49,7 +50,7 @@ def client(serve: Callable[[Any], str]) -> Iterator[Ask]:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("step", [echo, spell])
 def test_chat(client: Ask, base: str, step: Step) -> None:
-    found = client(step, base).chat.completions.create(model="demo", messages=USER)  # type: ignore[call-overload]
+    found = client(step, base).chat.completions.create(model="demo", messages=USER)
     assert found.object == "chat.completion" and found.id.startswith("chatcmpl-")
     assert found.model == "demo" and found.system_fingerprint == "r3"
     (choice,) = found.choices
@@ -68,7 +69,7 @@ def test_chat_as_a_stream(client: Ask, step: Step) -> None:
     chunks = list(
         client(step).chat.completions.create(
             model="demo", messages=USER, stream=True, stream_options={"include_usage": True}
-        )  # type: ignore[call-overload]
+        )
     )
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk.id for chunk in chunks}) == 1
@@ -86,11 +87,11 @@ def test_usage_is_told_where_the_graph_tells_it(client: Ask) -> None:
         return {"said": text("yes")}
 
     asked = client(plain, outputs={"said": ("BYTES", (1,))}).chat.completions
-    found = asked.create(model="demo", messages=USER)  # type: ignore[call-overload]
+    found = asked.create(model="demo", messages=USER)
     assert found.choices[0].message.content == "yes" and found.usage is None
     chunks = asked.create(
         model="demo", messages=USER, stream=True, stream_options={"include_usage": True}
-    )  # type: ignore[call-overload]
+    )
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
 
 
@@ -107,7 +108,7 @@ def test_stop_sequences_end_the_text_and_the_evaluation(client: Ask, stream: boo
             yield {"text": text(f"{number},")}
 
     asked = client(count, outputs=TEXT).chat.completions
-    found: Any = asked.create(model="demo", messages=USER, stop=["3,4", "9"], stream=stream)  # type: ignore[call-overload]
+    found: Any = asked.create(model="demo", messages=USER, stop=["3,4", "9"], stream=stream)
     if stream:
         choices = [chunk.choices[0] for chunk in found]
         content = "".join(one.delta.content or "" for one in choices)
@@ -135,7 +136,7 @@ def test_several_choices_are_as_many_evaluations(client: Ask, stream: bool, stre
     found: Any = asked.create(
         model="demo", messages=USER, n=3, seed=40, stream=stream,
         **({"stream_options": {"include_usage": True}} if stream else {}),
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
     if stream:
         texts, usage = ["", "", ""], None
         for chunk in found:
@@ -163,9 +164,9 @@ def test_a_graph_with_an_input_n_gives_all_choices_itself(client: Ask) -> None:
 
     inputs: Types = {**MESSAGES, "n": ("INT64", (1,))}
     asked = client(several, inputs=inputs, outputs={"text": ("BYTES", (-1,))}).chat.completions
-    found = asked.create(model="demo", messages=USER, n=3)  # type: ignore[call-overload]
+    found = asked.create(model="demo", messages=USER, n=3)
     assert [one.message.content for one in found.choices] == ["choice 0", "choice 1", "choice 2"]
-    found = asked.create(model="demo", messages=USER)  # type: ignore[call-overload]
+    found = asked.create(model="demo", messages=USER)
     assert [one.message.content for one in found.choices] == ["choice 0"]
 
 
@@ -184,7 +185,7 @@ def test_fields_become_parameters_and_further_inputs(client: Ask) -> None:
         user="ann", logit_bias={"5": -100}, tools=[tool], tool_choice="auto",
         response_format={"type": "json_object"}, presence_penalty=None, logprobs=True,
         extra_body={"top": [1, 2], "min_p": 0.1, "flag": True, "own": {"a": [1]}},
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
     assert {name: json.loads(seen.pop(name)) for name in ("tools", "logit_bias", "own")} == {
         "tools": [tool], "logit_bias": {"5": -100}, "own": {"a": [1]},
     }  # fmt: skip
@@ -205,7 +206,7 @@ def test_tool_calls_come_whole(client: Ask) -> None:
 
     outputs: Types = {**TEXT, "tool_calls": ("BYTES", (1,))}
     asked = client(call, outputs=outputs).chat.completions
-    (choice,) = asked.create(model="demo", messages=USER).choices  # type: ignore[call-overload]
+    (choice,) = asked.create(model="demo", messages=USER).choices
     assert choice.finish_reason == "tool_calls" and choice.message.content is None
     one, other = choice.message.tool_calls
     assert one.id == "call_1" and one.function.arguments == '{"a": 1}'
@@ -231,10 +232,10 @@ def test_tool_calls_come_in_deltas(client: Ask, stream: bool) -> None:
     outputs: Types = {**TEXT, "tool_calls": ("BYTES", (1,))}
     asked = client(call, outputs=outputs).chat.completions
     if stream:
-        with asked.stream(model="demo", messages=USER) as events:  # type: ignore[arg-type]
+        with asked.stream(model="demo", messages=USER) as events:
             choice = events.get_final_completion().choices[0]
     else:
-        choice = asked.create(model="demo", messages=USER).choices[0]  # type: ignore[call-overload]
+        choice = asked.create(model="demo", messages=USER).choices[0]
     calls = [
         (one.id, one.function.name, one.function.arguments) for one in choice.message.tool_calls
     ]
@@ -256,7 +257,7 @@ def test_parts_of_messages_pass_through(client: Ask) -> None:
         return {"text": text("ok")}
 
     asked = client(look, outputs=TEXT).chat.completions
-    found = asked.create(model="demo", messages=messages)  # type: ignore[call-overload]
+    found = asked.create(model="demo", messages=messages)
     assert found.choices[0].message.content == "ok"
 
 
@@ -314,7 +315,7 @@ def test_embeddings(client: Ask, shape: tuple[int, ...], form: Any) -> None:
     found = asked.create(model="demo", input=["a", "bb c", "ddd"], **more)
     rows = [one.embedding for one in found.data]
     if form == "base64":
-        rows = [np.frombuffer(__import__("base64").b64decode(row), "<f4").tolist() for row in rows]  # type: ignore[arg-type]
+        rows = [np.frombuffer(b64decode(row), "<f4").tolist() for row in rows]
     assert rows == [[1, 3, 4, 0], [4, 3, 4, 0], [3, 3, 4, 0]]
     assert [one.index for one in found.data] == [0, 1, 2]
     assert (found.usage.prompt_tokens, found.usage.total_tokens) == (4, 4)
@@ -343,19 +344,19 @@ def test_the_models_of_a_graph_are_itself(client: Ask) -> None:
 def test_another_model_is_not_there(client: Ask) -> None:
     for base in BASES:
         with pytest.raises(openai.NotFoundError, match="there is no model 'gpt' here") as found:
-            client(base=base).chat.completions.create(model="gpt", messages=USER)  # type: ignore[call-overload]
+            client(base=base).chat.completions.create(model="gpt", messages=USER)
         assert (found.value.code, found.value.param) == ("model_not_found", "model")
 
 
 def test_a_graph_without_the_protocol_is_not_there(client: Ask) -> None:
     with pytest.raises(openai.NotFoundError, match=r"protocols: \[openai\]"):
-        client(protocols=()).chat.completions.create(model="demo", messages=USER)  # type: ignore[call-overload]
+        client(protocols=()).chat.completions.create(model="demo", messages=USER)
 
 
 def test_a_graph_that_is_no_chat_model(client: Ask) -> None:
     asked = client(complete, inputs=PROMPT, outputs=TEXT)
     with pytest.raises(openai.NotFoundError, match="is no chat model") as found:
-        asked.chat.completions.create(model="demo", messages=USER)  # type: ignore[call-overload]
+        asked.chat.completions.create(model="demo", messages=USER)
     assert found.value.code is None
 
 
@@ -406,12 +407,12 @@ def test_errors_of_the_graph(
         raise error
 
     with pytest.raises(kind, match=str(error)) as found:
-        client(fail).chat.completions.create(model="demo", messages=USER, stream=stream)  # type: ignore[call-overload]
+        client(fail).chat.completions.create(model="demo", messages=USER, stream=stream)
     assert found.value.type == type_
     if isinstance(error, TooManyRequests):
         assert found.value.code == "rate_limit_exceeded"
     if not isinstance(error, NodeError):
-        assert found.value.response.headers["retry-after"] == str(error.retry_after)  # type: ignore[attr-defined]
+        assert found.value.response.headers["retry-after"] == str(error.retry_after)
 
 
 def test_an_error_amid_a_stream(client: Ask) -> None:
@@ -423,7 +424,7 @@ def test_an_error_amid_a_stream(client: Ask) -> None:
 
     stream = client(fail, outputs=TEXT).chat.completions.create(
         model="demo", messages=USER, stream=True
-    )  # type: ignore[call-overload]
+    )
     said = []
     with pytest.raises(openai.APIError, match="no more words"):
         for chunk in stream:
