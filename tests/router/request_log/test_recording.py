@@ -193,6 +193,20 @@ def test_a_graph_that_streams(logged: Callable[..., Logged]) -> None:
     assert (failed["error"]["class"], failed["endpoint"]) == ("NodeError", "generate")
 
 
+def test_a_stream_that_was_answered_before_its_end(logged: Callable[..., Logged]) -> None:
+    one = logged({3: {}}, step=spelled)
+
+    async def stream() -> None:
+        asked = InferenceRequest({"x": np.array([[1, 0]], np.float32)})
+        async with aclosing(one.arms.stream(asked)) as responses:
+            await anext(responses)
+            asked.is_answered = True
+
+    asyncio.run(stream())
+    (told,) = (event["data"] for event in one.events())
+    assert told["response"]["outputs"][0]["data"] == [1, 0]
+
+
 def test_a_sink_that_cannot_be_opened_costs_events_and_nothing_else(
     logged: Callable[..., Logged], tmp_path: Path
 ) -> None:
