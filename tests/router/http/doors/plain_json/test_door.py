@@ -157,6 +157,20 @@ def test_mistakes_are_told(body: Any, headers: Mapping[str, str], status: int, w
         assert words in reply.error(status)
 
 
+def test_large_bodies_are_decoded_beside_the_event_loop() -> None:
+    graph = echo_graph({"x": ("FP32", (-1, 2)), "scan": ("BYTES", (-1,))}, raw=("scan",))
+    columns = {"x": [[row, 0.5] for row in range(20_000)], "scan": ["AA=="] * 20_000}
+    reply = graph.post(PREDICT, {"columns": columns, "outputs": ["x"]})
+    assert reply.document == {"columns": {"x": columns["x"]}}
+    scan = bytes(range(256)) * 2000
+    files = {"scan": scan, "x": b"[1, 2]"}
+    request = httpx.Request("POST", "http://x", files=files)
+    kind = {"content-type": request.headers["content-type"]}
+    found = graph.post(PREDICT, request.read(), kind).document["scan"]
+    assert base64.b64decode(found["b64"]) == scan
+    assert graph.arms.under_way.held == 0
+
+
 def test_a_node_that_fails_is_named() -> None:
     async def fails(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
         raise NodeError("price", "no such shop")

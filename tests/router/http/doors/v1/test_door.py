@@ -14,6 +14,8 @@ from anabranch.components.contract import Context
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.plan.plan import ExplainerTerms
 from anabranch.router.limits import RequestLimits
+from anabranch.telemetry.definitions import REQUESTS
+from anabranch.telemetry.registry import REGISTRY
 from tests.router.http.doors.door_graphs import DoorGraph, echo_graph, shop_graph
 from tests.router.oip.test_fuzz import EXAMPLES, JSON, LEAK, PIECES
 
@@ -187,6 +189,18 @@ def test_the_protocol_is_off_unless_the_graph_or_the_engine_turns_it_on() -> Non
         told = shop_graph(protocols=("json",)).get(path).error(404)
         assert "turns it on by `protocols: [v1]`" in told
         assert shop_graph(protocols=(), engine=("v1",)).get(path).status == 200
+
+
+@pytest.mark.parametrize("version", ["", "/versions/3"])
+@pytest.mark.parametrize(("verb", "code"), [("predict", "200"), ("explain", "400")])
+def test_requests_are_counted_by_their_verb(version: str, verb: str, code: str) -> None:
+    def counted() -> Any:
+        cells = REGISTRY.snapshot().get(REQUESTS.name, {})
+        return cells.get(("demo", verb, "http", code), 0)
+
+    graph, before = shop_graph(), counted()
+    graph.post(f"{ROOT}{version}:{verb}", {"instances": ROWS})
+    assert counted() == before + 1
 
 
 def test_a_graph_of_a_namespace() -> None:
