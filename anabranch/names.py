@@ -13,8 +13,8 @@ MAX_NAME = 2 * 63 + 1
 """Longest name of a graph, in characters."""
 MODEL_WORDS = frozenset(
     {
-        "docs", "explain", "feedback", "generate", "generate_stream", "infer", "openapi.json",
-        "predict", "ready", "versions",
+        "docs", "document", "explain", "feedback", "generate", "generate_stream", "infer",
+        "openapi.json", "predict", "ready", "versions",
     }
 )  # fmt: skip
 """Words that follow a graph's name in paths of the Open Inference Protocol."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -9,6 +10,9 @@ import pytest
 
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine
+from tests.importers.kserve.manifests import imported, inference_graph
+from tests.importers.kserve.manifests import node as node_of_graph
+from tests.json_services import json_services
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -52,6 +56,32 @@ def test_graphs_answer_without_naming_the_protocols(given: Given, name: str) -> 
         foreign = {"sec-fetch-site": "cross-site"}
         told = client.post(f"/v2/models/{name}/predict", json=ROWS, headers=foreign)
         assert told.status_code == 403 and "another origin" in told.json()["error"]
+
+
+def test_an_inference_graph_of_kserve_answers_documents(given: Given) -> None:
+    with json_services() as services, httpx.Client(base_url=given.engine.url) as client:
+        first = services.add("/first", lambda body: (200, {"got": json.loads(body)}))
+        second = services.add("/second", lambda body: (418, {"error": "no coffee"}))
+        switch = node_of_graph(
+            "Switch",
+            {"serviceUrl": first, "condition": "a.#(b==1)"},
+            {"serviceUrl": second, "condition": "tea"},
+        )
+        manifest = inference_graph({"root": switch}, "documents")
+        manifest["metadata"]["namespace"] = "team"
+        (graph,) = imported(manifest)
+        given.deployed(dict(graph.spec), "")
+        path = "/v2/models/team/documents/document"
+        for body, status, answer in (
+            (b'{"a": [{"b": 1}]}', 200, {"got": {"a": [{"b": 1}]}}),
+            (b'{"tea": null}', 418, "its server answered 418"),
+            (b'{"a": 1}', 404, "no rule holds"),
+            (b"no json", 404, "no rule holds"),
+        ):
+            reply = client.post(path, content=body, timeout=60)
+            assert reply.status_code == status, reply.text
+            found = reply.json()
+            assert found == answer if status == 200 else str(answer) in found["error"]
 
 
 def test_canaries_answer_their_share(given: Given) -> None:

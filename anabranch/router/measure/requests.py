@@ -20,6 +20,7 @@ Protocol: TypeAlias = Literal["http", "grpc"]
 ENDPOINTS = frozenset(
     {
         "infer",
+        "document",
         "explain",
         "generate",
         "generate_stream",
