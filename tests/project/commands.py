@@ -131,6 +131,11 @@ kind: InferenceGraph
 metadata: {name: loans}
 spec: {nodes: {root: {routerType: Sequence, steps: [{serviceUrl: "http://features/v1"}]}}}
 END""")
+TRITON = Own("""mkdir -p models/net/1 && cat > models/net/config.pbtxt <<END
+name: "net" backend: "python" max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }
+END""")
 UP, DOWN = "anabranch up", "anabranch down"
 
 
@@ -193,6 +198,11 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         KSERVE,
         "anabranch import kserve.yaml --output services",
         Own("anabranch validate services/graph.yaml"),
+    ),
+    "triton": (
+        TRITON,
+        "anabranch import models --output graphs",
+        Own("anabranch validate graphs/graph.yaml"),
     ),
     "learning": (
         UP,

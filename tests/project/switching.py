@@ -36,13 +36,36 @@ def shown() -> list[Shown]:
     return found
 
 
+@dataclass(frozen=True)
+class ShownRepository:
+    """Configurations of Triton by their path, and the graph that is shown as their import."""
+
+    files: dict[str, str]
+    graph: Snippet
+
+
+@cache
+def repository() -> ShownRepository:
+    """Return the model repository on the page about Triton: each block begins with its path."""
+    (page,) = [one for one in PAGES if one.stem == "triton"]
+    found = [one for one in blocks(page) if one.kind in ("text", "yaml")]
+    files = {
+        one.text.splitlines()[0].removeprefix("# "): one.text for one in found if one.kind == "text"
+    }
+    (graph,) = [one for one in found if _version(one) == _OURS]
+    return ShownRepository(files, graph)
+
+
 def is_shown(one: Snippet) -> bool:
     """Tell whether a block is such a manifest or such a graph."""
-    return any(one in (pair.manifest, pair.graph) for pair in shown())
+    pairs = [(pair.manifest, pair.graph) for pair in shown()]
+    return any(one in pair for pair in pairs) or one == repository().graph
 
 
 def _version(one: Snippet) -> str:
     """Return ``apiVersion`` of the first document of a block; empty if it has none."""
+    if one.kind != "yaml":
+        return ""
     first: Any = next(iter(yaml.safe_load_all(one.text)), None)
     found = first.get("apiVersion") if isinstance(first, dict) else None
     return found if isinstance(found, str) else ""

@@ -43,7 +43,7 @@ from tests.project.snippets import ROOT, Snippet, snippets
 from tests.project.switching import is_shown
 from tests.router.conftest import KEYS, StepHead, serving
 from tests.router.http.doors.openai.graphs import COUNTED, echo, language_arms
-from tests.small_models import Data, write_model
+from tests.small_models import Data, data_of, write_model
 
 QUICKSTART = ROOT / "examples" / "quickstart"
 ROWS = 4
@@ -66,6 +66,8 @@ NOT_RUN = {
     "README.md: shap: {type: explainer, explains: forest, method: tree_shap}": (
         "part of examples/explained"
     ),
+    "bentoml.md: import bentoml": "a service of BentoML, which is not installed here",
+    "bentoml.md: import asyncio": "a service of BentoML, which is not installed here",
     "client.md": "its programs are one, which tests/e2e/test_client.py runs",
     "seldon.md: import numpy as np": (
         "needs an environment of its own; tests/e2e/test_seldon.py runs this client"
@@ -361,6 +363,25 @@ def built(text: str, tmp_path: Path) -> None:
     names["graph"].close()
 
 
+def ripens(text: str, tmp_path: Path) -> None:
+    write_model("sklearn", tmp_path / "ripeness.joblib", data_of([-1, 2]))
+    (tmp_path / "service.py").write_text(text)
+    graph = Graph("g", root=tmp_path).input("fruit", "FP32", [-1, 2]).predictor(
+        "ripeness", component="service.py:Ripeness", args={"model": "ripeness.joblib"},
+        inputs={"fruit": "fruit"},
+    )  # fmt: skip
+    with graph.output("y", "ripeness"):
+        assert graph.run(np.float32([[0.9, 0.1]]))["y"].shape[0] == 1
+
+
+def means(text: str, tmp_path: Path) -> None:
+    (tmp_path / "components.py").write_text((QUICKSTART / "components.py").read_text())
+    names: dict[str, Any] = {}
+    exec(compile(text, "<docs>", "exec"), names)
+    assert names["probabilities"].shape[1] == 2
+    names["graph"].close()
+
+
 def switches(text: str, tmp_path: Path) -> None:
     (tmp_path / "components.py").write_text(text)
     graph = Graph("g", root=tmp_path).input("fruit", "FP64", [-1, 2]).predictor(
@@ -514,6 +535,8 @@ PROGRAMS: Mapping[str, Callable[..., None]] = {
     "README.md: class Linear:": ripe,
     "README.md: import numpy as np": built,
     'CONTRIBUTING.md: @register("transformer", "negate")': negated,
+    "bentoml.md: import joblib": ripens,
+    "bentoml.md: import numpy as np": means,
     "components.md: import json": lives,
     "components.md: class Greeting:": greets,
     "components.md: import numpy as np": switches,

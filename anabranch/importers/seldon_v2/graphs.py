@@ -291,7 +291,16 @@ class PipelineGraph:
         return None
 
     def _is_optional(self, pipeline: Pipeline, tensor: str) -> bool:
-        """Return whether requests may lack a tensor, and still get an answer."""
+        """Return whether requests may lack a tensor, and still get an answer.
+
+        They may not where every step that reads the request reads the tensor.
+        """
+        read = [
+            {one.tensor for one in step.reads.references if one.owner == pipeline.name}
+            for step in pipeline.steps.values()
+        ]
+        if all(tensor in names for names in read if names):
+            return False
         return any(
             reference.owner == pipeline.name and reference.tensor == tensor
             for sources in self._lenient(pipeline)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from anabranch.importers.report import unmet
 from anabranch.importers.result import Taken
@@ -20,6 +18,7 @@ from tests.importers.seldon_v2.test_pipelines import (
     pipeline,
     step,
 )
+from tests.small_models import Data, write_model
 
 X = np.array([[0.0, 1.0], [2.0, 1.0]], np.float32)
 
@@ -40,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     """A model of scikit-learn in a folder, as Seldon's agent finds it."""
     place = tmp_path / "iris"
     place.mkdir()
-    joblib.dump(LogisticRegression().fit(X, [0, 1]), place / "classifier.joblib")
+    write_model("sklearn", place / "classifier.joblib", Data(X, np.array([0, 1])))
     return place
 
 

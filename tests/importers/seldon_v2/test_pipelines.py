@@ -227,6 +227,30 @@ def test_tensors_of_a_request_trigger_steps(
     compared(remote, loaded, lambda: DataFlow({"pipe": JOINS}, MODELS), requests)
 
 
+def test_a_tensor_that_every_step_reads_must_be_there() -> None:
+    (graph,) = imported(pipeline("pipe", JOINS))
+    optional = {name for name, one in graph.spec["spec"]["inputs"].items() if one.get("optional")}
+    assert optional == {"ok1", "ok2", "ok3"}
+
+
+EITHER = {
+    "steps": [
+        step("mul10", "pipe.inputs.A", tensorMap={"pipe.inputs.A": "INPUT"}),
+        step("mul100", "pipe.inputs.B", tensorMap={"pipe.inputs.B": "INPUT"}),
+    ],
+    "output": output("mul10.outputs.OUTPUT", "mul100.outputs.OUTPUT", stepsJoin="any"),
+}
+
+
+def test_a_request_with_one_of_two_tensors(
+    tmp_path: Path, remote: tuple[RemoteModels, str]
+) -> None:
+    (graph,) = imported(pipeline("pipe", EITHER))
+    requests = [{"A": [1.0]}, {"B": [1.0]}, {"A": [1.0], "B": [2.0]}]
+    loaded = open_at(graph, tmp_path, remote[1])
+    compared(remote, loaded, lambda: DataFlow({"pipe": EITHER}, MODELS), requests)
+
+
 def test_two_steps_of_an_output_with_tensors_of_one_name(
     tmp_path: Path, remote: tuple[RemoteModels, str]
 ) -> None:
