@@ -55,12 +55,20 @@ class DoorGraph:
         explainers: Mapping[str, ExplainerTerms] | None = None,
         explains: ExplainersOf = nothing_explains,
         limits: RequestLimits | None = None,
+        optional_outputs: frozenset[str] = frozenset(),
     ) -> None:
         types = {
             key: InputSpec(datatype=datatype, shape=shape, content="raw" if key in raw else "text")
             for key, (datatype, shape) in inputs.items()
         }
-        signature = Signature(types, outputs or {}, 60.0, explainers or {}, protocols=protocols)
+        signature = Signature(
+            types,
+            outputs or {},
+            60.0,
+            explainers or {},
+            protocols=protocols,
+            optional_outputs=optional_outputs,
+        )
         self.head = StepHead(step)
         self.name = name
         self.arms = Arms(

@@ -118,7 +118,8 @@ def test_an_answer_without_outputs() -> None:
     async def nothing(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
         return {}
 
-    graph = DoorGraph(nothing, {"x": ("FP32", (-1,))}, {"y": None})
+    optional = frozenset({"y"})
+    graph = DoorGraph(nothing, {"x": ("FP32", (-1,))}, {"y": None}, optional_outputs=optional)
     assert graph.post(PREDICT, {"x": 1}).document == {}
     assert graph.post(PREDICT, {"rows": [{"x": 1}, {"x": 2}]}).document == {"rows": [{}, {}]}
     assert graph.post(PREDICT, {"columns": {"x": [1]}}).document == {"columns": {}}
