@@ -190,6 +190,58 @@ def test_the_server_says_whether_it_reads_raw_bytes(make, remote):
     assert content_types(()) == [b"application/json"]
 
 
+def test_every_request_has_the_headers_of_the_node(make, remote):
+    ask(make(headers={"seldon-model": "demo", "X-Tier": "gold"}), x=X)
+    assert len(remote.seen) > 3  # probe, metadata, extensions, inference
+    for _, _, headers in remote.seen:
+        assert (headers[b"seldon-model"], headers[b"x-tier"]) == (b"demo", b"gold")
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"content-length": "3"}, "is no header that a request may be given"),
+        ({"a b": "3"}, "is no header that a request may be given"),
+        ({"x-tier": "gold\r\nx-admin: yes"}, "is no text of a header"),
+    ],
+)
+def test_headers_that_a_request_cannot_have(node, headers, said):
+    args = {"url": "http://localhost", "model": "m", "headers": headers}
+    spec = node(type="predictor", runtime="open_inference", inputs={"x": "x"}, args=args)
+    ((path, message),) = registry.problems(spec)
+    assert path == ("args", "headers", *headers)
+    assert message.endswith(said)
+
+
+def test_a_model_may_leave_out_optional_outputs_and_keeps_their_names(node, demo, remote, tmp_path):
+    def asked(*optional):
+        spec = node(
+            type="predictor", runtime="open_inference", inputs={"x": "x"},
+            args={"url": demo[0], "model": "demo", "outputs": ["doubled"]},
+            optional_outputs=list(optional) or None,
+        )  # fmt: skip
+        return ask(bind("far", spec, tmp_path), x=X)
+
+    assert asked().tolist() == (2 * X).tolist()
+    assert asked("doubled").keys() == {"doubled"}
+    remote.faults["/infer"] = says(200, {"model_name": "demo", "outputs": []})
+    assert asked("doubled") == {}
+    with pytest.raises(BadAnswer, match="left out the outputs doubled"):
+        asked()
+
+
+def test_a_node_with_a_quorum_needs_only_inputs_that_the_model_has(node, demo, tmp_path):
+    def bound(name):
+        args = {"url": demo[0], "model": "demo"}
+        inputs = {name: "x"} if name == "x" else {"x": "x", name: "x"}
+        spec = node(type="predictor", runtime="open_inference", inputs=inputs, args=args, quorum=1)
+        return bind("far", spec, tmp_path)
+
+    assert ask(bound("x"), x=X)["rows"] == 2
+    with pytest.raises(CannotLoad, match="has no input 'z'"):
+        ask(bound("z"), x=X)
+
+
 async def echo(inputs, context):
     return dict(inputs)
 
