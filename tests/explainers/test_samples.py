@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anabranch.components import sample_files
+from anabranch.components.artefacts import sample_files
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import ArtefactError
 from anabranch.explainers import samples

@@ -269,7 +269,7 @@ def test_a_coroutine_that_nobody_will_go_on_with_is_closed() -> None:
         parameters = {"begun": asyncio.Event(), "ended": closed}
         work = (
             HeadExecutor(built.plan, bound)
-            ._evaluator._steps._lanes["a"]
+            ._evaluator._steps.lanes["a"]
             .call(lambda: bound["a"].call(x=GOOD, context=Context(parameters=parameters)))
         )
         work.send(None)
