@@ -88,7 +88,10 @@ def _feature(name: str, at: tuple[int, ...]) -> str:
 
 
 def as_texts(values: Array) -> Array:
-    """Return texts or bytes as NumPy's texts, cut to the longest length of a category."""
+    """Return texts or bytes as NumPy's texts, cut to the longest length of a category.
+
+    NumPy's texts have no NUL at their end, so categories that differ in such alone are one.
+    """
     texts = [
         one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
         for one in values.ravel().tolist()
