@@ -131,8 +131,9 @@ def test_no_block_is_missed_and_no_reason_is_left_over() -> None:
 
 def is_policy(one: Snippet) -> bool:
     """Return whether a block is an access policy, or a part of one."""
-    data = yaml.safe_load(one.text)
-    return isinstance(data, dict) and data.keys() <= Policy.model_fields.keys()
+    data, *others = yaml.safe_load_all(one.text)
+    is_map = not others and isinstance(data, dict)
+    return is_map and data.keys() <= Policy.model_fields.keys()
 
 
 POLICIES = [one for one in snippets("yaml") if is_policy(one) and not is_listed(one.name)]

@@ -92,16 +92,20 @@ class Topic(Generic[ValueT]):
         }
         return self._pollers
 
+    async def until_held(self, version: int, timeout: float) -> None:
+        """Wait until all pollers hold a version, at most ``timeout`` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._behind(version):
+                    await self._polled.wait()
+
     async def confirmed(self, version: int, timeout: float) -> tuple[int, int]:
         """Wait until all pollers hold a version, at most ``timeout`` seconds.
 
         Returns how many hold it, of how many there are. Those that do not are taken for gone until
         they poll again.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while self._behind(version):
-                    await self._polled.wait()
+        await self.until_held(version, timeout)
         behind, known = self._behind(version), len(self._pollers)
         for name in behind:
             del self._pollers[name]

@@ -107,6 +107,10 @@ class TableTopics:
         self._announce()
         return found
 
+    async def until_held(self, graph: str, generation: int, timeout: float = 1.0) -> None:
+        """Wait until all routers of a graph have a table, at most ``timeout`` seconds."""
+        await self._topic(graph).until_held(generation, timeout)
+
     def _announce(self) -> None:
         """Tell the followers where routers are, if that has changed."""
         tables = {graph: one.value for graph, one in self._topics.items() if one.value is not None}

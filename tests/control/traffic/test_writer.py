@@ -209,6 +209,33 @@ def test_one_can_wait_until_what_is_stored_is_in_force(
     asyncio.run(scenario())
 
 
+def test_who_waits_for_a_change_waits_for_routers_that_have_not_taken_it(
+    parts: WriterParts,
+) -> None:
+    async def scenario() -> None:
+        await parts.live(1, spec())
+        generation = parts.store.situation(G).generation
+        await parts.topics.table(G, "router", 0)  # told, but not yet said to be held
+        waiting = asyncio.create_task(parts.writer.until_in_force(G))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await parts.topics.table(G, "router", generation)
+        await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_router_that_never_takes_a_change_is_not_waited_for_long(parts: WriterParts) -> None:
+    async def scenario() -> None:
+        await parts.live(1, spec())
+        await parts.topics.table(G, "router", 0)
+        await parts.writer.until_in_force(G)
+        assert parts.topics.routers(G) == 1  # and it is not taken for gone
+
+    asyncio.run(scenario())
+
+
 def test_what_could_not_be_put_in_force_is_caught_up_with(
     parts: WriterParts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
