@@ -34,10 +34,14 @@ def pieces_of(body: bytes) -> Iterator[bytes]:
 
 
 async def send_piece(send: Send, body: bytes) -> None:
-    """Send a part of a body; a client that takes nothing for so long is gone."""
+    """Send a part of a body; a client that takes nothing for so long is gone.
+
+    A large one goes in pieces, so that this returns once nearly all of it was taken.
+    """
     try:
-        async with asyncio.timeout(STALLED_S):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        for piece in pieces_of(body):
+            async with asyncio.timeout(STALLED_S):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
     except TimeoutError:
         raise ClientGone from None
 
@@ -48,8 +52,7 @@ async def send_large(send: Send, status: int, headers: Headers, body: bytes) -> 
     try:
         async with asyncio.timeout(seconds_for(len(body))):
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            for piece in pieces_of(body):
-                await send_piece(send, piece)
+            await send_piece(send, body)
             await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
         raise ClientGone from None
