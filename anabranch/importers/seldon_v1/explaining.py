@@ -6,26 +6,21 @@ which calls the predictor.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from anabranch.components import registry
-from anabranch.components.arguments import spec_arguments
+from anabranch.importers.explainers import METHODS, WITHOUT, literal, method_arguments
 from anabranch.importers.fields import Fields
 from anabranch.importers.seldon_v1.pods.scaling import fixed
 from anabranch.importers.seldon_v1.servers.model_uris import model_fields
 
 _METHODS = {
-    "AnchorTabular": "anchor_tabular",
-    "AnchorText": "anchor_text",
-    "AnchorImages": "anchor_image",
+    **METHODS,
     "KernelShap": "kernel_shap",
     "TreeShap": "tree_shap",
     "ALE": "ale",
 }
 _WITHOUT = {
-    "Counterfactuals": "counterfactuals need a component of yours with `explain`",
-    "Contrastive": "contrastive explanations need a component of yours with `explain`",
+    **WITHOUT,
     "IntegratedGradients": "`integrated_gradients` is for PyTorch here, and for TensorFlow there",
 }
 _FITTED = ("AnchorTabular", "KernelShap")
@@ -85,32 +80,16 @@ def _fitted(explainer: Fields, kind: str) -> dict[str, Any]:
 
 def _arguments(explainer: Fields, method: str) -> dict[str, Any]:
     """Return the arguments of the method among ``config`` and ``initParameters``."""
-    known = spec_arguments(registry.get("explainer", method).cls)
     config = explainer.within("config")
-    given = {name: (config, _literal(config.text(name)), (name,)) for name in config.data}
+    given = {name: (config, literal(config.text(name)), (name,)) for name in config.data}
     text = explainer.text("initParameters")
     if text:
-        value = _literal(text)
+        value = literal(text)
         if not isinstance(value, dict):
             explainer.mistake("must be a JSON object as text", "initParameters")
             return {}
         given |= {name: (explainer, one, ("initParameters",)) for name, one in value.items()}
-    args = {}
-    for name, (fields, value, path) in given.items():
-        if name in known:
-            args[name] = value
-            fields.same(f"`args.{name}`", *path)
-        else:
-            fields.left_out(f"`{name}` is no argument of `{method}`", *path)
-    return args
-
-
-def _literal(text: str) -> Any:
-    """Return the value that a text of the command line means; the text where it is no JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return method_arguments(method, given)
 
 
 def _note_rest(explainer: Fields) -> None:

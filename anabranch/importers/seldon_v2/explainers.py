@@ -13,11 +13,9 @@ from anabranch.importers.seldon_v1.servers.model_uris import model_fields
 from anabranch.importers.seldon_v2.models import PlacedModel
 from anabranch.specs.rules import RESERVED
 
-_FITTED = {
-    "anchor_tabular": "anchor_tabular",
-    "kernel_shap": "kernel_shap",
-}
-_ASKING = {"anchor_text": "anchor_text"}
+_FITTED = ("anchor_tabular", "kernel_shap")
+"""Methods here of that name, whose explainer is fitted: the model is the one that Alibi saved."""
+_ASKING = ("anchor_text",)
 """Methods that ask the model, and need no file."""
 
 
@@ -36,7 +34,7 @@ def add_explainer(
         reason = f"there is no {kind} {name!r} among the manifests: the explainer stays a model"
         spec.left_out(reason, "explainer")
         return None
-    if method not in _FITTED and method not in _ASKING:
+    if method not in (*_FITTED, *_ASKING):
         spec.left_out(
             f"no method here is {method!r}: write a component with `explain`", "explainer"
         )
@@ -45,7 +43,7 @@ def add_explainer(
     if _is_uncertain(target.spec["spec"]):
         spec.left_out("the graph gives no answer to some requests", "explainer")
         return None
-    node: dict[str, Any] = {"type": "explainer", "method": (_FITTED | _ASKING)[method]}
+    node: dict[str, Any] = {"type": "explainer", "method": method}
     if method in _FITTED:
         node |= model_fields(spec, "", "storageUri")
     else:

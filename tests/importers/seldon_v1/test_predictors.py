@@ -246,7 +246,7 @@ def test_an_explainer_of_the_only_model() -> None:
     explainer = {
         "type": "AnchorTabular",
         "modelUri": "gs://b/explainer",
-        "config": {"threshold": "0.9", "seed": "1"},
+        "config": {"threshold": "0.9", "seed": "1", "beam_size": "wide"},
         "replicas": 2,
     }
     whole = deployment()
@@ -263,6 +263,7 @@ def test_an_explainer_of_the_only_model() -> None:
     }
     left = notes(graph, Taken.LEFT_OUT)
     assert left["spec.predictors.0.explainer.config.seed"].startswith("`seed` is no argument")
+    assert "beam_size" in left["spec.predictors.0.explainer.config.beam_size"]
 
 
 @pytest.mark.parametrize(

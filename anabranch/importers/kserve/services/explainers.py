@@ -6,25 +6,14 @@ still (pkg/apis/serving/v1beta1/explainer.go).
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from anabranch.components import registry
-from anabranch.components.arguments import constructor_problems, spec_arguments
 from anabranch.importers.containers import NO_COUNTERPART
+from anabranch.importers.explainers import METHODS, WITHOUT, literal, method_arguments
 from anabranch.importers.fields import Fields
 from anabranch.importers.kserve.services.extensions import component_fields
 from anabranch.importers.kserve.services.storage import model_fields
 
-_METHODS = {
-    "AnchorTabular": "anchor_tabular",
-    "AnchorText": "anchor_text",
-    "AnchorImages": "anchor_image",
-}
-_WITHOUT = {
-    "Counterfactuals": "counterfactuals need a component of yours with `explain`",
-    "Contrastive": "contrastive explanations need a component of yours with `explain`",
-}
 _OTHERS = {
     "art": "attacks on models have no counterpart; write a component with `explain`",
     "aix": "its explainers have no counterpart; write a component with `explain`",
@@ -76,16 +65,16 @@ def _alibi(alibi: Fields) -> dict[str, Any] | None:
             "image": "nodes run in the engine's processes, not from an image",
         }
     )
-    kind = alibi.choice("type", {*_METHODS, *_WITHOUT})
-    if kind in _WITHOUT:
-        alibi.left_out(_WITHOUT[kind], "type")
-    if kind not in _METHODS:
+    kind = alibi.choice("type", {*METHODS, *WITHOUT})
+    if kind in WITHOUT:
+        alibi.left_out(WITHOUT[kind], "type")
+    if kind not in METHODS:
         for key in ("storageUri", "storage", "config"):
             if alibi.has(key):
                 alibi.asked.add(key)
                 alibi.left_out("belongs to an explainer that has no counterpart", key)
         return None
-    method = _METHODS[kind]
+    method = METHODS[kind]
     alibi.same(f"`method: {method}`", "type")
     node: dict[str, Any] = {"type": "explainer", "method": method}
     if kind == "AnchorTabular" and alibi.has("storageUri"):
@@ -96,27 +85,9 @@ def _alibi(alibi: Fields) -> dict[str, Any] | None:
     elif alibi.has("storageUri"):
         alibi.text("storageUri")
         alibi.reworded("the method calls the model, and needs no file", "storageUri")
-    args = _arguments(alibi, method)
+    given = {
+        name: (alibi, literal(text), ("config", name))
+        for name, text in alibi.texts("config").items()
+    }
+    args = method_arguments(method, given)
     return node | ({"args": args} if args else {})
-
-
-def _arguments(alibi: Fields, method: str) -> dict[str, Any]:
-    """Return the arguments of the method among ``config``, whose values are texts."""
-    cls = registry.get("explainer", method).cls
-    known = spec_arguments(cls)
-    args: dict[str, Any] = {}
-    for name, text in alibi.texts("config").items():
-        value = _literal(text)
-        if name in known and not constructor_problems(cls, {name: value}, method):
-            args[name] = value
-            alibi.same(f"argument of the method: {name}", "config", name)
-        else:
-            alibi.left_out("no argument of the method here", "config", name)
-    return args
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from anabranch.components.artefacts import uris
-from anabranch.components.artefacts.digests import path_digest
-from anabranch.errors import ArtefactError
+from anabranch.importers.artefacts import FETCHED, credentials_of, digest
 from anabranch.importers.fields import Fields
 
-NO_DIGEST = "0" * 64
-"""Stands for a digest that nobody has computed."""
 _AZURE = re.compile(r"https://([^./]+)\.blob\.core\.windows\.net/(.+)")
-_FETCHED = ("gs", "s3", "hf", "http", "https", "abfs", "abfss", "az")
 _COPIED = {
     "pvc": "mount the volume claim where the engine runs",
     "hdfs": "copy the model from HDFS",
@@ -31,12 +26,6 @@ _COPIED = {
     "modelscope": "download the model from ModelScope",
 }
 """Schemes that are not fetched here, and what to do instead."""
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "hf": "HF_TOKEN",
-    "az": "AZURE_STORAGE_CONNECTION_STRING",
-}
 
 
 def model_fields(
@@ -64,7 +53,7 @@ def model_fields(
     model = _model(fields, key, uri, file, tuple(suffixes))
     if not runs_code or not uris.is_uri(model):
         return {"model": model}
-    return {"model": model, "sha256": _digest(fields, key, model)}
+    return {"model": model, "sha256": digest(fields, key, model)}
 
 
 def note_elsewhere(*owners: Fields) -> None:
@@ -155,7 +144,7 @@ def _model(fields: Fields, key: str, uri: str, file: str, suffixes: tuple[str, .
         return model
     if scheme == "file":
         return _noted(fields, key, _with_file(f"file:///{rest.lstrip('/')}", file, suffixes))
-    if scheme not in _FETCHED:
+    if scheme not in FETCHED:
         model = _with_file(f"file:///mnt/models/{rest.strip('/')}", file, suffixes)
         said = f"{scheme}:// is of a storage container of the cluster: copy the model, so that"
         fields.to_do(f"{said} `{model}` is there", key)
@@ -181,22 +170,10 @@ def _noted(fields: Fields, key: str, model: str) -> str:
 def credentials(pod: Fields, model: str) -> None:
     """Note the service account of a pod, by which KServe finds credentials of stores."""
     name = pod.text("serviceAccountName")
-    variables = _CREDENTIALS.get(uris.scheme(model)) if uris.is_uri(model) else None
+    variables = credentials_of(model)
     if not name:
         return
     if variables:
         pod.to_do(f"set {variables} in the environment of `anabranch up`", "serviceAccountName")
     else:
         pod.reworded("no store of this graph needs credentials", "serviceAccountName")
-
-
-def _digest(fields: Fields, key: str, model: str) -> str:
-    path = Path(model.removeprefix("file://")) if model.startswith("file://") else None
-    try:
-        if path is not None and path.exists():
-            return path_digest(path)
-    except (OSError, ArtefactError):
-        pass
-    said = "loading it can run code, so `sha256` must hold its digest, here 64 zeros"
-    fields.to_do(f"{said}: `anabranch validate --load graph.yaml` names the one that came", key)
-    return NO_DIGEST

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-from anabranch.components.artefacts.digests import path_digest
-from anabranch.errors import ArtefactError
+from anabranch.importers.artefacts import CREDENTIALS, FETCHED, digest
 from anabranch.importers.fields import Fields
 
-UNKNOWN_DIGEST = "0" * 64
-_SCHEMES = {
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL)",
-    "az": "AZURE_STORAGE_CONNECTION_STRING",
-    "abfs": "AZURE_STORAGE_CONNECTION_STRING",
-    "abfss": "AZURE_STORAGE_CONNECTION_STRING",
-    "hf": "HF_TOKEN",
-    "http": "",
-    "https": "",
-}
-"""Schemes that are fetched alike here, and the variables with the credentials of each."""
 _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(//)?(.*)", re.DOTALL)
 _RUNS_CODE = (".joblib", ".pkl")
 """Suffixes of model files whose loading can run code, as that of MLflow's folders can."""
@@ -40,7 +26,7 @@ def model_fields(unit: Fields, file: str, key: str = "modelUri") -> dict[str, An
     what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
     unit.same(what, key)
     runs_code = not file or file.endswith(_RUNS_CODE)
-    return {"model": model} | ({"sha256": _digest(unit, model, key)} if runs_code else {})
+    return {"model": model} | ({"sha256": digest(unit, key, model)} if runs_code else {})
 
 
 def _uri(unit: Fields, uri: str, key: str) -> str:
@@ -55,7 +41,7 @@ def _uri(unit: Fields, uri: str, key: str) -> str:
         place = f"file:///mnt/pvc/{rest.strip('/')}"
         unit.to_do(f"mount the volume claim where the engine runs, so that `{place}` is there", key)
         return place
-    if scheme in _SCHEMES:
+    if scheme in FETCHED:
         return f"{scheme}://{rest.lstrip('/')}"
     said = f"`{scheme}:` is a remote of rclone's configuration; `s3://` is put in its place"
     unit.to_do(f"{said}: write the URI of the store that it stands for", key)
@@ -68,22 +54,9 @@ def _with_file(uri: str, file: str) -> str:
 
 def _credentials(unit: Fields, uri: str) -> None:
     scheme = uri.partition(":")[0].lower()
-    variables = _SCHEMES.get(scheme) or "the credentials that the store wants"
+    variables = CREDENTIALS.get(scheme) or "the credentials that the store wants"
     for key in ("serviceAccountName", "envSecretRefName"):
         name = unit.text(key)
         if name:
             unit.to_do(f"set {variables} in the environment of `anabranch up`", key)
     unit.leave_out({"storageInitializerImage": "the engine fetches models itself"})
-
-
-def _digest(unit: Fields, model: str, key: str) -> str:
-    """Return the digest of a local model, or zeros and a note on how to get it."""
-    path = Path(model.removeprefix("file://")) if model.startswith("file://") else None
-    try:
-        if path is not None and path.exists():
-            return path_digest(path)
-    except (OSError, ArtefactError):
-        pass
-    said = "loading it can run code, so `sha256` must hold its digest, here 64 zeros: "
-    unit.to_do(f"{said}`anabranch validate --load graph.yaml` names the digest that came", key)
-    return UNKNOWN_DIGEST
