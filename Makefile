@@ -38,7 +38,7 @@ $(DEMO): pyproject.toml requirements.lock
 	@touch $@
 
 $(READY): $(DEMO)
-	$(UV) -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,dev]'
+	$(UV) -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,images,dev]'
 	$(COMPILE) || true
 	@touch $@
 
@@ -157,7 +157,7 @@ lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: th
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
 		--extra sklearn --extra onnx --extra xgboost --extra lightgbm --extra catboost \
 		--extra mlflow --extra huggingface --extra explain --extra drift --extra s3 \
-		--extra postgres --extra kafka --extra parquet \
+		--extra postgres --extra kafka --extra parquet --extra images \
 		--extra dev --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
 		--no-emit-package xgboost --custom-compile-command "make lock" \

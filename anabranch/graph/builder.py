@@ -22,7 +22,7 @@ import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from pydantic import BaseModel
 
@@ -36,6 +36,7 @@ from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,
     Compare,
+    Content,
     ContractName,
     GraphPlacement,
     InferenceGraph,
@@ -158,14 +159,15 @@ class GraphBuilder:
         name: str,
         datatype: str,
         shape: Sequence[int | str],
-        content: Literal["text", "raw"] = "text",
+        content: Content = "text",
         optional: bool = False,
     ) -> Self:
         """Declare an input: a tensor that every request must carry, unless it is ``optional``.
 
         ``datatype`` is one of the Open Inference Protocol, such as FP32; -1 in ``shape`` stands for
         any size, a symbol such as "rows" for one that is equal in all inputs that have the symbol.
-        BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw".
+        BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw"; UINT8 may be
+        an "image".
         """
         spec: dict[str, Any] = {"datatype": datatype, "shape": list(shape)}
         if optional:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from anabranch.components.annotations import Annotations
 from anabranch.components.contract import Context, NodeFeedback
+from anabranch.components.extras import require
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
@@ -31,7 +32,7 @@ from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.output_size import check_outputs
 from anabranch.specs.excerpts import hint, listing
-from anabranch.specs.models import Compare, InputSpec, TensorSpec
+from anabranch.specs.models import Compare, Content, InputSpec, TensorSpec
 from anabranch.telemetry.trace import Trace
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -189,8 +190,8 @@ class TensorMetadata:
     shape: tuple[int, ...]
     optional: bool = False
     """Whether a request may leave the input out."""
-    content: Literal["text", "raw"] = "text"
-    """Declared content of an input of BYTES; the Open Inference Protocol has no field for it."""
+    content: Content = "text"
+    """Declared content of an input; the Open Inference Protocol has no field for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,11 @@ class ModelMetadata:
     is_complete: bool = True
     """Whether ``outputs`` are all there are: the types of some may not be known yet."""
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether an input may come as an image file, over protocols without tensors."""
+        return any(tensor.content == "image" for tensor in self.inputs)
+
 
 class InferenceCore:
     """One revision of a graph, ready to be asked."""
@@ -217,6 +223,8 @@ class InferenceCore:
         revision: int,
         limits: RequestLimits,
     ) -> None:
+        if any(spec.content == "image" for spec in signature.inputs.values()):
+            require("PIL.Image", "images")
         self.name = name
         self.max_output = limits.max_output
         """Most bytes of an answer."""

@@ -182,6 +182,10 @@ InputDimension = Annotated[
 """A size, -1 for any size, or a symbol for a size that is the same wherever the symbol stands."""
 
 
+Content: TypeAlias = Literal["text", "raw", "image"]
+"""Content of an input: of BYTES text or raw bytes, of UINT8 an image."""
+
+
 class InputSpec(Model):
     """The type of a graph's input."""
 
@@ -190,9 +194,10 @@ class InputSpec(Model):
     shape: tuple[InputDimension, ...] = Field(max_length=16, strict=False)
     """Size of each dimension; -1 stands for any size, a symbol such as `rows` for any size that is
     the same in all inputs of a request that have the symbol."""
-    content: Literal["text", "raw"] = "text"
+    content: Content = "text"
     """Content of BYTES: text in UTF-8, which components get as `str` and other bytes are refused
-    for, or raw bytes, which components get as `bytes`."""
+    for, or raw bytes, which components get as `bytes`. Content of UINT8: an image, of shape
+    [height, width, channels] or with rows in front, which plain JSON takes as PNG or JPEG."""
     optional: bool = False
     """Whether a request may leave the input out; nodes that need an input that is not there are
     skipped."""

@@ -62,9 +62,22 @@ def broken_rules(data: Any) -> Iterator[Said]:
 
 
 def _content(tensor: Map) -> Iterator[Said]:
-    datatype = tensor.get("datatype")
-    if "content" in tensor and isinstance(datatype, str) and datatype in DATATYPES - {"BYTES"}:
+    datatype, content = tensor.get("datatype"), tensor.get("content")
+    if content is None or not isinstance(datatype, str) or datatype not in DATATYPES:
+        return
+    if content == "image":
+        yield from _image(datatype, tensor.get("shape"))
+    elif datatype != "BYTES":
         yield ("content",), f"has no meaning for {datatype}; only BYTES are text or raw"
+
+
+def _image(datatype: str, shape: Any) -> Iterator[Said]:
+    """The type of an image: sizes other than the channels may be anything."""
+    if datatype != "UINT8":
+        yield ("content",), f"an image is UINT8, not {datatype}; BYTES hold files as raw bytes"
+    elif isinstance(shape, list) and (len(shape) not in (3, 4) or shape[-1] not in (1, 3, 4)):
+        said = "an image has the shape [height, width, channels], or one with rows in front, and"
+        yield ("shape",), f"{said} 1, 3 or 4 channels"
 
 
 def _name(name: str, inputs: Map) -> Iterator[Said]:

@@ -185,6 +185,7 @@ def typist(tmp_path: Path) -> Iterator[Typist]:
         "learning": docs["feedback.md: spec:"],
         "door": docs["seldon.md: spec:"],
         "doors": docs["protocol.md: spec:"],
+        "photos": docs["protocol.md: # A graph that takes photos."],
         "ranking": docs["experiments.md: apiVersion: anabranch/v1"],
     }
     own = {"shop": SHOP, "digits": DIGITS, "chat": CHAT, "team-a/double": DOUBLE}

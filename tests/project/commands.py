@@ -147,6 +147,10 @@ def certificate(name: str, file: str) -> Own:
     )
 
 
+PHOTOS = Own(
+    "python -c \"from PIL import Image; image = Image.new('RGB', (8, 4)); "
+    "image.save('cat.png'); image.save('dog.jpg')\""
+)
 PREDICT = "curl localhost:8000/v2/models/quickstart/predict"
 V1 = "curl localhost:8000/v1/models/quickstart"
 
@@ -192,6 +196,11 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         V1 + """:predict -d '{"instances": [[0.9, 0.2], [0.1, 0.8]]}'""",
         V1 + """:predict -d '{"inputs": {"fruit": [[0.9, 0.2]]}}'""",
         V1,
+        PHOTOS,
+        Own("anabranch deploy photos.yaml"),
+        "curl localhost:8000/v2/models/photos/predict -F photo=@cat.png -F photo=@dog.jpg",
+        "curl localhost:8000/v2/models/photos/predict -d "
+        '"{\\"photo\\": \\"$(base64 -w 0 cat.png)\\"}"',
         DOWN,
     ),
     "kserve": (

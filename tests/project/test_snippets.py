@@ -94,6 +94,11 @@ class Read:
         return np.array([f"{one}: {len(page)}" for one, page in zip(question, scan)], object)
 
 
+class Classify:
+    def predict(self, photo):
+        return photo.mean(axis=(1, 2, 3))
+
+
 class Control:
     def predict(self, x):
         return x.mean(axis=1)

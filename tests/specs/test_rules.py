@@ -126,6 +126,17 @@ def test_names() -> None:
         ({"inputs": {"x": {"datatype": "INT8", "content": "raw"}}},
          ["inputs.x.content: has no meaning for INT8; only BYTES are text or raw"]),
         ({"inputs": {"x": {"datatype": ["INT8"], "content": "raw"}}}, []),
+        ({"inputs": {"x": {"datatype": "UINT8", "content": "image", "shape": [-1, 8, 3]}}}, []),
+        ({"inputs": {"x": {"datatype": "UINT8", "content": "image", "shape": ["n", 8, 8, 1]}}}, []),
+        ({"inputs": {"x": {"datatype": "UINT8", "content": "image", "shape": 3}}}, []),
+        ({"inputs": {"x": {"datatype": "UINT8", "content": "image", "shape": [8, 8]}}},
+         ["inputs.x.shape: an image has the shape [height, width, channels], or one with rows in "
+          "front, and 1, 3 or 4 channels"]),
+        ({"inputs": {"x": {"datatype": "UINT8", "content": "image", "shape": [8, 8, -1]}}},
+         ["inputs.x.shape: an image has the shape [height, width, channels], or one with rows in "
+          "front, and 1, 3 or 4 channels"]),
+        ({"inputs": {"x": {"datatype": "FP32", "content": "image", "shape": [8, 8, 3]}}},
+         ["inputs.x.content: an image is UINT8, not FP32; BYTES hold files as raw bytes"]),
         ({"rollout": {"steps": [5, 1]}},
          ["rollout.steps.1: must be more than the step before it, 5"]),
         ({"rollout": {"analysis": {"metrics": [{"metric": "promql", "min": 1}]}}},

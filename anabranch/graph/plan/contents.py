@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from anabranch.components.tensors.texts import as_raw, as_text, is_text
 from anabranch.errors import InvalidRequest
-from anabranch.specs.models import InputSpec
+from anabranch.specs.models import Content, InputSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Contents: TypeAlias = Mapping[str, Literal["text", "raw"]]
+Contents: TypeAlias = Mapping[str, Content]
 """Declared content by name of input."""
 
 _CONVERT: dict[str, Callable[[Array], Array]] = {"text": as_text, "raw": as_raw}
@@ -41,7 +41,7 @@ def as_declared(contents: Contents, inputs: Mapping[str, Array]) -> Mapping[str,
     return {**inputs, **converted} if converted else inputs
 
 
-def convert_input(name: str, content: Literal["text", "raw"], array: Array) -> Array:
+def convert_input(name: str, content: Content, array: Array) -> Array:
     """Return a tensor of ``str`` and ``bytes`` in the form of the content, as ``as_declared``."""
     try:
         return _CONVERT[content](array)

@@ -8,9 +8,7 @@ behind the rows of a column.
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -21,11 +19,13 @@ import numpy as np
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, TensorMetadata
 from anabranch.router.limits import LARGE, RequestLimits
+from anabranch.router.oip.base64_values import Encoded, from_base64
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import check_texts, decode_elements, decode_nested
 from anabranch.router.oip.parameters import MAX_NAMES, check_names, check_parameters
+from anabranch.router.oip.plain_images import PlainImages, are_images, read_images
 from anabranch.router.oip.tensor_header import Header, check_together
-from anabranch.specs.excerpts import hint, shown
+from anabranch.specs.excerpts import hint
 
 BytesForm: TypeAlias = Literal["text", "tagged", "base64"]
 """Form of BYTES in JSON: strings alone; strings, and ``{"b64": "…"}`` for other bytes; or the same
@@ -42,11 +42,6 @@ _OPENING = re.compile(rb"[\[ \t\r\n]*").match
 _STRUCTURE = b"[],"
 _NO_ELEMENTS = b"[], \t\r\n"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
-_DATA_URL = re.compile(r"data:[^,]{0,256};base64,").match
-
-
-class _Encoded(msgspec.Struct, forbid_unknown_fields=True):
-    b64: str
 
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -55,8 +50,8 @@ _decode_parameters = msgspec.json.Decoder(dict[str, Parameter] | None).decode
 _decode_id = msgspec.json.Decoder(str | None).decode
 
 
-class PlainValue(NamedTuple):
-    """The value of an input, its elements not decoded yet."""
+class PlainElements(NamedTuple):
+    """The value of an input as its elements, not decoded yet."""
 
     header: Header
     """The tensor as its JSON is nested; a scalar as a list of one element."""
@@ -72,6 +67,10 @@ class PlainValue(NamedTuple):
         else:
             array = decode_elements(self.header, self.data, limits)
         return array.reshape(self.shape)
+
+
+PlainValue: TypeAlias = PlainElements | PlainImages
+"""The value of an input: it has a header, a shape, and the method ``array``."""
 
 
 def fields_of(body: bytes, most: int = MAX_NAMES) -> dict[str, msgspec.Raw]:
@@ -156,9 +155,11 @@ def read_value(
 
     Raise InvalidRequest or TooLarge.
     """
+    if are_images(tensor, raw):
+        return read_images(tensor, raw)
     header, data, depth = _nested(tensor, raw, limits)
     sizes = header.shape if depth else []
-    return PlainValue(header, data, [*_ones(tensor, len(sizes)), *sizes], form)
+    return PlainElements(header, data, [*_ones(tensor, len(sizes)), *sizes], form)
 
 
 def read_column(
@@ -168,12 +169,14 @@ def read_column(
 
     Raise InvalidRequest for a value that is no list.
     """
+    if are_images(tensor, raw) and raw.lstrip().startswith(b"["):
+        return read_images(tensor, raw)
     header, data, depth = _nested(tensor, raw, limits)
     if not depth:
         raise InvalidRequest(f"the column of input {tensor.name!r} must be a list, with its rows")
     rows, *sizes = header.shape
     inner = [*_ones(tensor, len(header.shape)), *sizes] if rows else _of_no_row(tensor, sizes)
-    return PlainValue(header, data, [rows, *inner], form)
+    return PlainElements(header, data, [rows, *inner], form)
 
 
 def read_rows(
@@ -247,24 +250,14 @@ def _shape_of_numbers(raw: bytes, depth: int) -> list[int]:
 
 def _bytes(header: Header, data: bytes, form: BytesForm, limits: RequestLimits) -> Array:
     check_together([header], limits)
-    plain: Callable[[str], str | bytes] = str if form == "tagged" else _from_base64
-    array = np.empty(len(elements := decode_nested(header, data, str | _Encoded)), object)
+    plain: Callable[[str], str | bytes] = str if form == "tagged" else from_base64
+    array = np.empty(len(elements := decode_nested(header, data, str | Encoded)), object)
     try:
         array[:] = [
-            _from_base64(one.b64) if isinstance(one, _Encoded) else plain(one) for one in elements
+            from_base64(one.b64) if isinstance(one, Encoded) else plain(one) for one in elements
         ]
     except ValueError as error:
         raise InvalidRequest(f"input {header.name!r}: {error}") from None
     if any(isinstance(one, bytes) for one in array):
         array[:] = [one.encode() if isinstance(one, str) else one for one in array]
     return array
-
-
-def _from_base64(text: str) -> bytes:
-    """Return the bytes of a text in Base64, with or without its padding; raise ValueError."""
-    url = _DATA_URL(text)
-    digits = text[url.end() :] if url else text
-    try:
-        return b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"{shown(text)} is not Base64") from None

@@ -138,8 +138,8 @@ class GraphCalls:
         decode: Callable[[AnyBody, ModelMetadata], InferenceRequest],
         metadata: ModelMetadata,
     ) -> InferenceRequest:
-        """Decode a body, a large one off the event loop, and count what it becomes."""
-        if len(body) <= LARGE:
+        """Decode a body, off the event loop if it is large or may hold images, and count it."""
+        if len(body) <= LARGE and not metadata.takes_images:
             decoded = decode(body, metadata)
         else:
             decoded = await off_loop(lambda: decode(body, metadata))

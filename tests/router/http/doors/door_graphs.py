@@ -16,7 +16,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.explaining import ExplainersOf, nothing_explains
-from anabranch.specs.models import PROTOCOLS, InputSpec, ProtocolName, TensorSpec
+from anabranch.specs.models import PROTOCOLS, Content, InputSpec, ProtocolName, TensorSpec
 from tests.router.conftest import StepHead, make_table
 
 Types = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -51,14 +51,19 @@ class DoorGraph:
         protocols: tuple[ProtocolName, ...] = PROTOCOLS,
         engine: tuple[ProtocolName, ...] = (),
         raw: tuple[str, ...] = (),
+        images: tuple[str, ...] = (),
         name: str = "demo",
         explainers: Mapping[str, ExplainerTerms] | None = None,
         explains: ExplainersOf = nothing_explains,
         limits: RequestLimits | None = None,
         optional_outputs: frozenset[str] = frozenset(),
     ) -> None:
+        contents: dict[str, Content] = {
+            **dict.fromkeys(raw, "raw"),
+            **dict.fromkeys(images, "image"),
+        }
         types = {
-            key: InputSpec(datatype=datatype, shape=shape, content="raw" if key in raw else "text")
+            key: InputSpec(datatype=datatype, shape=shape, content=contents.get(key, "text"))
             for key, (datatype, shape) in inputs.items()
         }
         signature = Signature(

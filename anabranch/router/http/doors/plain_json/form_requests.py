@@ -1,8 +1,9 @@
 """Requests as HTML forms: a field or a file for each input.
 
 It holds JSON for numbers and booleans, the text itself for BYTES, and the file itself for those
-with ``content: raw``. Several fields of one name are rows. Further fields are ``id``,
-``parameters``, an object in JSON, and ``outputs``, once for each output that is asked for.
+with ``content: raw`` and for images, which may be Base64, too. Several fields of one name are rows.
+Further fields are ``id``, ``parameters``, an object in JSON, and ``outputs``, once for each output
+that is asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from anabranch.router.http.doors.plain_json.json_requests import (
 )
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.plain_images import images_in
 from anabranch.router.oip.plain_inputs import (
     PlainValue,
     no_input,
@@ -71,10 +73,23 @@ def _arrays(
 
 
 def _value(tensor: TensorMetadata, found: Sequence[bytes], limits: RequestLimits) -> PlainValue:
-    raws = [parsed(_decode_any, one, f"field {tensor.name!r}") for one in found]
+    if tensor.content == "image" and all(map(_is_file, found)):
+        return images_in(tensor, found, len(found) > 1)
+    raws = [parsed(_decode_any, _in_json(tensor, one), f"field {tensor.name!r}") for one in found]
     if len(raws) == 1:
         return read_value(tensor, bytes(raws[0]), limits)
     return read_rows(tensor, raws, limits)
+
+
+def _is_file(data: bytes) -> bool:
+    """Return whether a field begins as PNG and JPEG do: with a byte that no text in ASCII has."""
+    return data[:1] > b"\x7f"
+
+
+def _in_json(tensor: TensorMetadata, data: bytes) -> bytes:
+    """Return a field as JSON: that of an image may be a text in Base64 as it is."""
+    is_text = tensor.content == "image" and not data.lstrip().startswith((b"[", b"{", b'"'))
+    return b'"%b"' % data.strip() if is_text else data
 
 
 def _texts(tensor: TensorMetadata, found: Sequence[bytes]) -> Array:

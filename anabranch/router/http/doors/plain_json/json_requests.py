@@ -5,8 +5,9 @@
 - ``{"columns": {"x": […], "y": […]}}``: a list with an element for each row, by input.
 
 Further fields are ``id``, ``parameters``, and ``outputs``, the names of those that are asked for. A
-field whose name is that of an input is that input. BYTES are texts, and those of inputs with
-``content: raw`` are Base64, or ``{"b64": "…"}``. An optional input that is ``null`` is left out.
+field whose name is that of an input is that input. BYTES are texts; those of inputs with
+``content: raw`` are Base64, or ``{"b64": "…"}``, and so are PNG and JPEG for ``content: image``. An
+optional input that is ``null`` is left out.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Fields: TypeAlias = dict[str, msgspec.Raw]
 ROWS, COLUMNS, OUTPUTS = "rows", "columns", "outputs"
 BESIDE_INPUTS = ("id", "parameters", OUTPUTS)
 """Fields of a request beside its values."""
-_BYTES_FORMS: Mapping[str, BytesForm] = {"text": "text", "raw": "base64"}
+_BYTES_FORMS: Mapping[str, BytesForm] = {"text": "text", "raw": "base64", "image": "text"}
 """Forms of BYTES by the declared content."""
 
 _decode_names = msgspec.json.Decoder(list[str] | None).decode

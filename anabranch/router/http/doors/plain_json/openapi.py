@@ -93,6 +93,11 @@ def _value(tensor: TensorMetadata) -> Json:
     schema = plain_schema(tensor)
     if tensor.content == "raw":
         return schema | {"description": f"{schema['description']}, each element in Base64"}
+    if tensor.content == "image":
+        return schema | {
+            "description": f"{schema['description']}, or a PNG or JPEG in Base64",
+            "anyOf": [*schema["anyOf"], {"type": "string", "contentEncoding": "base64"}],
+        }
     return schema
 
 
@@ -103,7 +108,7 @@ def _form_schema(metadata: ModelMetadata) -> Json:
 
 
 def _field(tensor: TensorMetadata) -> Json:
-    if tensor.content == "raw":
+    if tensor.content in ("raw", "image"):
         return _FILE
     kind = "the text" if tensor.datatype == "BYTES" else "JSON"
     return {"type": "string", "description": f"{tensor.datatype}{list(tensor.shape)}: {kind}"}

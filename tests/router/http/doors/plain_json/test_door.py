@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import subprocess
@@ -75,6 +76,38 @@ def test_a_page_sends_files() -> None:
     assert reply.document == {"scan": scans, "n": [1, 2]}
     again = graph.post(PREDICT, {"scan": [scans[0], "AA=="], "n": [1, 2]})
     assert again.document == reply.document
+
+
+def test_images_in_each_form() -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    graph = echo_graph({"scan": ("UINT8", (-1, -1, -1, 3))}, images=("scan",))
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    stream = io.BytesIO()
+    pillow.fromarray(pixels).save(stream, "PNG")
+    file, text = stream.getvalue(), base64.b64encode(stream.getvalue()).decode()
+    one = pixels.tolist()
+
+    def form(*files: Any) -> Any:
+        request = httpx.Request("POST", "http://x", files=[("scan", given) for given in files])
+        return graph.post(
+            PREDICT, request.read(), {"content-type": request.headers["content-type"]}
+        ).document
+
+    assert graph.post(PREDICT, {"scan": text}).document == {"scan": [one]}
+    assert graph.post(PREDICT, {"scan": one}).document == {"scan": [one]}
+    assert graph.post(PREDICT, {"columns": {"scan": [text, {"b64": text}]}}).document == {
+        "columns": {"scan": [one, one]}
+    }
+    rows = {"rows": [{"scan": text}, {"scan": f"data:image/png;base64,{text}"}]}
+    assert graph.post(PREDICT, rows).document == {"rows": [{"scan": one}] * 2}
+    assert form(("a.png", file)) == {"scan": [one]}
+    assert form(("a.png", file), ("b.png", file)) == {"scan": [one, one]}
+    assert form((None, text)) == form((None, json.dumps(one))) == {"scan": [one]}
+    v1 = graph.post("/v1/models/demo:predict", {"instances": [{"b64": text}]})
+    assert v1.document == {"predictions": [one]}
+    assert "is no PNG or JPEG" in graph.post(PREDICT, {"scan": "aGVsbG8="}).error(400)
+    assert "is no PNG or JPEG" in form(("a.png", b"\x89PNG but no more"))["error"]
+    assert "is not JSON" in form(("a.png", file), (None, text))["error"]
 
 
 def test_json_is_json_whatever_it_is_called() -> None:
