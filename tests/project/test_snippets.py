@@ -190,7 +190,9 @@ def rows_of(inputs: Mapping[str, Any], count: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     found = {}
     for name, declared in inputs.items():
-        shape = [count if size in (-1, "rows") else size for size in declared["shape"]]
+        free = (-1, "rows")
+        inner = [min(count, 8) if size in free else size for size in declared["shape"][1:]]
+        shape = [count if size in free else size for size in declared["shape"][:1]] + inner
         if declared["datatype"] == "BYTES":
             texts = np.array(["north", "south"], object)[np.arange(np.prod(shape)) % 2]
             as_bytes = np.array([text.encode() for text in texts], object)
