@@ -25,6 +25,8 @@ MAX_MEASURES = 256
 MAX_COLUMNS = 4096
 """Most names of a tensor's columns."""
 _KINDS = get_args(MeasureKind)
+FIRST_RESULT = "first_result"
+"""Measure of a node that streams, where its results are joined: a timer until the first of them."""
 
 
 class Measure(NamedTuple):

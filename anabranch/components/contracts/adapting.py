@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from anabranch.components.contract import CannotLoad
 from anabranch.components.parameters import Parameters, check_names, is_required
 from anabranch.components.source.outline import ClassOutline
+from anabranch.errors import StatusError
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase
 
@@ -46,6 +47,13 @@ def lacks(
     names = " or ".join(f"{one}()" for one in wanted)
     known = [one for one in has if not one.startswith("_")]
     return f"{cls} has no method {names}, which {contract} asks of a {kind}{hint(wanted[0], known)}"
+
+
+def with_status(node: str, said: str, status: object) -> StatusError | None:
+    """Return the error of a component that has a status for the client; None for another one."""
+    if isinstance(status, int) and 400 <= status <= 599:
+        return StatusError(node, said, status)
+    return None
 
 
 def constructor_mistakes(cls: ClassOutline, node: NodeBase) -> Iterator[Mistake]:

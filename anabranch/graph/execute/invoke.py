@@ -5,10 +5,12 @@ Specialised for the common shapes: this runs for every node of every request.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, NoReturn
 
+from anabranch.components.annotations import FIRST_RESULT
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import InvalidRequest, NodeError
 from anabranch.graph.calls.values import Convert, identity
@@ -71,14 +73,21 @@ def _with_list(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
 
 
 def joining(node: str, invoke: Invoke, join: Callable[[list[Any]], Any]) -> Invoke:
-    """Return a function that asks a node that streams for all of its results, and joins them."""
+    """Return a function that asks a node that streams for all of its results, and joins them.
+
+    How long the first of them has taken is a measure of the node.
+    """
 
     async def whole(frame: Frame, context: Context) -> Any:
         results: list[Any] = []
+        started = time.perf_counter()
         async with aclosing(invoke(frame, context)) as values:
             async for value in values:
                 if len(results) >= MAX_RESULTS:
                     raise NodeError(node, f"it yielded more than {MAX_RESULTS} results")
+                if not results:
+                    with suppress(ValueError):  # of more measures than a request may have
+                        context.measure(FIRST_RESULT, time.perf_counter() - started, "timer")
                 results.append(value)
         return join(results)
 

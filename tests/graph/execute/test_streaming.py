@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph
+from anabranch.components.annotations import FIRST_RESULT
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest, LoadError, NodeError
 from anabranch.graph.execute.executor import HeadExecutor
@@ -257,6 +258,9 @@ def test_a_stream_that_can_be_joined_gives_one_answer(segmented: bool) -> None:
     built = node(graph(), "count", "Joined", segmented).output("y", "count")
     assert use(built, work, segmented) == ([6], [[1], [2], [3]])
     assert asked.parameters["log"] == [0, 1, 2, "closed"]
+    (measure,) = asked.annotations.measures
+    assert (measure.node, measure.kind, measure.name) == ("count", "timer", FIRST_RESULT)
+    assert measure.value > 0
 
 
 @both

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch.components.annotations import FIRST_RESULT, Annotations
 from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.measure.tally import TokenSums
 from anabranch.router.measure.tokens import AnswerTokens
@@ -53,6 +54,21 @@ def test_an_answer_that_comes_whole_has_the_tokens_that_it_tells() -> None:
     assert (sums.answers, sums.prompt, sums.completion, sums.per_second) == (1, 5, 10, 20)
     assert sums.first.total == sums.further.total == 0
     assert seen(response(0.5, other=3), stream=False) == TokenSums()
+
+
+def test_an_answer_that_joins_a_stream_has_a_first_token() -> None:
+    told = response(0.5, prompt_tokens=2, completion_tokens=4)
+    told.annotations = Annotations()
+    told.annotations.measure("chat", FIRST_RESULT, 0.2, "timer")
+    sums = seen(told, stream=False)
+    assert (sums.first.total, sums.further.total) == (1, 0)
+    assert sums.first.quantile(0.5) == pytest.approx(0.2, rel=0.02)
+
+
+def test_counts_of_0_are_not_known() -> None:
+    unknown = [response(0.1 * at, prompt_tokens=0, completion_tokens=0) for at in (1, 2, 3)]
+    assert (seen(*unknown).prompt, seen(*unknown).completion) == (0, 3)
+    assert seen(unknown[0], stream=False) == TokenSums()
 
 
 def test_what_is_no_count_is_not_counted() -> None:

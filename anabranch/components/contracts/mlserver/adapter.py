@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from anabranch.components.contract import METHODS, CannotLoad, Context
+from anabranch.components.contracts.adapting import with_status
+from anabranch.components.contracts.mlserver.logged_metrics import REQUEST, measure_logged
 from anabranch.components.contracts.mlserver.loop_thread import LoopThread
 from anabranch.components.contracts.mlserver.requests import outputs_of, request_of
 from anabranch.components.registry import type_of
@@ -22,10 +24,13 @@ class AdaptedMLModel:
 
     def __init__(self, model: Any, method: str, node: NodeBase, name: str) -> None:
         import mlserver.context
+        import mlserver.errors
         import mlserver.types
 
-        self._model = model
+        measure_logged()
+        self._model, self._name = model, name
         self._types, self._context = mlserver.types, mlserver.context
+        self._failure = mlserver.errors.MLServerError
         self._outputs = tuple(node.outputs or ())
         self._thread = LoopThread(f"anabranch-mlserver-{name}")
         entry = self._stream if method == "predict_stream" else self._predict
@@ -69,15 +74,33 @@ class AdaptedMLModel:
             return await getattr(self._model, name)()
 
     async def _answer(self, inputs: Mapping[str, Array], context: Context) -> dict[str, Array]:
-        with self._context.model_context(self._model.settings):
+        with self._asked(context):
             return outputs_of(await self._model.predict(self._request(inputs, context)))
 
     async def _answers(
         self, inputs: Mapping[str, Array], context: Context
-    ) -> AsyncIterator[dict[str, Array]]:
+    ) -> AsyncGenerator[dict[str, Array], None]:
         requests = _only(self._request(inputs, context))
-        async for response in self._model.predict_stream(requests):
-            yield outputs_of(response)
+        async with aclosing(self._model.predict_stream(requests)) as responses:
+            while True:
+                with self._asked(context):
+                    response = await anext(responses, None)
+                if response is None:
+                    return
+                yield outputs_of(response)
+
+    @contextmanager
+    def _asked(self, context: Context) -> Iterator[None]:
+        """Tell ``mlserver.log`` the request; raise errors with the status that they have."""
+        REQUEST.set(context)
+        try:
+            with self._context.model_context(self._model.settings):
+                yield
+        except self._failure as error:
+            failure = with_status(self._name, str(error), error.status_code)
+            if failure is None:
+                raise
+            raise failure from error
 
     def _request(self, inputs: Mapping[str, Array], context: Context) -> Any:
         return request_of(self._types, inputs, self._outputs, context)

@@ -15,7 +15,7 @@ from anabranch.components.contracts.seldon.branches import router_of
 from anabranch.components.contracts.seldon.calling import (
     asked,
     caller,
-    explained,
+    failing,
     is_left_out,
     own_method,
 )
@@ -122,11 +122,8 @@ class AdaptedSeldon:
         return GivenPayload(payloads[0], names[0])
 
     def _answer(self, given: GivenPayload, context: Context | None) -> Any:
-        try:
+        with failing(self._name):
             returned = self._called(given, context)
-        except Exception as error:
-            explained(error)
-            raise
         if self._route is not None:
             return self._route(returned.payload)
         tensor = shaped(tensor_of(returned.payload), self._rank)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from anabranch.components.contracts.adapting import check_synchronous, check_takes
+from anabranch.components.contracts.adapting import check_synchronous, check_takes, with_status
 from anabranch.components.contracts.seldon.standin import PACKAGE
 from anabranch.components.parameters import parameters_of
 
@@ -56,13 +57,24 @@ def is_left_out(error: BaseException) -> bool:
     return _is_a(error, _LEFT_OUT)
 
 
-def explained(error: BaseException) -> BaseException:
-    """Return an error, with a text where it is Seldon's own: that keeps its message to itself."""
-    if _is_a(error, _FAILURE) and not error.args:
-        text = getattr(error, "message", "")
-        reason, status = getattr(error, "reason", ""), getattr(error, "status_code", "")
-        error.args = (f"{text} ({reason}, status {status})",)
-    return error
+@contextmanager
+def failing(node: str) -> Iterator[None]:
+    """Raise errors of Seldon's own with their status, which the client gets.
+
+    A method that the component does not have is a fault of its own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_a(error, _FAILURE):
+            raise
+        said = f"{getattr(error, 'message', '')} ({getattr(error, 'reason', '')})"
+        status = None if is_left_out(error) else getattr(error, "status_code", None)
+        failure = with_status(node, said, status)
+        if failure is not None:
+            raise failure from error
+        error.args = error.args or (said,)
+        raise
 
 
 def _is_a(error: BaseException, name: str) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from anabranch.components.contract import NodeFeedback
 from anabranch.components.contracts.adapting import check_synchronous
 from anabranch.components.contracts.seldon.branches import branch_of
-from anabranch.components.contracts.seldon.calling import explained, is_left_out, own_method
+from anabranch.components.contracts.seldon.calling import failing, is_left_out, own_method
 from anabranch.components.contracts.seldon.messages import message
 from anabranch.components.contracts.seldon.payloads import Payload, reader
 from anabranch.components.parameters import parameters_of
@@ -32,11 +32,8 @@ def feedback_of(component: Any, node: NodeBase, name: str) -> Callable[[NodeFeed
 
     def feedback(given: NodeFeedback) -> None:
         routing = branch_of(given.path.get(name), node)
-        try:
+        with failing(name):
             _send(raw, call, given, name, routing)
-        except Exception as error:
-            explained(error)
-            raise
 
     return feedback
 

@@ -21,7 +21,7 @@ from anabranch import Graph
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
 from anabranch.components.fitting import component_problems
-from anabranch.errors import InvalidRequest, LoadError, NodeError
+from anabranch.errors import InvalidRequest, LoadError, NodeError, StatusError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the package uses names that its libraries have renamed
@@ -112,6 +112,18 @@ class Streams(MLModel):
 class Fails(MLModel):
     async def predict(self, payload):
         raise InferenceError("no such tensor")
+
+
+class Breaks(MLModel):
+    async def predict(self, payload):
+        raise ValueError("no such tensor")
+
+
+class Logs(MLModel):
+    @decode_args
+    async def predict(self, rows: np.ndarray) -> np.ndarray:
+        log(rows=len(rows), sum=0.5, nan=float("nan"))
+        return rows
 
 
 class NotReady(MLModel):
@@ -270,8 +282,22 @@ def test_a_stream_comes_response_by_response(graph: Make, method: str | None) ->
 
 
 def test_an_error_names_the_node(graph: Make, evaluate: Any) -> None:
-    with pytest.raises(NodeError, match=r"'m' failed: InferenceError: no such tensor \(m\.py:\d+"):
+    with pytest.raises(NodeError, match=r"'m' failed: ValueError: no such tensor \(m\.py:\d+"):
+        evaluate(graph("Breaks", NUMBERS).output("y", "m"), {"given-rows": ROWS})
+
+
+def test_an_error_of_mlserver_s_has_its_status(graph: Make, evaluate: Any) -> None:
+    with pytest.raises(StatusError, match=r"'m' failed: no such tensor$") as raised:
         evaluate(graph("Fails", NUMBERS).output("y", "m"), {"given-rows": ROWS})
+    assert raised.value.status == 400
+
+
+def test_what_a_model_logs_are_measures(graph: Make, evaluate: Any) -> None:
+    context = Context()
+    for _ in range(2):
+        evaluate(graph("Logs", NUMBERS).output("y", "m"), {"given-rows": ROWS}, context)
+    found = [(one.node, one.kind, one.name, one.value) for one in context.annotations.measures]
+    assert found == [("m", "gauge", "rows", len(ROWS)), ("m", "gauge", "sum", 0.5)] * 2
 
 
 def test_a_model_that_is_not_ready_is_not_loaded(graph: Make, evaluate: Any) -> None:

@@ -26,7 +26,7 @@ from anabranch.components.binding import bind
 from anabranch.components.contract import Context
 from anabranch.components.contracts.seldon.payloads import tensor_of
 from anabranch.components.fitting import component_problems
-from anabranch.errors import InvalidRequest, LoadError, NodeError
+from anabranch.errors import InvalidRequest, LoadError, NodeError, StatusError
 
 SOURCE = '''
 import json
@@ -189,6 +189,11 @@ class RawLeftOut(SeldonComponent):
 class Fails:
     def predict(self, X, names):
         raise SeldonMicroserviceException("no such plant", status_code=418, reason="TEAPOT")
+
+
+class FailsOddly:
+    def predict(self, X, names):
+        raise SeldonMicroserviceException("no such plant", status_code=200, reason="TEAPOT")
 
 
 class BadMetrics:
@@ -541,10 +546,15 @@ def test_a_raw_method_gets_a_message(graph: Make, evaluate: Any) -> None:
 
 
 def test_an_error_of_seldon_s_says_its_message(graph: Make, evaluate: Any) -> None:
-    with pytest.raises(
-        NodeError, match=r"'m' failed: .*no such plant \(TEAPOT, status 418\).*m\.py:\d+"
-    ):
+    with pytest.raises(StatusError, match=r"'m' failed: no such plant \(TEAPOT\)$") as raised:
         evaluate(predictor(graph(), "Fails"), {"data": ROWS})
+    assert raised.value.status == 418
+
+
+def test_an_error_of_a_status_that_is_none_is_the_node_s(graph: Make, evaluate: Any) -> None:
+    with pytest.raises(NodeError, match=r"no such plant \(TEAPOT\) \(m\.py:\d+") as raised:
+        evaluate(predictor(graph(), "FailsOddly"), {"data": ROWS})
+    assert not isinstance(raised.value, StatusError)
 
 
 def test_metrics_that_are_none_fail_the_node(graph: Make, evaluate: Any) -> None:

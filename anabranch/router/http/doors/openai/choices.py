@@ -133,7 +133,10 @@ def _cut(piece: Piece, scanner: StopScanner) -> Piece:
 
 
 def usage(choices: Sequence[TextChoice], prompts: int) -> Mapping[str, int] | None:
-    """The counts of tokens: those of each prompt once; None where the graph does not tell."""
+    """The counts of tokens: those of each prompt once; None where the graph does not tell.
+
+    Counts that are all 0 are not known, as ``components/runtimes/completions.py`` has it.
+    """
     each = len(choices) // prompts
     asked = [
         next((one.prompt_tokens for one in part if one.prompt_tokens is not None), None)
@@ -143,6 +146,8 @@ def usage(choices: Sequence[TextChoice], prompts: int) -> Mapping[str, int] | No
     if not made or any(count is None for count in asked):
         return None
     prompt, completion = sum(count or 0 for count in asked), sum(made)
+    if not prompt and not completion:
+        return None
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

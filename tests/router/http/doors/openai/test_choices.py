@@ -73,6 +73,8 @@ def counted(*tokens: tuple[int | None, int | None]) -> list[TextChoice]:
         ([(3, 4), (3, 5), (7, 1), (7, 1)], 2, (10, 11)),
         ([(3, 9), (None, None)], 1, (3, 9)),
         ([(None, 4)], 1, None),
+        ([(0, 4)], 1, (0, 4)),
+        ([(0, 0), (0, 0)], 1, None),
         ([(3, None)], 1, None),
         ([(3, 1), (None, 1)], 2, None),
     ],
