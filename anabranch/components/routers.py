@@ -89,16 +89,19 @@ def _weights(router: Router) -> Mapping[str, float]:
 class Rules:
     """Chooses the route of the first rule whose condition holds, else ``otherwise``.
 
-    Where no rule holds and there is no ``otherwise``, the request fails with 404. Conditions are in
-    the Common Expression Language. They see ``request`` (``id``, ``headers`` by names in lower case
+    Where no rule holds and there is no ``otherwise``, the request fails with 404, or with another
+    ``status``. Conditions are in the Common Expression Language. They see ``request`` (``id``, ``headers`` by names in lower case
     and ``parameters``) and the node's ``inputs``, as nested lists. Where an element of an input is
     a JSON document, ``json(inputs.x[0])`` is its value, null for a text that is no JSON; no
     condition holds that looks for what is not in there. ``gjson_exists(inputs.x[0], "a.b")`` tells
     whether the document has something at a path of GJSON.
+
+    Args:
+        status: Status of HTTP, from 400 to 599, with which a request fails if no rule holds.
     """
 
-    def __init__(self, node: Router, node_name: str) -> None:
-        self._node = node_name
+    def __init__(self, node: Router, node_name: str, *, status: int = 404) -> None:
+        self._node, self._status = node_name, status
         self._rules = [(Condition(rule.when), rule.to) for rule in node.rules or ()]
         self._reads_inputs = any(condition.reads_inputs for condition, _ in self._rules)
         self._otherwise = node.otherwise
@@ -113,6 +116,11 @@ class Rules:
             yield ("routes",), "weights belong to the strategy 'weighted', not 'rules'"
         if router.sticky is not None:
             yield ("sticky",), "sticky belongs to the strategy 'weighted', not 'rules'"
+        status = node.args.get("status", 404)
+        if isinstance(status, int) and not 400 <= status <= 599:
+            yield ("args", "status"), f"must be from 400 to 599, not {status}"
+        if "status" in node.args and router.otherwise is not None:
+            yield ("args", "status"), "has no meaning beside `otherwise`; remove one"
         for index, rule in enumerate(router.rules or ()):
             for mistake in mistakes(rule.when, router.inputs):
                 yield ("rules", index, "when"), mistake
@@ -120,14 +128,15 @@ class Rules:
     def route(self, /, context: Context, **inputs: Array) -> str:
         """Return the name of a route.
 
-        Raise StatusError of 404 if no rule holds and there is no ``otherwise``.
+        Raise StatusError if no rule holds and there is no ``otherwise``.
         """
         variables = self._variables(context, inputs)
         for condition, target in self._rules:
             if condition.holds(variables):
                 return target
         if self._otherwise is None:
-            raise StatusError(self._node, "no rule holds, and there is no 'otherwise'", 404)
+            said = "no rule holds, and there is no 'otherwise'"
+            raise StatusError(self._node, said, self._status)
         return self._otherwise
 
     def _variables(self, context: Context, inputs: Mapping[str, Array]) -> Any:

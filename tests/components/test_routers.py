@@ -102,6 +102,10 @@ def test_no_rule_and_no_otherwise_is_an_error(router):
     with pytest.raises(StatusError, match="no rule holds, and there is no 'otherwise'") as raised:
         bound.call(context=Context())
     assert raised.value.status == 404
+    bound = router(strategy="rules", rules=[{"when": "false", "to": "a"}], args={"status": 422})
+    with pytest.raises(StatusError) as raised:
+        bound.call(context=Context())
+    assert raised.value.status == 422
 
 
 @pytest.mark.parametrize(
@@ -116,6 +120,25 @@ def test_no_rule_and_no_otherwise_is_an_error(router):
         ),
         ({"strategy": "weighted", "routes": ["a"], "otherwise": "b"}, ("otherwise",), "belongs to"),
         ({"strategy": "rules"}, ("rules",), "needs rules"),
+        (
+            {
+                "strategy": "rules",
+                "rules": [{"when": "true", "to": "a"}],
+                "args": {"status": 200},
+            },
+            ("args", "status"),
+            "must be from 400 to 599, not 200",
+        ),
+        (
+            {
+                "strategy": "rules",
+                "rules": [{"when": "true", "to": "a"}],
+                "otherwise": "b",
+                "args": {"status": 400},
+            },
+            ("args", "status"),
+            "has no meaning beside `otherwise`",
+        ),
         (
             {"strategy": "rules", "routes": {"a": 1}, "rules": [{"when": "true", "to": "a"}]},
             ("routes",),

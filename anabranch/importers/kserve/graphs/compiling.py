@@ -103,12 +103,14 @@ class _Compiler:
         return Reply.of(self.made.add(node.name, {"type": "router", **fields}), wanted)
 
     def _switch(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
+        # In KServe's router an error of a nested node is one of 500 to the node that asks it.
+        status = {} if node.name == ROOT else {"args": {"status": 500}}
         rules = [
             (_exists(REQUEST, step.condition), self._step(node, step, document, wanted).node)
             for step in node.steps
             if step.condition
         ]
-        return Reply.of(self._rules(node.name, {REQUEST: document}, rules), wanted)
+        return Reply.of(self._rules(node.name, {REQUEST: document}, rules, **status), wanted)
 
     def _ensemble(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         hard = [step for step in node.steps if step.hard]
@@ -228,12 +230,14 @@ class _Compiler:
         inputs: Mapping[str, str],
         rules: Iterable[tuple[str, str]],
         otherwise: str = "",
+        **more: Any,
     ) -> str:
         fields: dict[str, Any] = {
             "type": "router",
             "strategy": "rules",
             "inputs": dict(inputs),
             "rules": [{"when": when, "to": target} for when, target in rules],
+            **more,
         }
         return self.made.add(name, fields | ({"otherwise": otherwise} if otherwise else {}))
 
