@@ -89,12 +89,13 @@ def _weights(router: Router) -> Mapping[str, float]:
 class Rules:
     """Chooses the route of the first rule whose condition holds, else ``otherwise``.
 
-    Where no rule holds and there is no ``otherwise``, the request fails with 404, or with another
-    ``status``. Conditions are in the Common Expression Language. They see ``request`` (``id``, ``headers`` by names in lower case
-    and ``parameters``) and the node's ``inputs``, as nested lists. Where an element of an input is
-    a JSON document, ``json(inputs.x[0])`` is its value, null for a text that is no JSON; no
-    condition holds that looks for what is not in there. ``gjson_exists(inputs.x[0], "a.b")`` tells
-    whether the document has something at a path of GJSON.
+    Where no rule holds and there is no ``otherwise``, the request fails with ``status``. Conditions
+    are in the Common Expression Language. They see ``request`` (``id``, ``headers`` by names in
+    lower case and ``parameters``) and the node's ``inputs``, as nested lists. Where an element of
+    an input is a JSON document, ``json(inputs.x[0])`` is its value, null for a text that is no
+    JSON; no condition holds that looks for what is not in there.
+    ``gjson_exists(inputs.x[0], "a.b")`` tells whether the document has something at a path of
+    GJSON.
 
     Args:
         status: Status of HTTP, from 400 to 599, with which a request fails if no rule holds.

@@ -104,7 +104,7 @@ class _Compiler:
 
     def _switch(self, node: RouterNode, document: str, wanted: WantedAnswer) -> Reply:
         # In KServe's router an error of a nested node is one of 500 to the node that asks it.
-        status = {} if node.name == ROOT else {"args": {"status": 500}}
+        status: dict[str, Any] = {} if node.name == ROOT else {"args": {"status": 500}}
         rules = [
             (_exists(REQUEST, step.condition), self._step(node, step, document, wanted).node)
             for step in node.steps
