@@ -29,7 +29,7 @@ from anabranch import (
     Unavailable,
 )
 from anabranch.client import operations
-from anabranch.control.release.bundles import unpack
+from anabranch.client.bundle.unpacking import unpack
 from anabranch.router.oip.generate import FIELDS
 
 METADATA = {

@@ -12,13 +12,13 @@ from typing import Any
 
 from anabranch.access.identity import TOKEN, Asker, Identity
 from anabranch.client.bundle.packing import pack
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment, Operation
 from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
-from anabranch.control.release.bundles import write_files
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.topics import TableTopics

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from anabranch.client.bundle.packing import pack, zipped
-from anabranch.control.release.bundles import write_files
+from anabranch.client.bundle.unpacking import write_files
 from tests.clusters import Cluster
 from tests.control.release.test_environments import WHEEL, wheel
 from tests.e2e.conftest import node, spec

@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from anabranch.client.bundle.packing import digest
-from anabranch.control.release.bundles import BundleStore, unpack
+from anabranch.client.bundle.unpacking import unpack
+from anabranch.control.release.bundles import BundleStore
 from anabranch.control.store.database import Database
 from anabranch.control.store.soundness import log_of, require_sound
 from anabranch.errors import EngineError, NotFound, RequestError

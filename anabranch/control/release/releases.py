@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.client.bundle.folder import MANIFEST
+from anabranch.client.bundle.unpacking import manifest_spec, spec_name, unpack, write_files
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
-from anabranch.control.release.bundles import (
-    REQUIREMENTS,
-    BundleStore,
-    manifest_spec,
-    refuse_secrets,
-    spec_name,
-    unpack,
-    write_files,
-)
+from anabranch.control.release.bundles import REQUIREMENTS, BundleStore, refuse_secrets
 from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
 from anabranch.control.release.signatures import check_signature

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.bundle.checks import named_paths, open_complete
-from anabranch.control.release.bundles import write_files
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.errors import SpecError
 
 HEAD = """\

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.bundle.packing import pack
-from anabranch.control.release.bundles import refuse_secrets, unpack, write_files
+from anabranch.client.bundle.unpacking import unpack, write_files
+from anabranch.control.release.bundles import refuse_secrets
 from anabranch.errors import InvalidRequest
 
 LIMIT = 2**20

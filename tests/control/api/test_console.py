@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from anabranch.client.bundle.packing import pack
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.control.lifecycle import operations
-from anabranch.control.release.bundles import write_files
 from anabranch.control.release.examples import MAX_BYTES
 from tests.control.control_api import SPEC, TestControl
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from anabranch.client.bundle.folder import survey
 from anabranch.client.bundle.packing import _contents, digest, pack
-from anabranch.control.release.bundles import BundleStore, spec_name, unpack, write_files
+from anabranch.client.bundle.unpacking import spec_name, unpack, write_files
+from anabranch.control.release.bundles import BundleStore
 from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge, Unavailable
 from tests.disks import fill, names, small_disk
 

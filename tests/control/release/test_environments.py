@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.bundle.packing import digest
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.components.artefacts.locks import locked
-from anabranch.control.release.bundles import write_files
 from anabranch.control.release.environments import Environments, key
 from anabranch.errors import DeployError
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anabranch.client.bundle.packing import pack
-from anabranch.control.release.bundles import write_files
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.bundle.packing import pack
+from anabranch.client.bundle.unpacking import write_files
 from anabranch.components.artefacts.locks import locked
-from anabranch.control.release.bundles import write_files
 from anabranch.control.release.environments import key
 from anabranch.control.release.releases import SPARE, Received, Releases
 from anabranch.control.release.worker_python import COMMAND, TIMEOUT

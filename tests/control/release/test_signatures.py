@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from anabranch.client.bundle.packing import Bundle, digest, pack
 from anabranch.client.bundle.signing import SIGNATURE, signed
-from anabranch.control.release.bundles import unpack
+from anabranch.client.bundle.unpacking import unpack
 from anabranch.control.release.releases import Releases
 from anabranch.control.release.signatures import check_signature
 from anabranch.control.settings.bundle_keys import read_keys
