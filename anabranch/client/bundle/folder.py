@@ -14,15 +14,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anabranch.client.bundle.secrets import HEAD, is_home, secret
+from anabranch.components.artefacts.bundled import FOLDER, MANIFEST
 from anabranch.errors import InvalidRequest, TooLarge
 
-MANIFEST = "anabranch.json"
-"""Names the spec inside the bundle: ``{"spec": "graph.yaml"}``."""
 IGNORE_FILE = ".anabranchignore"
 MAX_FILES = 20_000
 """Most files of a bundle."""
 HOME = "the home of an engine, with its tokens"
-_SKIPPED_FOLDERS = {"__pycache__", "node_modules", "venv"}
+_SKIPPED_FOLDERS = {"__pycache__", "node_modules", "venv", FOLDER}
 
 
 @dataclass(frozen=True)

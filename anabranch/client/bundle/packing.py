@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anabranch.client.bundle.folder import IGNORE_FILE, MANIFEST, LeftOut, survey
+from anabranch.client.bundle.folder import IGNORE_FILE, LeftOut, survey
+from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.environment import Environment, number
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.specs.units import Size
@@ -80,13 +81,17 @@ def digest(files: Mapping[str, bytes]) -> str:
     return total.hexdigest()
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Return files as the zip of a bundle; the same files give the same bytes."""
+def zipped(files: Mapping[str, bytes], *, compressed: bool = True) -> bytes:
+    """Return files as the zip of a bundle; the same files give the same bytes.
+
+    Compressed ones do so with one version of zlib only.
+    """
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(f"{ROOT}/{name}", _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
+            info.compress_type = method
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, files[name])
     return buffer.getvalue()

@@ -10,9 +10,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from anabranch.client.bundle.folder import MANIFEST, MAX_FILES
+from anabranch.client.bundle.folder import MAX_FILES
 from anabranch.client.bundle.packing import ROOT, too_large
 from anabranch.components.artefacts.archives import UNREADABLE
+from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.errors import InvalidRequest, TooLarge
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch.client.bundle.folder import MANIFEST
 from anabranch.client.bundle.packing import ROOT
 from anabranch.client.bundle.prepared import PreparedBundle
+from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.errors import TooLarge
 from anabranch.specs.units import Size
 

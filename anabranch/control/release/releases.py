@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from anabranch.client.bundle.folder import MANIFEST
 from anabranch.client.bundle.unpacking import manifest_spec, spec_name, unpack, write_files
+from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore, refuse_secrets

@@ -64,8 +64,8 @@ def test_deploy_sends_nothing_that_validate_refuses(engine: Served) -> None:
 def test_a_bundle_with_secrets_is_refused_by_the_engine(engine: Served) -> None:
     spec = Path(beside(engine, parts_env=b""))
     (spec.parent / "parts_env").rename(spec.parent / "parts.env")
-    from anabranch.client.bundle.folder import MANIFEST
     from anabranch.client.bundle.packing import zipped
+    from anabranch.components.artefacts.bundled import MANIFEST
 
     files = {one.name: one.read_bytes() for one in spec.parent.iterdir()}
     body = zipped({**files, MANIFEST: b'{"spec": "graph.yaml"}'})
