@@ -33,6 +33,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.arguments import constructor_problems, injected
 from anabranch.components.artefacts import check_code, check_trust, is_mlflow, is_uri
+from anabranch.components.artefacts.bundled import bundled
 from anabranch.components.artefacts.uris import problem, redacted
 from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
@@ -74,7 +75,7 @@ class Kind:
         """
         if may_run_code(node):
             check_code(str(getattr(node, "model", "")))
-        if needs_trust(node):
+        if needs_trust(node) and bundled(str(getattr(node, "model", "")), root) is None:
             check_trust(str(getattr(node, "model", "")))
         return self.cls(**injected(self.cls, node, root, node_name), **node.args)
 

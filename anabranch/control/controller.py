@@ -21,12 +21,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.access.identity import Asker
 from anabranch.access.table import AccessTable
+from anabranch.components.artefacts.bundle_store import BLOB
 from anabranch.control.api.endpoints import ApiAnswer
 from anabranch.control.nodes.certificates import certificates_of
 from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
+from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.bundles import BundleStore
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
@@ -70,6 +72,7 @@ class Controller:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         self._settings = settings
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
+        self._blobs = BlobStore(settings.bundles, settings.bundle_store)
         self._topics = TableTopics()
         self._totals = ArmTotals()
         self._pools = Pools()
@@ -99,9 +102,14 @@ class Controller:
             return reply.status, headers, reply.body
         return await parts.api.handle(method, path, query, body, asker)
 
-    async def bundle(self, digest: str, start: int, most: int) -> tuple[int, bytes]:
-        """Part of a bundle's file for another machine, see ``BundleStore.part``."""
-        size, part = await asyncio.to_thread(self._bundles.part, digest, start, most)
+    async def bundle(self, name: str, start: int, most: int) -> tuple[int, bytes]:
+        """Part of a bundle, or of a model that one has brought along, for another machine.
+
+        ``name`` is that of the file; see ``DigestStore.part``.
+        """
+        digest, _, kind = name.partition(".")
+        store = self._blobs if f".{kind}" == BLOB else self._bundles
+        size, part = await asyncio.to_thread(store.part, digest, start, most)
         REGISTRY.number(BUNDLE_BYTES_SENT).value += len(part)
         return size, part
 

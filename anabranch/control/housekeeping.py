@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anabranch.control.observe.log_bounds import keep_within, kept_in
+from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import Environments
 from anabranch.control.release.machine_caches import Needed
@@ -67,6 +68,7 @@ class Housekeeping:
         self._store, self._keys, self._logs = store, keys, logs
         self._settings = settings
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
+        self._blobs = BlobStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
 
     async def run(self) -> None:
@@ -84,6 +86,7 @@ class Housekeeping:
             self._bound_logs,
             self._bound_store,
             self._collect_bundles,
+            self._collect_blobs,
             self._collect_environments,
             self._keys.renew,
             self._store.database.checkpoint,
@@ -106,6 +109,7 @@ class Housekeeping:
             KeptItems("events", *_without_bytes(events), bounds.max_events, None, bounds.event_age),
             KeptItems("revisions", *_without_bytes(revisions), None, None, bounds.revision_age),
             KeptItems("bundles", *bundles, None, bounds.bundle_total, bounds.bundle_age),
+            KeptItems("models", *self._blobs.kept(), None, None, bounds.bundle_age),
             KeptItems(
                 "environments", *environments, None, bounds.environment_total,
                 bounds.environment_age,
@@ -148,6 +152,15 @@ class Housekeeping:
             self._bundles.digests(), running, now - kept.environment_age, kept.environment_total,
             now - SPARED_S,
         )  # fmt: skip
+
+    def _collect_blobs(self) -> None:
+        """Remove models that no bundle pins which is here, or used."""
+        if self._blobs.digests():
+            kept = {*self._bundles.digests(), *self._store.digests()}
+            used = self._blobs.pinned_by(self._bundles, kept)
+            gone = self._blobs.collect(used, time.time() - self._settings.bundle_age)
+            if gone:
+                logger.info("removed %d models that no bundle pins", len(gone))
 
     def _collect_bundles(self) -> None:
         now, most = time.time(), self._settings.bundle_total

@@ -268,7 +268,7 @@ def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
     events, *others = housekeeping.kept()
     assert (events.count, events.oldest, events.bytes, events.most) == (0, None, None, 7)
     assert {one.what: one.count for one in others} == {
-        "revisions": 0, "bundles": 1, "environments": 0, "logs": 1,
+        "revisions": 0, "bundles": 1, "models": 0, "environments": 0, "logs": 1,
     }  # fmt: skip
     store.ensure_revision("g", "spec", name, force=True)
     events, revisions, bundles, environments, logs = housekeeping.kept()

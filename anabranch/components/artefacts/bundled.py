@@ -7,7 +7,7 @@ The manifest of a bundle, ``anabranch.json``, pins them::
 
 A pinned URI is never fetched. Its blob is one file, of a folder a tar; it lies unpacked in
 ``anabranch.artefacts/<sha256>/<name>`` beside the manifest where the bundle was unpacked as a
-whole, else the engine has it (``blobs``).
+whole, else the engine has it: in its home, or where ``reach_blobs`` has said.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anabranch.components.artefacts.archives import unpack
+from anabranch.components.artefacts.bundled import BundledArtefact, only_folder
 from anabranch.components.artefacts.cache import CONTENT, Cache, Meta
 from anabranch.components.artefacts.digests import file_digest, path_digest
 from anabranch.components.artefacts.download import Download, Refused
@@ -51,6 +52,20 @@ def fetched_bundle(
     ArtefactError, also where what came has another digest; nothing of that is kept.
     """
     wanted = _WantedBundle(digest, opened, settings)
+    return _retried(wanted.path, wanted.deadline)
+
+
+def fetched_artefact(
+    artefact: BundledArtefact,
+    opened: Callable[[BundledArtefact], ArtefactSource],
+    settings: ArtefactSettings,
+) -> Path:
+    """Return the local path of what a bundle has brought along; fetches what the cache lacks.
+
+    ``opened`` gives its source, a file of the name ``artefact.blob``. Raises ArtefactError, also
+    where what came has another digest; nothing of that is kept.
+    """
+    wanted = _WantedArtefact(artefact, opened, settings)
     return _retried(wanted.path, wanted.deadline)
 
 
@@ -175,6 +190,33 @@ class _WantedBundle(_Wanted):
         return shape
 
 
+class _WantedArtefact(_Wanted):
+    """An artefact of a bundle, by the digest of the one file that holds it."""
+
+    def __init__(
+        self,
+        artefact: BundledArtefact,
+        opened: Callable[[BundledArtefact], ArtefactSource],
+        settings: ArtefactSettings,
+    ) -> None:
+        super().__init__(artefact.blob, artefact.sha256, settings)
+        self._name = artefact.blob
+        self._artefact, self._opener = artefact, opened
+
+    def path(self) -> Path:
+        """Return its local path. Raises Interrupted where another try may help."""
+        one = self._artefact
+        key = _key("artefact", one.name, one.sha256, str(one.folder))
+        return self._obtained(key, self._opened)
+
+    def _opened(self) -> ArtefactSource:
+        return self._opener(self._artefact)
+
+    def _shaped(self, partial: Path, source: ArtefactSource) -> str:
+        shape = super()._shaped(partial, source)
+        return "folder" if self._artefact.folder else shape
+
+
 def _clear(partial: Path) -> None:
     shutil.rmtree(partial)
     partial.mkdir()
@@ -182,11 +224,10 @@ def _clear(partial: Path) -> None:
 
 def _root(content: Path, meta: Meta) -> Path:
     """Return the file, the folder, or of an archive with one folder at its top that folder."""
-    if meta["shape"] == "folder":
-        return content
-    entries = list(content.iterdir())
-    is_only = len(entries) == 1 and (meta["shape"] == "file" or entries[0].is_dir())
-    return entries[0] if is_only else content
+    if meta["shape"] == "file":
+        (only,) = content.iterdir()
+        return only
+    return content if meta["shape"] == "folder" else only_folder(content)
 
 
 def _key(*parts: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from anabranch.components.artefacts import uris
+from anabranch.components.artefacts.bundled import BundledArtefact, beside, bundled
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
@@ -109,7 +110,7 @@ def _located(field: str, model: str, sha256: str | None, root: Path) -> Path:
         wrong = uris.problem(model)
         if wrong is not None:
             raise ArtefactError(wrong)
-        return _from_uri(model, sha256)
+        return _from_uri(model, sha256, root)
     except (ArtefactError, CannotLoad) as error:
         raise ArtefactError(f"{field} {uris.redacted(model)!r}: {error}") from None
 
@@ -119,9 +120,11 @@ def _from_bundle(model: str, sha256: str | None, root: Path) -> Path:
     return _on_disk(path, sha256)
 
 
-def _from_uri(model: str, sha256: str | None) -> Path:
+def _from_uri(model: str, sha256: str | None, root: Path) -> Path:
     place, inner = uris.split(model)
-    if uris.scheme(model) == "file":
+    if (brought := bundled(model, root)) is not None:
+        found = _brought(brought, sha256, root)
+    elif uris.scheme(model) == "file":
         path = Path(unquote(urlsplit(place).path))
         if not path.exists():
             raise ArtefactError("there is no such file")
@@ -132,6 +135,20 @@ def _from_uri(model: str, sha256: str | None) -> Path:
 
         found = fetched(place, sha256, ArtefactSettings.from_env())
     return _inner(found, inner) if inner else found
+
+
+def _brought(artefact: BundledArtefact, sha256: str | None, root: Path) -> Path:
+    """Return the path of what the bundle has brought along, wherever it is."""
+    if sha256 not in (None, artefact.sha256) and not artefact.folder:
+        raise ArtefactError(
+            f"the bundle has one of sha256 {artefact.sha256}, the spec says {sha256}"
+        )
+    if (found := beside(artefact, root)) is not None:
+        return found
+    from anabranch.components.artefacts.blobs import open_blob
+    from anabranch.components.artefacts.fetching import fetched_artefact
+
+    return fetched_artefact(artefact, open_blob, ArtefactSettings.from_env())
 
 
 def _on_disk(path: Path, sha256: str | None) -> Path:

@@ -11,8 +11,9 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 from anabranch.components.artefacts.digests import MAX_FILES
@@ -61,6 +62,8 @@ class ArtefactSource:
     files: Sequence[RemoteFile]
     read: Read
     is_folder: bool = False
+    local: Path | None = None
+    """Where the only file is on this machine, if it is and never changes."""
 
     @property
     def size(self) -> int | None:
@@ -75,6 +78,13 @@ class ArtefactSource:
             return None
         listed = sorted((file.path, file.size, file.mark) for file in self.files)
         return sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def renamed(source: ArtefactSource, path: str) -> ArtefactSource:
+    """Return a source of one file with another name for it."""
+    (only,) = source.files
+    file = only._replace(path=path)
+    return replace(source, files=[file], read=lambda _, start: source.read(only, start))
 
 
 class Opener(Protocol):

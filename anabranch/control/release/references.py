@@ -6,7 +6,7 @@ after a rollback, and when the alias has moved on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from anabranch.components.artefacts import check_code, check_trust
 from anabranch.components.artefacts.settings import ArtefactSettings
@@ -18,31 +18,34 @@ from anabranch.specs.models import InferenceGraph
 _FIELDS = ("model", "data")
 
 
-def check(graph: InferenceGraph, settings: ArtefactSettings) -> None:
+def check(graph: InferenceGraph, settings: ArtefactSettings, brought: Container[str] = ()) -> None:
     """InvalidRequest for a model that could run code, where the engine's operator takes none.
 
-    None at all, or none from that tracking server.
+    None at all, or none from that tracking server, but for URIs that the bundle has ``brought``.
     """
     for name, node in graph.spec.nodes.items():
         model = str(getattr(node, "model", ""))
         try:
             if may_run_code(node):
                 check_code(model, settings)
-            if needs_trust(node):
+            if needs_trust(node) and split(model)[0] not in brought:
                 check_trust(model, settings)
         except ArtefactError as error:
             raise InvalidRequest(f"node {name!r}: {error}") from None
 
 
-def pins(graph: InferenceGraph, settings: ArtefactSettings) -> dict[str, str]:
+def pins(
+    graph: InferenceGraph, settings: ArtefactSettings, brought: Container[str] = ()
+) -> dict[str, str]:
     """Return the fixed reference that every movable reference of a graph means now.
 
-    For example ``{"models:/m@champion": "models:/m/3"}``. Raises InvalidRequest where the tracking
-    server does not know a reference, Unavailable where it does not answer.
+    For example ``{"models:/m@champion": "models:/m/3"}``; without those that the bundle has
+    ``brought`` along. Raises InvalidRequest where the tracking server does not know a reference,
+    Unavailable where it does not answer.
     """
     found: dict[str, str] = {}
     for node, reference in _movable(graph):
-        if reference not in found:
+        if reference not in found and reference not in brought:
             found[reference] = _resolved(node, reference, settings)
     return found
 

@@ -15,6 +15,7 @@ from anabranch.client.bundle.unpacking import manifest_spec, spec_name, unpack, 
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
+from anabranch.control.release.blobs import BlobStore, pinned
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore, refuse_secrets
 from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
@@ -62,6 +63,7 @@ class Releases:
         self._keys = settings.bundle_keys
         self._is_cluster, self._install_timeout = settings.is_cluster, settings.install_timeout
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
+        self.blobs = BlobStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
         self._installing: set[tuple[str, int]] = set()
@@ -86,8 +88,10 @@ class Releases:
             )
         self.check(loaded.graph.spec.rollout)
         log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
-        references.check(loaded.graph, self._artefacts)
-        pins = references.pins(loaded.graph, self._artefacts)
+        brought = pinned(files)
+        references.check(loaded.graph, self._artefacts, brought)
+        pins = references.pins(loaded.graph, self._artefacts, brought)
+        self.blobs.require(brought)
         if loaded.plan.pool is not None:
             _check_pool(loaded.plan.pool, files, pins)
         self._require_room(len(data), sum(map(len, files.values())))

@@ -22,6 +22,8 @@ from typing import Any
 import ray
 
 from anabranch.components.artefacts import bundle_store
+from anabranch.components.artefacts.blobs import reach_blobs
+from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.fetching import fetched_bundle
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
@@ -29,6 +31,7 @@ from anabranch.components.artefacts.sources import (
     RemoteFile,
     Stream,
     TransferInterrupted,
+    renamed,
 )
 from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import AnabranchError, ArtefactError, NotFound
@@ -53,6 +56,7 @@ def enter_bundle() -> Path:
         return Path.cwd()  # Ray has unpacked it there
     if problem := os.environ.get(PROBLEM):
         raise ArtefactError(problem)
+    reach_blobs(_artefact)
     folder = obtain_bundle(digest)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -68,7 +72,7 @@ def obtain_bundle(digest: str) -> Path:
     """
     url = os.environ.get(STORE, "").rstrip("/")
     origin = f"the bundle store {redacted(url)}" if url else "the engine"
-    opened = partial(bundle_store.source, url, digest) if url else partial(_sent, digest)
+    opened = partial(_opened, url, digest, bundle_store.BUNDLE)
     try:
         return fetched_bundle(digest, opened, ArtefactSettings.from_env())
     except ArtefactError as error:
@@ -80,28 +84,39 @@ def place_of(text: str) -> str:
     return f"{text} (on machine {socket.gethostname()})" if BUNDLE in os.environ else text
 
 
-def _sent(digest: str) -> ArtefactSource:
-    """A bundle as the controller sends it; its digest is the mark by which a transfer goes on."""
+def _artefact(artefact: BundledArtefact) -> ArtefactSource:
+    """A model that a bundle has brought along, on another machine than the engine's."""
+    url = os.environ.get(STORE, "").rstrip("/")
+    return renamed(_opened(url, artefact.sha256, bundle_store.BLOB), artefact.blob)
+
+
+def _opened(url: str, digest: str, suffix: str) -> ArtefactSource:
+    name = f"{digest}{suffix}"
+    return bundle_store.source(url, name) if url else _sent(name, digest)
+
+
+def _sent(name: str, digest: str) -> ArtefactSource:
+    """A file as the controller sends it; its digest is the mark by which a transfer goes on."""
     controller = ControllerActor()
 
     @contextmanager
     def read(file: RemoteFile, start: int) -> Iterator[Stream]:
-        yield Stream(start, _pieces(controller, digest, start, file.size or 0))
+        yield Stream(start, _pieces(controller, name, start, file.size or 0))
 
-    size, _ = _asked(controller, digest, 0, 0)
-    return ArtefactSource([RemoteFile(f"{digest}.zip", size, digest)], read)
+    size, _ = _asked(controller, name, 0, 0)
+    return ArtefactSource([RemoteFile(name, size, digest)], read)
 
 
-def _pieces(controller: ControllerActor, digest: str, start: int, size: int) -> Iterator[bytes]:
+def _pieces(controller: ControllerActor, name: str, start: int, size: int) -> Iterator[bytes]:
     while start < size:
-        _, piece = _asked(controller, digest, start, PIECE)
+        _, piece = _asked(controller, name, start, PIECE)
         yield piece
         start += len(piece)
 
 
-def _asked(controller: ControllerActor, digest: str, start: int, most: int) -> tuple[int, bytes]:
+def _asked(controller: ControllerActor, name: str, start: int, most: int) -> tuple[int, bytes]:
     try:
-        found: Any = controller.ask("bundle", digest, start, most, timeout=_PIECE_S)
+        found: Any = controller.ask("bundle", name, start, most, timeout=_PIECE_S)
     except NotFound as error:
         raise ArtefactError(_told(error)) from None
     except (ray.exceptions.RayError, ValueError) as error:

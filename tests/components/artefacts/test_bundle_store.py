@@ -35,13 +35,13 @@ def store(tmp_path: Path) -> str:
 
 def got(store: str) -> bytes:
     target = io.BytesIO()
-    bundle_store.get(store, NAME, target)
+    bundle_store.get(store, f"{NAME}.zip", target)
     return target.getvalue()
 
 
 def there(store: str, settings: ArtefactSettings) -> dict[str, bytes]:
     """The files of the bundle as a machine gets them."""
-    folder = fetched_bundle(NAME, lambda: bundle_store.source(store, NAME), settings)
+    folder = fetched_bundle(NAME, lambda: bundle_store.source(store, f"{NAME}.zip"), settings)
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -52,12 +52,12 @@ def there(store: str, settings: ArtefactSettings) -> dict[str, bytes]:
 def holds_what_was_put(store: str, packed: Path, settings: ArtefactSettings) -> None:
     assert bundle_store.digests(store) == []
     for _ in range(2):
-        bundle_store.put(store, NAME, packed)
+        bundle_store.put(store, f"{NAME}.zip", packed)
     assert got(store) == packed.read_bytes()
     assert bundle_store.digests(store) == [NAME]
     assert there(store, settings) == FILES
     for _ in range(2):
-        bundle_store.remove(store, NAME)
+        bundle_store.remove(store, f"{NAME}.zip")
     assert bundle_store.digests(store) == []
     with pytest.raises(NotFound, match=NAME):
         got(store)
@@ -77,7 +77,7 @@ def test_a_bucket_holds_what_was_put(
 def test_what_has_another_digest_is_refused(
     store: str, packed: Path, settings: ArtefactSettings, tmp_path: Path, content: bytes
 ) -> None:
-    bundle_store.put(store, NAME, packed)
+    bundle_store.put(store, f"{NAME}.zip", packed)
     (tmp_path / "store" / f"{NAME}.zip").write_bytes(content)
     with pytest.raises(Unavailable, match=r"^the bundle store file:.*/store: .*(digest|no zip)"):
         got(store)
@@ -86,14 +86,14 @@ def test_what_has_another_digest_is_refused(
     assert list(settings.cache.glob("entries/*")) == []
     # What was cut short is put again, and nothing is left of what was wrong.
     (tmp_path / "store" / f"{NAME}.zip").write_bytes(b"")
-    bundle_store.put(store, NAME, packed)
+    bundle_store.put(store, f"{NAME}.zip", packed)
     assert there(store, settings) == FILES
 
 
 def test_a_store_that_cannot_be_written_to_says_so(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Unavailable, match=r"^the bundle store file:.*/file/store: "):
-        bundle_store.put(f"{(tmp_path / 'file').as_uri()}/store", NAME, packed)
+        bundle_store.put(f"{(tmp_path / 'file').as_uri()}/store", f"{NAME}.zip", packed)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_any_bundle_comes_as_it_was_packed(files: dict[str, bytes]) -> None:
         packed, name = Path(folder) / "packed", digest(files)
         packed.write_bytes(zipped(files))
         store, settings = f"{Path(folder).as_uri()}/store", ArtefactSettings(Path(folder) / "cache")
-        bundle_store.put(store, name, packed)
-        bundle_store.get(store, name, io.BytesIO())
-        found = fetched_bundle(name, lambda: bundle_store.source(store, name), settings)
+        bundle_store.put(store, f"{name}.zip", packed)
+        bundle_store.get(store, f"{name}.zip", io.BytesIO())
+        found = fetched_bundle(name, lambda: bundle_store.source(store, f"{name}.zip"), settings)
         assert {one: (found / one).read_bytes() for one in files} == files
         assert sum(path.is_file() for path in found.rglob("*")) == len(files)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ def test_a_machine_keeps_what_is_needed_and_what_it_uses(
     for name in (kept, gone, used):
         while name == used and cache._leases:  # as if the processes with the others had ended
             os.close(cache._leases.popitem()[1])
-        folders[name] = fetched_bundle(name, lambda n=name: bundle_store.source(url, n), settings)
+        folders[name] = fetched_bundle(
+            name, partial(bundle_store.source, url, f"{name}.zip"), settings
+        )
     environments = tmp_path / "home" / "environments"
     running = key(REQUIREMENTS, kept)
     for environment in (running, "old", "new"):

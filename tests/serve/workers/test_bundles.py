@@ -42,7 +42,7 @@ class Engine:
             self.asked.append((start, most))
             if self.faults and (fault := self.faults.pop(0)) is not None:
                 raise fault
-            return self.store.part(name, start, most)
+            return self.store.part(name.removesuffix(".zip"), start, most)
 
         return answer
 
