@@ -12,6 +12,7 @@ from anabranch.cli import remote
 from anabranch.cli.commands import (
     backup,
     bandit,
+    bundles,
     engine,
     events,
     explain,
@@ -51,6 +52,7 @@ for module in (
     replay,
     explain,
     spec,
+    bundles,
     importing,
     dashboard,
     dashboards,

@@ -99,6 +99,18 @@ def length(text: Any) -> str:
     return str(text)
 
 
+def _source(text: str) -> str:
+    """Return the file of a graph, or a reference to a registry; raise BadParameter for neither."""
+    if not (text.startswith("oci://") or Path(text).is_file()):
+        raise typer.BadParameter(f"File '{text}' does not exist.")
+    return text
+
+
+def folder_of(source: str) -> Path:
+    """Return the folder of a graph's file; the working folder for what is elsewhere."""
+    return Path() if source.startswith("oci://") else Path(source).resolve().parent
+
+
 def show(found: Any, output: Format, text: Callable[[Any], str]) -> None:
     """Print a result as JSON, or as the text that ``text`` makes of it."""
     if output is Format.JSON:
@@ -151,6 +163,20 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="Format of the re
 SpecFile = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The graph's spec in YAML.", exists=True, dir_okay=False),
+]
+GraphSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="The graph's spec in YAML, a portable bundle, or oci://host/name:tag.",
+        callback=_source,
+    ),
+]
+BundleFile = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="A portable bundle.", exists=True, dir_okay=False)
+]
+Registry = Annotated[
+    str, typer.Argument(metavar="REFERENCE", help="Place in a registry: oci://host/name:tag.")
 ]
 GraphName = Annotated[
     str, typer.Argument(metavar="GRAPH", help="Name of the graph.", autocompletion=graph_names)

@@ -14,6 +14,7 @@ from anabranch.client.connection.login import destination
 from anabranch.client.connection.trust import Verify
 from anabranch.client.http import TIMEOUT_S, Transport
 from anabranch.client.methods import method
+from anabranch.client.portable.sending import send_models
 
 
 class ControlClient:
@@ -68,6 +69,7 @@ class ControlClient:
     revision = method(control.revision)
     diff = method(control.diff)
     deploy = method(control.deploy)
+    send_models = method(send_models)
     wait = method(waits.until_up)
     traffic = method(control.traffic)
     set_traffic = method(control.set_traffic)

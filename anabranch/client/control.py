@@ -84,6 +84,20 @@ def deploy(
     )
 
 
+def artefact(digest: str) -> Operation[Json]:
+    """Return how much of a model, by its SHA-256, the engine has: ``{"have", "complete"}``."""
+    return ask("GET", f"{CONTROL}/artefacts/{digest}")
+
+
+def send_artefact(digest: str, size: int, offset: int, piece: bytes) -> Operation[Json]:
+    """Send a piece of a model of ``size`` bytes, and return as ``artefact`` does.
+
+    A piece counts where ``have`` was its ``offset``; else go on from ``have``.
+    """
+    params = {"size": size, "offset": offset}
+    return ask("PUT", f"{CONTROL}/artefacts/{digest}", params=params, content=piece)
+
+
 def traffic(name: str) -> Operation[Json]:
     """Return the weights and mirrors of a graph, each by revision."""
     return ask("GET", f"{graph_path(name)}/traffic")

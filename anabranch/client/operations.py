@@ -11,9 +11,10 @@ from math import inf
 from anabranch.client import control, waits
 from anabranch.client.bundle.author import author_of
 from anabranch.client.bundle.intents import intent
-from anabranch.client.bundle.prepared import prepare
 from anabranch.client.connection.session import EngineSession
 from anabranch.client.http import Json, Operation, work
+from anabranch.client.portable.sending import send_models
+from anabranch.client.prepared import prepare
 from anabranch.client.progress import progress
 from anabranch.graph.builder import GraphBuilder
 
@@ -51,7 +52,8 @@ def deploy(
 ) -> Operation[DeployedRevision]:
     """Deploy a graph as a new revision: one built in Python, or the file of a spec.
 
-    All files beside the spec go along, of a graph built in Python those of its root. The new
+    The file may also be a portable bundle, or ``oci://host/name:tag`` one in a registry. All files
+    beside the spec go along, of a graph built in Python those of its root. The new
     revision takes over once it is up, unless the spec's rollout decides, or one of these:
     ``canary`` gives it that percentage of the traffic, ``mirror`` copies of that percentage of the
     requests, ``rollout`` moves traffic in steps of these percentages, each for ``hold`` (such as
@@ -72,6 +74,8 @@ def deploy(
         name = prepared.graph
         if author is None:
             author = yield from work(partial(author_of, prepared.folder))
+        if prepared.portable is not None:
+            yield from send_models(prepared.portable, say)
         say(f"sending the bundle of {name}")
         sent = yield from control.deploy(
             name,

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.client.bundle.prepared import prepare_file
+from anabranch.client.prepared import prepare_file
 from anabranch.control.engine.ports import first_gcs_port
 from anabranch.control.kubernetes.folders import GraphFolder
 from anabranch.control.kubernetes.groups import WorkerGroup

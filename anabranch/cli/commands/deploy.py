@@ -7,10 +7,10 @@ from pathlib import Path
 from anabranch.cli.reports.traffic import rollout_line
 from anabranch.cli.terminal import Say, note, progress, warn
 from anabranch.client.bundle.packing import Bundle, max_bytes, pack
-from anabranch.client.bundle.prepared import prepare_file
 from anabranch.client.bundle.report import bundle_json, bundle_text
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
+from anabranch.client.prepared import prepare
 from anabranch.errors import Conflict
 
 REPLACE: Json = {"kind": "replace"}
@@ -24,7 +24,7 @@ def bundle_of(file: Path, home: Path) -> Bundle:
 
 def send(
     client: ControlClient,
-    file: Path,
+    file: Path | str,
     home: Path,
     author: str,
     message: str,
@@ -32,19 +32,24 @@ def send(
     graph: str | None = None,
     force: bool = False,
     sign: Path | None = None,
+    say: Say = note,
 ) -> Json:
     """Check ``file``, pack its folder into a bundle, say what it holds, and send the bundle.
+
+    A portable bundle, a file or ``oci://…``, is sent with its models.
 
     Return ``{"graph", "revision", "state", "new", "bundle"}``. Raise SpecError before the
     bundle is sent, and Conflict where it is of another graph than ``graph``.
     """
-    prepared = prepare_file(file, home).signed(sign)
+    prepared = prepare(file, home).signed(sign)
     if graph is not None and prepared.graph != graph:
         raise Conflict(
             f"{file} has graph {prepared.graph!r} now, and this command serves {graph!r}: "
             "start it again for the other graph"
         )
     note(bundle_text(prepared.bundle))
+    if prepared.portable is not None:
+        client.send_models(prepared.portable, say)
     for warning in prepared.warnings:
         warn(warning)
     sent = client.deploy(
@@ -69,7 +74,7 @@ def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:
 
 def deploy_and_wait(
     client: ControlClient,
-    file: Path,
+    file: Path | str,
     home: Path,
     timeout: float,
     say: Say,
@@ -83,7 +88,7 @@ def deploy_and_wait(
 
     Ctrl-C ends the wait and not the deploy, and says so.
     """
-    sent = send(client, file, home, author, message, intent, force=force, sign=sign)
+    sent = send(client, file, home, author, message, intent, force=force, sign=sign, say=say)
     graph, number = sent["graph"], sent["revision"]
     say(f"{graph} revision {number} {'was sent' if sent['new'] else 'is this already'}")
     try:

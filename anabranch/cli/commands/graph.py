@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def deploy(
-    file: options.SpecFile,
+    file: options.GraphSource,
     canary: options.Canary = None,
     mirror: options.Mirror = None,
     rollout: options.Rollout = None,
@@ -69,7 +69,8 @@ def deploy(
 
     Then the new revision takes over, unless the spec's `rollout` block or an option makes it a
     canary, a mirror or the candidate of a rollout. A file and folder that are a revision in the
-    traffic already change nothing, unless `--force`.
+    traffic already change nothing, unless `--force`. A portable bundle, which `build` makes, brings
+    its models along.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
     from anabranch.cli.input.intents import intent
@@ -77,7 +78,7 @@ def deploy(
     from anabranch.client.bundle.author import author_of
     from anabranch.client.connection.engine_state import resolve_home
 
-    author = author or author_of(file.resolve().parent)
+    author = author or author_of(options.folder_of(file))
     wanted = intent(canary=canary, mirror=mirror, rollout=rollout, hold=hold, now=now)
     folder = resolve_home(home)
     with options.client(home) as client:
@@ -87,7 +88,9 @@ def deploy(
                     client, file, folder, timeout, say, author, message, wanted, force, sign
                 )
             else:
-                done = send(client, file, folder, author, message, wanted, force=force, sign=sign)
+                done = send(
+                    client, file, folder, author, message, wanted, force=force, sign=sign, say=say
+                )
         if wait_rollout and _is_rolling(client, done):
             until_rolled_out(client, done["graph"], inf)
             done |= {"state": client.revision(done["graph"], done["revision"])["state"]}

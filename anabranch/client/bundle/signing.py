@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from anabranch.client.bundle.packing import ROOT, Bundle
+from anabranch.client.bundle.keys import read_private_key
+from anabranch.client.bundle.packing import ROOT, Bundle, zipped
 from anabranch.errors import InvalidRequest
 
 SIGNATURE = "anabranch.sig"
-"""The file of a bundle that holds its signature: 64 bytes."""
+"""The file of a bundle that holds its signatures, one after the other."""
+SIZE = 64
+"""Bytes of a signature."""
 _PURPOSE = b"anabranch bundle v1\n"
 """Begin of what is signed, so that no signature of something else is one of a bundle."""
 
@@ -25,28 +29,36 @@ def text_to_sign(digest: str) -> bytes:
 
 
 def signed(bundle: Bundle, key: Path) -> Bundle:
-    """Return a bundle with a signature; ``key`` is a file with an Ed25519 private key in PEM.
+    """Return a bundle with a signature, beside those that it has.
 
-    InvalidRequest where there is no such key, or the folder has a file of the signature's name.
+    ``key`` is a file with an Ed25519 private key in PEM. InvalidRequest where there is no such key,
+    or the folder has a file of the signature's name.
     """
+    signature = read_private_key(key).sign(text_to_sign(bundle.digest))
+    return with_signatures(bundle, [*signatures_of(bundle), signature])
+
+
+def with_signatures(bundle: Bundle, signatures: Sequence[bytes]) -> Bundle:
+    """Return a bundle with these signatures alone, 64 bytes each."""
     if SIGNATURE in bundle.sizes:
         raise InvalidRequest(f"the folder has a file {SIGNATURE!r}, which a signature is called")
-    # Here, for most who deploy never need it, and it takes a while to import.
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    files = _members(bundle.data)
+    files.pop(SIGNATURE, None)
+    if signatures:
+        files[SIGNATURE] = b"".join(signatures)
+    return replace(bundle, data=zipped(files))
 
-    try:
-        private = load_pem_private_key(key.read_bytes(), None)
-    except OSError as error:
-        raise InvalidRequest(f"cannot read the key {str(key)!r}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
-        raise InvalidRequest(f"{str(key)!r} holds no private key in PEM: {error}") from None
-    if not isinstance(private, Ed25519PrivateKey):
-        raise InvalidRequest(
-            f"{str(key)!r} holds a key of another kind than Ed25519; "
-            "`openssl genpkey -algorithm ed25519 -out key.pem` makes one"
-        )
-    buffer = io.BytesIO(bundle.data)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(f"{ROOT}/{SIGNATURE}", private.sign(text_to_sign(bundle.digest)))
-    return replace(bundle, data=buffer.getvalue())
+
+def signatures_of(bundle: Bundle) -> list[bytes]:
+    """Return the signatures that a bundle has."""
+    return split(_members(bundle.data).get(SIGNATURE, b""))
+
+
+def split(signatures: bytes) -> list[bytes]:
+    """Return each of the signatures in the file of that name."""
+    return [signatures[at : at + SIZE] for at in range(0, len(signatures), SIZE)]
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name.removeprefix(f"{ROOT}/"): archive.read(name) for name in archive.namelist()}

@@ -36,10 +36,6 @@ _BLOBS = "blobs/sha256/"
 _MOST_BLOBS = 10_000
 _END = bytes(2 * _BLOCK)
 
-Source: TypeAlias = bytes | Path
-"""The content of a blob: in memory, or a file."""
-ReadBlob: TypeAlias = "Callable[[Span], bytes]"
-
 
 @dataclass(frozen=True)
 class Span:
@@ -47,6 +43,19 @@ class Span:
 
     start: int
     size: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a file, such as a blob in a bundle."""
+
+    path: Path
+    span: Span
+
+
+Source: TypeAlias = bytes | Path | Region
+"""The content of a blob: in memory, a file, or a part of one."""
+ReadBlob: TypeAlias = "Callable[[Span], bytes]"
 
 
 @dataclass(frozen=True)
@@ -78,18 +87,34 @@ def write(
 
 
 def _member(file: IO[bytes], name: str, content: Source) -> None:
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    size = size_of(content)
     file.write(_header(name, size))
     start = file.tell()
-    if isinstance(content, bytes):
-        file.write(content)
-    else:
-        with content.open("rb") as source:
-            while chunk := source.read(_CHUNK):
-                file.write(chunk)
+    with pieces_of(content) as pieces:
+        file.writelines(pieces)
     if file.tell() != start + size:
         raise InvalidRequest(f"what is to be {name!r} was changed while it was being packed")
     file.write(_padding(size))
+
+
+def size_of(content: Source) -> int:
+    """Return the bytes of a blob."""
+    if isinstance(content, Region):
+        return content.span.size
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+@contextmanager
+def pieces_of(content: Source) -> Iterator[Iterator[bytes]]:
+    """Yield the content of a blob in pieces."""
+    if isinstance(content, bytes):
+        yield iter([content])
+        return
+    path = content.path if isinstance(content, Region) else content
+    with path.open("rb") as file:
+        if isinstance(content, Region):
+            file.seek(content.span.start)
+        yield _pieces(file, size_of(content))
 
 
 def _header(name: str, size: int) -> bytes:
@@ -116,14 +141,6 @@ def read(path: Path) -> Contents:
         raise InvalidRequest(
             f"{path} is no portable bundle, or was changed or damaged: {error}"
         ) from None
-
-
-@contextmanager
-def opened(path: Path, span: Span) -> Iterator[Iterator[bytes]]:
-    """Yield the content of a member in pieces."""
-    with path.open("rb") as file:
-        file.seek(span.start)
-        yield _pieces(file, span.size)
 
 
 def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:

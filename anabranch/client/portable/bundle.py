@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from anabranch.client.bundle.packing import Bundle, digest, max_bytes
 from anabranch.client.bundle.unpacking import spec_name, unpack, write_files
 from anabranch.client.portable import archive
-from anabranch.client.portable.archive import Contents
+from anabranch.client.portable.archive import Contents, Region
 from anabranch.client.portable.formats import (
     BUNDLE_TYPE,
     CODE_TYPE,
@@ -111,11 +112,22 @@ class PortableBundle:
         with self.pieces(one.digest) as pieces:
             return b"".join(pieces)
 
+    def blob(self, digest: str) -> Region:
+        """Return where in the file a blob (``sha256:…``) is."""
+        return Region(self.path, self.contents.spans[digest])
+
     @contextmanager
     def pieces(self, digest: str) -> Iterator[Iterator[bytes]]:
         """Yield the content of a blob (``sha256:…``) in pieces."""
-        with archive.opened(self.path, self.contents.spans[digest]) as pieces:
+        with archive.pieces_of(self.blob(digest)) as pieces:
             yield pieces
+
+    def part(self, digest: str, start: int, most: int) -> bytes:
+        """Return at most ``most`` bytes of a blob (``sha256:…``), from ``start`` on."""
+        span = self.contents.spans[digest]
+        with self.path.open("rb") as file:
+            file.seek(span.start + start)
+            return file.read(min(most, span.size - start))
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -183,6 +195,12 @@ def open_bundle(path: Path) -> PortableBundle:
         return PortableBundle(path, contents)
     except AnabranchError as error:
         raise InvalidRequest(f"{path} is no portable bundle that can be used: {error}") from None
+
+
+def file_name(manifest: BundleManifest) -> str:
+    """Return the name that a bundle's file has unless told otherwise."""
+    parts = "-".join(filter(None, (manifest.graph, manifest.version)))
+    return f"{re.sub('[^A-Za-z0-9._-]', '-', parts)}{SUFFIX}"
 
 
 def is_bundle(path: Path) -> bool:

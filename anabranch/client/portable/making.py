@@ -11,7 +11,7 @@ from pathlib import Path
 from anabranch.client.bundle.packing import zipped
 from anabranch.client.portable import archive
 from anabranch.client.portable.archive import Source
-from anabranch.client.portable.bundle import BundleManifest
+from anabranch.client.portable.bundle import BundleManifest, PortableBundle
 from anabranch.client.portable.formats import (
     BUNDLE_TYPE,
     CODE_TYPE,
@@ -42,8 +42,22 @@ class BundleDraft:
         """Return the bundle with a manifest that refers to it; ``layers`` are types and blobs."""
         described = [Descriptor.of(content, kind) for kind, content in layers]
         referrer = Manifest.make(type, described, subject=self.bundle.descriptor)
+        if referrer in self.referrers:
+            return self
         blobs = {digest_of(content): content for content in (EMPTY, *(one for _, one in layers))}
         return replace(self, blobs={**self.blobs, **blobs}, referrers=[*self.referrers, referrer])
+
+    @classmethod
+    def of(cls, bundle: PortableBundle) -> BundleDraft:
+        """Return the bundle in a file, to which something is to be added."""
+        found = bundle.contents
+        blobs = {digest: bundle.blob(digest) for digest in found.spans}
+        return cls(found.bundle, blobs, found.referrers)
+
+    def content(self, one: Descriptor) -> bytes:
+        """Return a blob."""
+        with archive.pieces_of(self.blobs[one.digest]) as pieces:
+            return b"".join(pieces)
 
     def write(self, target: Path) -> None:
         """Write the bundle's file; raises what ``archive.write`` does."""
@@ -58,13 +72,14 @@ class Artefacts:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def artefact_of(path: Path, packed: Path) -> tuple[BundledArtefact, Path]:
-    """Describe a file, or a folder that is packed into the new file ``packed``."""
-    if path.is_dir():
+def artefact_of(path: Path, packed: Path, name: str = "") -> tuple[BundledArtefact, Path]:
+    """Describe a file, or a folder that is packed into the new file ``packed``, by its name."""
+    is_folder = path.is_dir()
+    if is_folder:
         pack_folder(path, packed)
-        found = BundledArtefact(path.name, file_digest(packed), packed.stat().st_size, True)
-        return found, packed
-    return BundledArtefact(path.name, file_digest(path), path.stat().st_size), path
+    file = packed if is_folder else path
+    name = name or path.name
+    return BundledArtefact(name, file_digest(file), file.stat().st_size, is_folder), file
 
 
 def pack_folder(folder: Path, target: Path) -> None:

@@ -43,6 +43,24 @@ def fetched(uri: str, sha256: str | None, settings: ArtefactSettings) -> Path:
     return _retried(wanted.path, wanted.deadline)
 
 
+def downloaded(uri: str, sha256: str | None, settings: ArtefactSettings, folder: Path) -> Path:
+    """Download what ``uri`` means into the new folder ``folder``, as it comes, past the cache.
+
+    Return the file, an archive too, or the folder. Raises ArtefactError.
+    """
+    deadline = time.monotonic() + settings.timeout
+    folder.mkdir(mode=0o700)
+
+    def path() -> Path:
+        source = open_source(uri, settings)
+        shown = redacted(uri)
+        Download(source, folder, shown, settings, lambda size: None, deadline).run(sha256)
+        content = folder / CONTENT
+        return content if source.is_folder else next(content.iterdir())
+
+    return _retried(path, deadline)
+
+
 def fetched_bundle(
     digest: str, opened: Callable[[], ArtefactSource], settings: ArtefactSettings
 ) -> Path:

@@ -18,8 +18,8 @@ Revisions and their files are shown of deleted graphs too. What moves traffic is
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
 ``replicas``, machines in ``nodes``, other pages in ``links``, links that sign in to the console in
-``sign_in``, keys and access rules in ``access``. All runs in the controller, which is told who
-asks; each endpoint says what that takes.
+``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``. All
+runs in the controller, which is told who asks; each endpoint says what that takes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from anabranch.access.identity import Asker, Identity
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.access import AccessApi
+from anabranch.control.api.artefacts import ArtefactApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.console import ConsoleApi
 from anabranch.control.api.endpoints import (
@@ -162,6 +163,7 @@ class ControlApi:
             **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
+            **ArtefactApi(releases.blobs, settings.artefacts.max_size).routes,
             "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),
         }
         below = TrafficApi(store, releases, ports, quotas, writer, topics, totals).routes
@@ -396,7 +398,7 @@ def _call(found: Mapping[str, str], query: str, body: bytes, identity: Identity)
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
     graph = write_text(found.get("graph", ""))  # not every database takes any text
-    others = {name: found.get(name, "") for name in ("action", "trace", "key", "node")}
+    others = {name: found.get(name, "") for name in ("action", "trace", "key", "node", "digest")}
     return ApiCall(graph, revision, query=fields, body=body, identity=identity, **others)
 
 

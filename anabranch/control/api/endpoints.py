@@ -51,6 +51,7 @@ class ApiCall:
     trace: str = ""
     key: str = ""
     node: str = ""
+    digest: str = ""
 
     def may_view(self, graph: str) -> bool:
         """Return whether who asks may see a graph."""

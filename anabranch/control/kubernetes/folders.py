@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.client.bundle.packing import ROOT
-from anabranch.client.bundle.prepared import PreparedBundle
+from anabranch.client.prepared import PreparedBundle
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.errors import TooLarge
 from anabranch.specs.units import Size

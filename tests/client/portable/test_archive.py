@@ -27,7 +27,7 @@ def test_a_written_bundle_is_read_again(written: Path, tmp_path: Path) -> None:
     assert found.bundle == draft.bundle
     assert [one.artifact_type for one in found.referrers] == [PROVENANCE_TYPE]
     (model,) = [one for one in found.bundle.layers if one.title == "fruit.onnx"]
-    with archive.opened(written, found.spans[model.digest]) as pieces:
+    with archive.pieces_of(archive.Region(written, found.spans[model.digest])) as pieces:
         assert b"".join(pieces) == MODEL
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anabranch.client.bundle.checks import named_paths
-from anabranch.client.bundle.prepared import prepare_file
+from anabranch.client.prepared import prepare_file
 from anabranch.control.kubernetes.export import export
 from anabranch.control.kubernetes.folders import GraphFolder
 from anabranch.control.kubernetes.groups import WorkerGroup, worker_groups

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anabranch.client.bundle.prepared import prepare_file
+from anabranch.client.prepared import prepare_file
 from anabranch.control.kubernetes.folders import MOST_BYTES, GraphFolder, config_data, volume
 from anabranch.control.kubernetes.manifests import graphs
 from anabranch.control.kubernetes.pods import Installation, Json

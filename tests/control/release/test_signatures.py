@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anabranch.client.bundle.keys import read_keys
 from anabranch.client.bundle.packing import Bundle, digest, pack
 from anabranch.client.bundle.signing import SIGNATURE, signed
 from anabranch.client.bundle.unpacking import unpack
 from anabranch.control.release.releases import Releases
 from anabranch.control.release.signatures import check_signature
-from anabranch.control.settings.bundle_keys import read_keys
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError, Forbidden, InvalidRequest, Unavailable
 

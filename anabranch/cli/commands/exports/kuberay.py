@@ -62,8 +62,8 @@ def kuberay(
 
     Older files are overwritten. README.md among them has the commands that follow.
     """
-    from anabranch.client.bundle.prepared import prepare_file
     from anabranch.client.connection.engine_state import resolve_home
+    from anabranch.client.prepared import prepare_file
     from anabranch.control.kubernetes.export import export
     from anabranch.control.kubernetes.folders import GraphFolder
     from anabranch.control.kubernetes.groups import worker_groups

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 from anabranch.client.bundle.checks import bundle_passes, named_paths, open_complete
 from anabranch.client.bundle.packing import Bundle, max_bytes, pack
 from anabranch.client.bundle.report import bundle_warnings
-from anabranch.client.bundle.signing import signed
+from anabranch.client.bundle.signing import signed, with_signatures
+from anabranch.client.bundle.unpacking import write_files
+from anabranch.client.portable.bundle import PortableBundle, is_bundle, open_bundle
+from anabranch.client.portable.pushing import pull
+from anabranch.client.portable.signing import code_signatures
+from anabranch.client.registry.references import Reference, is_reference
+from anabranch.client.registry.registry import Registry
 from anabranch.graph.builder import GraphBuilder
 from anabranch.graph.compile.loading import Loaded
 
@@ -26,6 +35,8 @@ class PreparedBundle:
     bundle: Bundle
     warnings: Sequence[str]
     folder: Path
+    portable: PortableBundle | None = None
+    """The portable bundle that it comes from, with the models that the engine needs first."""
 
     def signed(self, key: str | os.PathLike[str] | None) -> PreparedBundle:
         """Return the bundle signed by the private key in a file, or as it is without one.
@@ -38,18 +49,41 @@ class PreparedBundle:
 def prepare(graph: GraphBuilder | str | os.PathLike[str], home: Path) -> PreparedBundle:
     """Check and pack a graph: one built in Python with its root, or a spec's file with its folder.
 
+    A portable bundle, by its file or as ``oci://host/name:tag`` in a registry, is verified.
+
     ``home`` is that of the engine, which no bundle holds. Raise SpecError with all mistakes,
     TooLarge, or InvalidRequest where the folder is the home of an engine.
     """
     if isinstance(graph, GraphBuilder):
         return _built(graph, home)
-    return prepare_file(Path(graph), home)
+    if is_reference(str(graph)):
+        return _pulled(Reference.parse(str(graph)), home)
+    path = Path(graph)
+    return prepare_portable(open_bundle(path)) if is_bundle(path) else prepare_file(path, home)
 
 
 def prepare_file(file: Path, home: Path) -> PreparedBundle:
     """Check and pack the spec in a file, with its folder; raise as ``prepare`` does."""
     loaded = open_complete(file, home)
     return _prepared(loaded, file.name, pack(file, max_bytes(), home))
+
+
+def prepare_portable(bundle: PortableBundle) -> PreparedBundle:
+    """Check a portable bundle, which brings its models and signatures; raise SpecError."""
+    with TemporaryDirectory(prefix="anabranch-bundle-") as folder:
+        write_files(bundle.files, Path(folder))
+        loaded = open_complete(Path(folder) / bundle.manifest.spec)
+    packed = with_signatures(bundle.code, code_signatures(bundle))
+    return PreparedBundle(loaded.graph.name, packed, (), bundle.path.parent, bundle)
+
+
+def _pulled(reference: Reference, home: Path) -> PreparedBundle:
+    """Pull a bundle into a file that is there as long as it is in use."""
+    folder = Path(mkdtemp(prefix="anabranch-bundle-"))
+    with Registry(reference) as registry:
+        bundle = pull(reference, registry, folder / "pulled.bundle", lambda text: None)
+    weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
+    return prepare_portable(bundle)
 
 
 def _built(graph: GraphBuilder, home: Path) -> PreparedBundle:
