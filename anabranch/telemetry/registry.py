@@ -19,6 +19,8 @@ MAX_SERIES = 2000
 """Most cells of one metric in a process; further ones share a cell."""
 OTHER = "other"
 """The value of every label of the cell that is shared; the graph's name stays."""
+MAX_FEATURES = 64
+"""Features of one explainer or monitor that have a label of their own."""
 
 
 class Exemplar(NamedTuple):
@@ -186,6 +188,19 @@ def _both(metric: MetricDefinition, one: Value, other: Value) -> Value:
         return Observed(counts, one.total + other.total, tuple(sorted(latest.items())))
     assert not isinstance(one, Observed) and not isinstance(other, Observed)
     return max(one, other) if metric.across == "max" else one + other
+
+
+class FeatureLabels:
+    """The labels of one explainer's or monitor's features: names of the first, OTHER beyond."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+
+    def of(self, feature: str) -> str:
+        """Return the label of a feature."""
+        if len(self._named) < MAX_FEATURES:
+            self._named.add(feature)
+        return feature if feature in self._named else OTHER
 
 
 REGISTRY = Registry()

@@ -70,6 +70,11 @@ class Counts:
         labels = self._graph, self._revision, router, route
         self._registry.number(definitions.ROUTE_REQUESTS, *labels).value += 1
 
+    def recovered(self, node: str, action: str) -> None:
+        """Count what followed a failure of a node: the ``Notice`` of executors."""
+        labels = self._graph, self._revision, node, action
+        self._registry.number(definitions.NODE_RECOVERIES, *labels).value += 1
+
     def measured(self, measure: Measure) -> None:
         """Add a number that a component has measured."""
         labels = self._graph, self._revision, measure.node, measure.name

@@ -8,10 +8,8 @@ of the traceback that Serve makes of it.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +20,7 @@ import ray
 
 from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
+from anabranch.graph.calls.settling import settle_process
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan.plan import Plan, Segment
@@ -39,10 +38,6 @@ from anabranch.telemetry.definitions import REPLICA_START
 from anabranch.telemetry.registry import REGISTRY
 from anabranch.telemetry.tracing import TRACES
 
-SWITCH_S = 0.0005
-"""Longest time that a thread keeps the others from Python's lock, in seconds. With Python's own 5
-ms what a thread encodes or computes adds as much to each read and write of a request.
-"""
 _MARK = "anabranch cannot start: "
 _MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
 
@@ -157,16 +152,6 @@ def begin_process() -> None:
         start_exporting()
     show_traces()
     TRACES.prepare()
-
-
-def settle_process() -> None:
-    """Prepare for requests, once all is loaded.
-
-    What is here then stays: each full collection would walk it and stop all requests for 50 to 90
-    ms, every few seconds under load.
-    """
-    sys.setswitchinterval(SWITCH_S)
-    gc.freeze()
 
 
 async def end_process() -> None:

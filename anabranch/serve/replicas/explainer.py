@@ -11,14 +11,15 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.explain.explainer import Explaining
+from anabranch.graph.explain.metrics import ExplanationMetrics
 from anabranch.graph.explain.model import Array
 from anabranch.graph.plan.plan import Plan
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.tracing import entered, within
-from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
+from anabranch.serve.identity import here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
 
@@ -41,7 +42,7 @@ class ExplainerReplica(AnsweringReplica):
             return self._explaining.bound
 
         self._hosted = hosted = await Hosted.start(spec, segment, load)
-        self._shown = ExplanationMetrics(segment)
+        self._shown = ExplanationMetrics(*here(), segment)
         await self._answer({"explain": self.explain}, {}, hosted.loaded.plan.timeout)
         start_heartbeat(SLOW_PATIENCE_S)
         hosted.is_ready(segment)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context, NodeFeedback
+from anabranch.errors import DeployError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
@@ -17,26 +18,25 @@ from anabranch.graph.plan.plan import HEAD
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.bulkheads import bulkheads
 from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.router.tracing import sampler_of
 from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead
+from anabranch.router.warmup import warm_up
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.remote_head import Outputs
 from anabranch.serve.calls.remote_segment import remote_segment
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.multiplexed_models import parameter_of
-from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
-from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.base import Hosted, StartError
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
-from anabranch.serve.replicas.warmup import warm_up
 from anabranch.serve.scaling.scaling import fewest_let_in
 from anabranch.serve.streams.served import Method
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
-from anabranch.telemetry.trace_settings import TraceSettings
 from anabranch.telemetry.tracing import recorded
 
 
@@ -64,7 +64,7 @@ class HostedHead:
         self._sender = sender_for(plan, segments_app)
         offer = None if self._sender is None else self._sender.offer
         self._executor = HeadExecutor(
-            plan, hosted.bound, calls, counted(), counts, offer, hung_nodes()
+            plan, hosted.bound, calls, counts.recovered, counts, offer, hung_nodes()
         )
         self.head = LocalHead(self._executor, self.obstacle)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
@@ -83,7 +83,10 @@ class HostedHead:
         await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup
         if warmup is not None:
-            await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
+            try:
+                await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
+            except DeployError as error:
+                raise StartError(str(error)) from None
         hosted.is_ready(HEAD)
         return found
 
@@ -109,9 +112,7 @@ class HostedHead:
 
     def sampler(self) -> Sampler:
         """Which requests a router that carries the revision traces."""
-        settings, telemetry = TraceSettings.from_env(), self._hosted.loaded.graph.spec.telemetry
-        asked = None if telemetry is None else telemetry.trace
-        return Sampler(settings.ratio if asked is None else asked.share, settings.exported)
+        return sampler_of(self._hosted.loaded.graph)
 
     async def check_health(self, stuck: str | None = None) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""

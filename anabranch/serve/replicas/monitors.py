@@ -16,12 +16,12 @@ from typing import Literal
 from anabranch.components.contract import Bound
 from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.execute.monitor_copies import Seen
+from anabranch.graph.monitor.metrics import MonitorMetrics
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import Handle
-from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import ComponentReplica, Hosted

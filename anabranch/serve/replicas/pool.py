@@ -13,6 +13,7 @@ from pathlib import Path
 
 from anabranch.components.source.imports import import_for_importer
 from anabranch.components.source.roots import drop
+from anabranch.graph.calls.settling import settle_process
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.following import RETRY_S, Follower, line_of
 from anabranch.router.limits import BytesUnderWay
@@ -27,7 +28,6 @@ from anabranch.serve.replicas.base import (
     StartError,
     begin_process,
     end_process,
-    settle_process,
     start_reason,
 )
 from anabranch.serve.replicas.graph_router import GraphRouter

@@ -13,7 +13,6 @@ from anabranch.graph.plan.plan import Segment
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered, within
-from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
@@ -38,8 +37,9 @@ class SegmentReplica(AnsweringReplica):
         here = hosted.segment(segment)
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
+        counts = counts_here()
         self._executor = SegmentExecutor(
-            plan, here, hosted.bound, counted(), counts_here(), offer, hung_nodes()
+            plan, here, hosted.bound, counts.recovered, counts, offer, hung_nodes()
         )
         methods: Mapping[str, Method] = {
             "evaluate": self.evaluate, "streaming": self.streaming, "feedback": self.feedback,

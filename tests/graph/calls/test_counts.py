@@ -298,3 +298,16 @@ def test_hops_are_told_apart_by_segment() -> None:
     counts.hop("net").observe(0.1)
     cells = registry.snapshot()[definitions.HOP_DURATION.name]
     assert list(cells) == [("g", "7", "net")]
+
+
+def test_recoveries_are_counted_by_action() -> None:
+    registry = Registry()
+    counts = Counts("digits", "3", registry)
+    for action in ("retry", "retry", "skip"):
+        counts.recovered("net", action)
+    assert registry.snapshot() == {
+        definitions.NODE_RECOVERIES.name: {
+            ("digits", "3", "net", "retry"): 2,
+            ("digits", "3", "net", "skip"): 1,
+        }
+    }

@@ -18,15 +18,14 @@ import pytest
 from anabranch.errors import Unavailable
 from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.execute.monitor_copies import Seen
+from anabranch.graph.monitor.metrics import MonitorMetrics
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.serve.calls.sending import MOST, Sender
-from anabranch.serve.export.feature_labels import MAX_FEATURES
-from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.replicas import monitors
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller
 from anabranch.telemetry.definitions import OUTLET_DROPPED, OUTLET_SELECTED, OUTLET_SENT
-from anabranch.telemetry.registry import REGISTRY, Registry
+from anabranch.telemetry.registry import MAX_FEATURES, REGISTRY, Registry
 from tests.waiting import until
 
 CODE = """

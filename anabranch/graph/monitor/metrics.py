@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from anabranch.graph.monitor.windows import Monitoring, Result
-from anabranch.serve.export.feature_labels import MAX_FEATURES, FeatureLabels
 from anabranch.telemetry.definitions import (
     MONITOR_ALARMS,
     MONITOR_DRIFT,
@@ -14,7 +13,7 @@ from anabranch.telemetry.definitions import (
     MONITOR_ROWS,
     MONITOR_SCORE,
 )
-from anabranch.telemetry.registry import REGISTRY, Registry
+from anabranch.telemetry.registry import MAX_FEATURES, REGISTRY, FeatureLabels, Registry
 
 
 class MonitorMetrics:

@@ -1,4 +1,4 @@
-"""Metrics of an explainer's replica, and a log of its samples."""
+"""Metrics of an explainer, and a log of its samples."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import orjson
 
 from anabranch.errors import AnabranchError, DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.explain.answers import ExplainerReply
-from anabranch.serve.export.feature_labels import FeatureLabels
-from anabranch.serve.identity import here
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
     ATTRIBUTION_ROWS,
     EXPLANATION_SECONDS,
     EXPLANATIONS,
 )
-from anabranch.telemetry.registry import REGISTRY, Registry
+from anabranch.telemetry.registry import REGISTRY, FeatureLabels, Registry
 
 MAX_LINE = 4000
 """Longest line of the log, in bytes."""
@@ -29,8 +27,8 @@ logger = logging.getLogger("anabranch.explanations")
 class ExplanationMetrics:
     """The explanations of one explainer in this process."""
 
-    def __init__(self, node: str, registry: Registry = REGISTRY) -> None:
-        self._labels = (*here(), node)
+    def __init__(self, graph: str, revision: str, node: str, registry: Registry = REGISTRY) -> None:
+        self._labels = (graph, revision, node)
         self._registry = registry
         self._features = FeatureLabels()
 

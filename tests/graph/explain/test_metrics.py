@@ -17,12 +17,11 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.explain.answers import ExplainerReply
-from anabranch.serve.export.explanation_metrics import (
+from anabranch.graph.explain.metrics import (
     MAX_LINE,
     ExplanationMetrics,
     line,
 )
-from anabranch.serve.export.feature_labels import MAX_FEATURES
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
     ATTRIBUTION_ROWS,
@@ -30,7 +29,7 @@ from anabranch.telemetry.definitions import (
     EXPLANATIONS,
     MetricDefinition,
 )
-from anabranch.telemetry.registry import OTHER, Registry
+from anabranch.telemetry.registry import MAX_FEATURES, OTHER, Registry
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def found(*explanations: Any, **more: Any) -> ExplainerReply:
 
 
 def test_explanations_are_counted_by_outcome(registry: Registry) -> None:
-    shown = ExplanationMetrics("why", registry)
+    shown = ExplanationMetrics("", "", "why", registry)
     shown.explained(found())
     shown.explained(found(cached=True, seconds=0.25))
     errors: list[AnabranchError] = [
@@ -66,7 +65,7 @@ def test_explanations_are_counted_by_outcome(registry: Registry) -> None:
 
 
 def test_samples_add_up_attributions_without_sign(registry: Registry) -> None:
-    shown = ExplanationMetrics("why", registry)
+    shown = ExplanationMetrics("", "", "why", registry)
     one = {"feature_names": ["age", "income"], "attributions": [0.5, -0.25]}
     other = {"feature_names": ["age", "income"], "attributions": [-1, 0]}
     shown.sampled(found(one, other), "a")
@@ -77,7 +76,7 @@ def test_samples_add_up_attributions_without_sign(registry: Registry) -> None:
 
 def test_features_that_have_a_label_are_bounded(registry: Registry) -> None:
     names = [f"f{index}" for index in range(MAX_FEATURES + 9)]
-    ExplanationMetrics("why", registry).sampled(
+    ExplanationMetrics("", "", "why", registry).sampled(
         found({"feature_names": names, "attributions": [1] * len(names)}), "a"
     )
     labels = sums(registry, ATTRIBUTION)
@@ -86,7 +85,7 @@ def test_features_that_have_a_label_are_bounded(registry: Registry) -> None:
 
 def test_a_sample_is_one_line_of_json(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="anabranch.explanations"):
-        ExplanationMetrics("why", registry).sampled(
+        ExplanationMetrics("", "", "why", registry).sampled(
             found({"rule": ["a > 1"], "library": {"raw": "much"}}), "q"
         )
     told = json.loads(caplog.records[-1].getMessage())

@@ -9,12 +9,11 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_dtype
-from anabranch.errors import AnabranchError, InvalidRequest
+from anabranch.errors import AnabranchError, DeployError, InvalidRequest
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.core import Array, Head, InferenceCore, InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
-from anabranch.serve.replicas.base import StartError
 from anabranch.specs.models import InputSpec, Warmup
 
 
@@ -22,7 +21,7 @@ async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
     """Evaluate the requests of ``warmup`` by ``head``, one after the other.
 
     ``root`` is the folder of the spec. There is no deadline: the first request may have to wait
-    until the graph's other segments have loaded their models. Raises StartError, with the node or
+    until the graph's other segments have loaded their models. Raises DeployError, with the node or
     the file that is to blame.
     """
     try:
@@ -33,7 +32,7 @@ async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
                 request.inputs, Context("warmup", is_traffic=False), request.outputs or None
             )
     except AnabranchError as error:
-        raise StartError(f"warmup: {error}") from None
+        raise DeployError(f"warmup: {error}") from None
 
 
 def _request(inputs: Mapping[str, InputSpec], warmup: Warmup, root: Path) -> InferenceRequest:
