@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from anabranch.environment import listed
+
 Action: TypeAlias = Literal["describe", "view", "call", "teach", "deploy", "operate", "administer"]
 """``describe``: metadata, readiness, API pages of a graph; ``view``: its state, traffic, events,
 logs; ``call``: inference and explanations; ``teach``: feedback; ``deploy``: new revisions and
@@ -23,6 +25,13 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
 }
 """The actions that a role allows."""
 ROLES: tuple[Role, ...] = tuple(ALLOWED)
+
+
+def roles_in(text: str) -> tuple[Role, ...]:
+    """Return the roles that a text names, with commas between, or ``none``; else ValueError."""
+    found = () if text == "none" else listed(text)
+    return tuple(ROLES[ROLES.index(one)] for one in found)
+
 
 EVERY = "*"
 """The pattern of all graphs, and of what belongs to no single one."""

@@ -22,6 +22,7 @@ from anabranch.cli.commands import (
     replay,
     request,
     revision,
+    serve,
     spec,
     traffic,
 )
@@ -53,6 +54,7 @@ for module in (
     explain,
     spec,
     bundles,
+    serve,
     importing,
     dashboard,
     dashboards,

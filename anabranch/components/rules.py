@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
-
-import cel
 
 from anabranch.components.documents.paths import exists, json_of, path_problem
 from anabranch.specs.excerpts import hint, shown
@@ -30,6 +28,14 @@ _PATH = re.compile(rf"gjson_exists\s*\([^'\"]*,\s*({_STRING.pattern})\s*\)")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
+@cache
+def _cel() -> Any:
+    """Return the library of the language, whose import takes a tenth of a second that few need."""
+    import cel
+
+    return cel
+
+
 def prepared(**variables: Any) -> Any:
     """Return variables in the form that conditions read, converted once for many of them.
 
@@ -37,7 +43,7 @@ def prepared(**variables: Any) -> Any:
     what the language cannot hold, such as text with a lone surrogate.
     """
     try:
-        return cel.Context(variables, _FUNCTIONS)
+        return _cel().Context(variables, _FUNCTIONS)
     except Exception as error:
         raise ValueError(f"the request cannot be read by rules: {_line(error)}") from None
 
@@ -94,7 +100,7 @@ def mistakes(text: str, inputs: Iterable[str] | None) -> list[str]:
 def _compile(text: str) -> Any:
     """Return the program; a ValueError says where the text is wrong."""
     try:
-        return cel.compile(text)
+        return _cel().compile(text)
     except ValueError as error:
         raise ValueError(_syntax_error(str(error))) from None
     except BaseException as error:
@@ -146,7 +152,7 @@ def _is_function(name: str) -> bool:
 
 def _is_defined(call: str) -> bool:
     try:
-        cel.compile(call).execute({})
+        _cel().compile(call).execute({})
     except RuntimeError as error:
         return "Undefined" not in str(error)
     except Exception:
@@ -175,7 +181,7 @@ def _wrong_paths(text: str) -> Iterator[str]:
     """Yield the mistakes in paths of GJSON that the condition spells out."""
     for literal in _PATH.findall(text):
         try:
-            path = cel.compile(literal).execute({})
+            path = _cel().compile(literal).execute({})
         except Exception:
             continue  # The parser has said so already.
         wrong = path_problem(path)

@@ -40,8 +40,10 @@ with contextlib.redirect_stdout(sys.stderr):
 print(json.dumps(ends))
 """
 """Runs commands in one process, and prints how each ended."""
-LOCAL = {"up", "down", "join", "leave", "doctor", "run", "backup", "restore", "dashboard"}
-"""Commands for the machine of an engine."""
+LOCAL = {
+    "up", "down", "join", "leave", "doctor", "run", "backup", "restore", "dashboard", "serve",
+}  # fmt: skip
+"""Commands for the machine of an engine, or that go on until they are ended."""
 SELDON = """\
 apiVersion: machinelearning.seldon.io/v1
 kind: SeldonDeployment

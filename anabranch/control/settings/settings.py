@@ -51,7 +51,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, get_args
 
-from anabranch.access.roles import ROLES, Role
+from anabranch.access.roles import ROLES, Role, roles_in
 from anabranch.client.bundle.keys import read_keys
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
 from anabranch.components.artefacts import bundle_store
@@ -217,12 +217,7 @@ def _anonymous(variables: Environment) -> tuple[Role, ...]:
     host = variables.text("ANABRANCH_HTTP_HOST", Settings.http_host)
     default = Settings.anonymous if is_loopback(host) else ()
     expected = f"`none`, or roles out of {', '.join(ROLES)}"
-    return variables.read("ANABRANCH_ANONYMOUS", _roles, default, expected)
-
-
-def _roles(text: str) -> tuple[Role, ...]:
-    found = () if text == "none" else listed(text)
-    return tuple(ROLES[ROLES.index(one)] for one in found)
+    return variables.read("ANABRANCH_ANONYMOUS", roles_in, default, expected)
 
 
 def _connections(variables: Environment) -> ConnectionLimits:

@@ -22,6 +22,8 @@ from anabranch.graph.plan.vertices import Vertices, vertex_of
 
 Array = np.ndarray[Any, Any]
 
+MOST, MOST_BYTES = 4096, 4 * 2**20
+"""Values that may wait in a process, and their bytes."""
 _OVERHEAD = 256
 """Bytes of an item beside its array."""
 

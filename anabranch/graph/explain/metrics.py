@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import orjson
@@ -31,6 +31,23 @@ class ExplanationMetrics:
         self._labels = (graph, revision, node)
         self._registry = registry
         self._features = FeatureLabels()
+
+    async def counted(
+        self, explanation: Awaitable[ExplainerReply], sampled: str | None = None
+    ) -> ExplainerReply:
+        """Await an explanation and count it.
+
+        That of a ``sampled`` request of the traffic, of this id, is shown in metrics and the log.
+        """
+        try:
+            found = await explanation
+        except AnabranchError as error:
+            self.failed(error)
+            raise
+        self.explained(found)
+        if sampled is not None:
+            self.sampled(found, sampled)
+        return found
 
     def failed(self, error: AnabranchError) -> None:
         """Count an explanation that did not come about."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
+from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result
 from anabranch.telemetry.definitions import (
     MONITOR_ALARMS,
@@ -14,6 +18,8 @@ from anabranch.telemetry.definitions import (
     MONITOR_SCORE,
 )
 from anabranch.telemetry.registry import MAX_FEATURES, REGISTRY, FeatureLabels, Registry
+
+logger = logging.getLogger("anabranch.monitors")
 
 
 class MonitorMetrics:
@@ -58,3 +64,15 @@ class MonitorMetrics:
             for share, value in feature.quantiles.items():
                 cell = (*self._labels, feature.name, f"{share:g}")
                 self._registry.number(MONITOR_QUANTILE, *cell).value = value
+
+
+def looked(monitor: Monitoring, shown: MonitorMetrics, values: Sequence[Seen]) -> bool:
+    """Have one monitor look at values; whether there is news. It never takes others with it."""
+    try:
+        news = monitor.take(values)
+        if news:
+            shown.show(monitor.result())
+    except Exception:
+        logger.exception("monitor %r failed", monitor.name)
+        return False
+    return news

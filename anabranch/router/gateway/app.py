@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from importlib.metadata import version
+from typing import Protocol
 
 import msgspec
 
@@ -39,7 +40,6 @@ from anabranch.router.backend import ControlBackend
 from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
 from anabranch.router.gateway import repository
-from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.gateway.named_in_body import graph_in_body, models
 from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, index
 from anabranch.router.http.access import foreign
@@ -64,6 +64,19 @@ _REPOSITORY = "/v2/repository/models/"
 _ACTIONS: dict[str, repository.Action] = {"load": "load", "unload": "unload"}
 
 
+class GraphForwarder(Protocol):
+    """What answers for graphs."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the controller has said where routers are, however long ago."""
+        ...
+
+    async def forward(self, graph: str, request: HttpRequest) -> Answer:
+        """Have a router of a graph answer a request; NotFound where there is no such graph."""
+        ...
+
+
 class _Index(msgspec.Struct):
     ready: bool = False
 
@@ -81,7 +94,7 @@ class Gateway:
         self,
         control: ControlBackend,
         limits: RequestLimits,
-        forwarder: Forwarder,
+        forwarder: GraphForwarder,
         max_upload: int = 512 * 2**20,
         upload_timeout: float = 600.0,
         loopback: bool = False,

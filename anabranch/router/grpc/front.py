@@ -15,7 +15,7 @@ Messages to routers pass as they are: of them only the field with the name is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +26,7 @@ from anabranch.access.identity import Asker
 from anabranch.access.roles import Action as Allowed
 from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.addresses import Addresses, Control
+from anabranch.router.backend import ControlBackend
 from anabranch.router.errors import ClientGone
 from anabranch.router.gateway.repository import (
     EXTENSIONS,
@@ -65,24 +66,21 @@ _MODEL_NAME = 1
 """Field of the model's name in every message that is passed on."""
 
 
-class Front:
-    """The front's methods, and the routers that it knows."""
+class ServerMethods:
+    """The methods about the server as a whole, and its repository of graphs.
 
-    def __init__(self, control: Control, limits: RequestLimits) -> None:
+    ``is_told`` tells whether the controller has ever said what there is.
+    """
+
+    def __init__(
+        self, control: ControlBackend, messages: FrontMessages, is_told: Callable[[], bool]
+    ) -> None:
         self._control = control
-        self.messages = FrontMessages(limits)
-        """Counts the bytes of messages."""
-        self._pool = Pool()
-        self._is_told = False
-        """Whether the controller has said where routers are."""
-        self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
-        self._streams = ConcurrencyLimit(MAX_CALLS, "may stream through the front")
-        self._streams_of = ByAddress(
-            lambda: ConcurrencyLimit(MAX_CALLS // 2, "may stream from one address")
-        )
+        self._messages = messages
+        self._is_told = is_told
 
-    def handlers(self) -> list[Any]:
-        """The methods of all services as gRPC's server takes them."""
+    def handlers(self) -> dict[str, Any]:
+        """The methods by name, as gRPC's server takes them."""
         methods: dict[str, Method] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -90,29 +88,8 @@ class Front:
             "RepositoryIndex": self._index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
-            "ModelReady": self._model_ready,
-            "ModelMetadata": partial(self._forward, "ModelMetadata"),
-            "ModelInfer": partial(self._forward, "ModelInfer"),
         }
-        found = {name: self.messages.answered_once(one) for name, one in methods.items()}
-        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
-        others = {
-            name: self.messages.answered_once(partial(self._forward_seldon, seldon.path(name)))
-            for name in seldon.methods()
-        }
-        return [
-            grpc.method_handlers_generic_handler(SERVICE, found),
-            grpc.method_handlers_generic_handler(seldon.SELDON, others),
-        ]
-
-    def apply(self, addresses: Addresses) -> None:
-        """Know these routers from now on."""
-        self._is_told = True
-        self._pool.apply(addresses.grpc(self._control.node))
-
-    def close(self) -> None:
-        """Let all connections to routers go."""
-        self._pool.close()
+        return {name: self._messages.answered_once(one) for name, one in methods.items()}
 
     async def _live(self, message: bytes, call: ServedCall) -> bytes:
         return _answer("ServerLive", live=True)
@@ -122,7 +99,7 @@ class Front:
         try:
             graphs = await self._control.graphs()
         except Unavailable:
-            if not self._is_told:
+            if not self._is_told():
                 raise
             graphs = {}
         return _answer("ServerReady", ready=all(g["ready"] for g in graphs.values() if g["live"]))
@@ -156,7 +133,7 @@ class Front:
         asked = parse(request_type(method), message)
         check_parameters(asked.parameters)
         name: str = asked.model_name or asked.repository_name
-        asker = await self._allowed(call, "operate", name)
+        asker = await self.allowed(call, "operate", name)
         refusal = await change(self._control, name, action, asker)
         if refusal is not None:
             raise refused(refusal, call.id)
@@ -166,16 +143,62 @@ class Front:
         with refusals_counted("grpc"):
             return await self._control.asker(call.credentials, call.address, call.id)
 
-    async def _allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
+    async def allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
         """Return who calls, and may do this to a graph; raises where they may not."""
         shown = call.credentials, call.address, call.id
         with refusals_counted("grpc"):
             return await self._control.allowed(action, graph, *shown)
 
+
+class Front:
+    """The front's methods, and the routers that it knows."""
+
+    def __init__(self, control: Control, limits: RequestLimits) -> None:
+        self._control = control
+        self.messages = FrontMessages(limits)
+        """Counts the bytes of messages."""
+        self._pool = Pool()
+        self._is_told = False
+        """Whether the controller has said where routers are."""
+        self._server = ServerMethods(control, self.messages, lambda: self._is_told)
+        self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
+        self._streams = ConcurrencyLimit(MAX_CALLS, "may stream through the front")
+        self._streams_of = ByAddress(
+            lambda: ConcurrencyLimit(MAX_CALLS // 2, "may stream from one address")
+        )
+
+    def handlers(self) -> list[Any]:
+        """The methods of all services as gRPC's server takes them."""
+        methods: dict[str, Method] = {
+            "ModelReady": self._model_ready,
+            "ModelMetadata": partial(self._forward, "ModelMetadata"),
+            "ModelInfer": partial(self._forward, "ModelInfer"),
+        }
+        found = self._server.handlers()
+        found |= {name: self.messages.answered_once(one) for name, one in methods.items()}
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        others = {
+            name: self.messages.answered_once(partial(self._forward_seldon, seldon.path(name)))
+            for name in seldon.methods()
+        }
+        return [
+            grpc.method_handlers_generic_handler(SERVICE, found),
+            grpc.method_handlers_generic_handler(seldon.SELDON, others),
+        ]
+
+    def apply(self, addresses: Addresses) -> None:
+        """Know these routers from now on."""
+        self._is_told = True
+        self._pool.apply(addresses.grpc(self._control.node))
+
+    def close(self) -> None:
+        """Let all connections to routers go."""
+        self._pool.close()
+
     async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
         graph = wire.text(message, _MODEL_NAME)
-        await self._allowed(call, "describe", graph)
+        await self._server.allowed(call, "describe", graph)
         ring = self._pool.ring(graph)
         if ring is not None and ring.is_asleep:
             # To ask is no reason to wake it.
@@ -206,7 +229,7 @@ class Front:
 
     async def _router(self, graph: str, call: ServedCall) -> PooledRouter:
         """Return a router of a graph; raises where the caller may not know of it."""
-        await self._allowed(call, "describe", graph)
+        await self._server.allowed(call, "describe", graph)
         ring = self._pool.ring(graph)
         if ring is None:
             raise absent(graph, await self._control.graphs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from pathlib import Path
+from typing import Any
 
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.between_nodes import far_address
@@ -26,6 +27,16 @@ from anabranch.specs.models import ProtocolName
 _UNIX = "unix:"
 
 
+def graph_handlers(
+    arms: Arms, feedback: Feedback | None, protocols: Collection[ProtocolName]
+) -> list[Any]:
+    """Return the methods of all services for one graph; arguments as for ``GraphApp``."""
+    return [
+        GraphServicer(arms).handlers(),
+        SeldonServicer(arms, feedback, protocols).handlers(),
+    ]
+
+
 class RouterServer:
     """The gRPC server of one router; fronts find it by its addresses ``near`` and ``far``.
 
@@ -39,10 +50,7 @@ class RouterServer:
         protocols: Collection[ProtocolName] = (),
     ) -> None:
         self._arms = arms
-        handlers = [
-            GraphServicer(arms).handlers(),
-            SeldonServicer(arms, feedback, protocols).handlers(),
-        ]
+        handlers = graph_handlers(arms, feedback, protocols)
         self._server = GrpcServer(handlers, arms.limits, NODES_PING_EVERY_MS)
         self.near = self.far = ""
         """As ``Reach`` has them."""

@@ -21,6 +21,7 @@ from anabranch.router.http.headers import OF_CLIENT
 from anabranch.router.http.lean_cycle import LeanCycle
 from anabranch.router.http.lean_head import (
     CROWDED,
+    LATE,
     MALFORMED,
     MAX_HEAD,
     TOO_LARGE,
@@ -37,6 +38,8 @@ MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""
 IDLE_S = 600.0
 """How long a connection may have no request at work, in seconds."""
+HEAD_S = 10.0
+"""How long a client without a proxy between may take to send a head, in seconds."""
 LINGER_S = 8.0
 """How long a client that was refused may take to read that, or to send the rest of a body that
 nobody wants, before the connection is closed."""
@@ -78,6 +81,8 @@ class LeanProtocol(HttpToolsProtocol):
         self._reading: LeanCycle | None = None
         """The request whose body is being read."""
         self._in_head = False
+        self._head_due: asyncio.TimerHandle | None = None
+        """Of a guest's head that is being read."""
         self._raw = 0
         """Bytes that came since the last message or piece of a body ended."""
         self._is_last = False
@@ -123,6 +128,7 @@ class LeanProtocol(HttpToolsProtocol):
         self._waiting.clear()
         self._reading = self._refusal = None
         self._unset_keepalive_if_required()
+        self._head_is_here()
         self.server_state.guests.discard(self)
         super().connection_lost(exc)
 
@@ -160,6 +166,31 @@ class LeanProtocol(HttpToolsProtocol):
             self._refuse(MALFORMED)
         if self._raw > 2 * MAX_HEAD:
             self._refuse(TOO_LARGE)
+        if self._is_guest:
+            self._time_head()
+
+    def _time_head(self, is_unread: bool = False) -> None:
+        """Give the client of a head that has begun the time to send the rest.
+
+        ``is_unread``: it may have been sent, for nothing was read of the connection.
+        """
+        if not self._in_head:
+            self._head_is_here()
+        elif self._head_due is None:
+            self._head_due = self.loop.call_later(HEAD_S, self._head_is_late, is_unread)
+
+    def _head_is_here(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _head_is_late(self, was_unread: bool) -> None:
+        self._head_due = None
+        if was_unread or self.flow.read_paused:
+            self._time_head(self.flow.read_paused)
+        elif not self._is_deaf:
+            self._refuse(LATE)
+            self._go_on()
 
     # Called by the parser.
 

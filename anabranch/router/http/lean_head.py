@@ -35,6 +35,7 @@ Problem: TypeAlias = tuple[int, str]
 """Why a request is refused: the status, and the text for its client."""
 MALFORMED: Problem = 400, "malformed HTTP/1.1 request"
 TOO_LARGE: Problem = 431, f"the head is over the limit of {MAX_HEAD} bytes"
+LATE: Problem = 408, "the head of the request did not arrive in time"
 CROWDED: Problem = 503, "there are too many connections; try again later"
 CODING: Problem = 501, "the only transfer coding that is supported is chunked"
 

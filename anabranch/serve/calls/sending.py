@@ -14,14 +14,12 @@ from collections.abc import Sequence
 from ray import serve
 
 from anabranch.errors import Unavailable
-from anabranch.graph.execute.monitor_copies import Seen
+from anabranch.graph.execute.monitor_copies import MOST, MOST_BYTES, Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
 from anabranch.serve.attachment import serve_name
 from anabranch.serve.calls.handle import Handle
 from anabranch.telemetry.outlet import Outlet
 
-MOST, MOST_BYTES = 4096, 4 * 2**20
-"""Values that may wait in a process, and their bytes."""
 SEND_S = 5.0
 """Longest time that values may wait for the monitors."""
 ANSWER_S = 10.0

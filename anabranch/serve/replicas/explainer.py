@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.explain.explainer import Explaining
@@ -53,15 +52,8 @@ class ExplainerReplica(AnsweringReplica):
     ) -> ExplainerReply:
         """Explain a request. What is ``sampled`` of the traffic is shown in metrics and the log."""
         self._requests += 1
-        try:
-            found = await self._explain(inputs, context, sampled)
-        except AnabranchError as error:
-            self._shown.failed(error)
-            raise
-        self._shown.explained(found)
-        if sampled:
-            self._shown.sampled(found, context.id)
-        return found
+        explanation = self._explain(inputs, context, sampled)
+        return await self._shown.counted(explanation, context.id if sampled else None)
 
     async def _explain(
         self, inputs: Mapping[str, Array], context: Context, sampled: bool

@@ -16,7 +16,7 @@ from typing import Literal
 from anabranch.components.contract import Bound
 from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.execute.monitor_copies import Seen
-from anabranch.graph.monitor.metrics import MonitorMetrics
+from anabranch.graph.monitor.metrics import MonitorMetrics, looked
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.names import slashless
@@ -103,7 +103,7 @@ class MonitorReplica(ComponentReplica):
         news = [
             monitor
             for monitor, shown in zip(self._monitors, self._shown, strict=True)
-            if _looked(monitor, shown, values)
+            if looked(monitor, shown, values)
         ]
         ACTIVITY.mark()
         if news:
@@ -119,18 +119,6 @@ class MonitorReplica(ComponentReplica):
     async def _close(self) -> None:
         self._teller.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
-
-
-def _looked(monitor: Monitoring, shown: MonitorMetrics, values: Sequence[Seen]) -> bool:
-    """Have one monitor look at values; whether there is news. It never takes others with it."""
-    try:
-        news = monitor.take(values)
-        if news:
-            shown.show(monitor.result())
-    except Exception:
-        logger.exception("monitor %r failed", monitor.name)
-        return False
-    return news
 
 
 class Teller:

@@ -51,6 +51,7 @@ BASE = (
     "ray._private.arrow_serialization",
     "ray._common.pydantic_compat",
     "anyio._backends._asyncio",
+    "cel",
     "pydantic.v1",
     "numpy",
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from anabranch.router.admission.admission import Admission, EdgeWord
-from anabranch.router.http import lean_state
+from anabranch.router.http import lean, lean_state
 from anabranch.router.http.listening import LeanServer
 from tests.router.http.wire import Echo, Wire, ask, connect, replies, until
 
@@ -178,6 +178,45 @@ def test_only_who_is_believed_names_a_client() -> None:
             expected = {name.lower(): value for name, value in names.items()} if is_believed else {}
             for headers in told:
                 assert {n: v for n, v in headers.items() if n.startswith("anabranch-")} == expected
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_a_guest_has_so_long_to_send_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "HEAD_S", 0.05)
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        slow, proxy, quick = guest(server), connect(server), guest(server)
+        for wire in (slow, proxy, quick):
+            await wire.feed(ask()[:20])
+        await quick.feed(ask()[20:])
+        await until(lambda: slow.is_over)
+        (reply,) = replies(slow.sent)
+        assert reply.status == 408
+        assert reply.json() == {"error": "the head of the request did not arrive in time"}
+        assert not proxy.is_over and not proxy.sent
+        await answered(quick, 2)
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_a_guest_that_is_not_read_has_its_time_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "HEAD_S", 0.01)
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        wire = guest(server)
+        await wire.feed(ask("/wait/1000000") + ask() + ask()[:20])
+        assert wire.is_paused
+        due = wire.protocol._head_due
+        await until(lambda: wire.protocol._head_due is not due)  # it has passed once
+        assert not wire.sent
+        monkeypatch.setattr(lean, "HEAD_S", 60)
+        await wire.hang_up()
+        assert wire.protocol._head_due is None
         await server.close(0)
 
     asyncio.run(main())

@@ -17,10 +17,10 @@ import pytest
 
 from anabranch.errors import Unavailable
 from anabranch.graph.compile.loading import open_graph
-from anabranch.graph.execute.monitor_copies import Seen
+from anabranch.graph.execute.monitor_copies import MOST, Seen
 from anabranch.graph.monitor.metrics import MonitorMetrics
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
-from anabranch.serve.calls.sending import MOST, Sender
+from anabranch.serve.calls.sending import Sender
 from anabranch.serve.replicas import monitors
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller

@@ -1,0 +1,1 @@
+"""A graph in one process without an engine: its revision, sockets, access and rewards."""
