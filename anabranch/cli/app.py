@@ -22,13 +22,13 @@ from anabranch.cli.commands import (
     replay,
     request,
     revision,
-    serve,
     spec,
     traffic,
 )
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
+from anabranch.cli.commands.standalone import serve
 
 app = typer.Typer(
     name="anabranch",

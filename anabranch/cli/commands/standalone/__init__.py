@@ -1,0 +1,1 @@
+"""Commands for a graph without an engine: one that serves it."""
