@@ -101,7 +101,7 @@ format: setup ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 
 BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payloads \
-	benchmarks.coldstart benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
+	benchmarks.coldstart benchmarks.startup benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
 	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances \
 	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs \
 	benchmarks.floods benchmarks.tenants benchmarks.access benchmarks.clusters

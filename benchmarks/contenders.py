@@ -11,6 +11,7 @@ GRAPH = SERVERS / "graph"
 OURS = "anabranch"
 ISOLATED = "anabranch-isolated"
 OWN_PORT = "anabranch-own-port"
+SERVE = "serve"
 MIRROR = "mirror"
 UVICORN = "uvicorn"
 SINGLE = "serve-single"
@@ -54,6 +55,13 @@ CONTENDERS: tuple[Contender, ...] = (
         spec="graph.yaml",
         traffic="own-port",
         starts_ray=True,
+    ),
+    Contender(
+        SERVE,
+        "anabranch serve, one process",
+        "anabranch_serve.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
     ),
     Contender(UVICORN, "bare uvicorn", "uvicorn_bare.py", goal=(1.0, 0.6)),
     Contender(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks.contenders import HANDLE, ISOLATED, MIRROR, OURS, OWN_PORT, SINGLE, UVICORN
+from benchmarks.contenders import HANDLE, ISOLATED, MIRROR, OURS, OWN_PORT, SERVE, SINGLE, UVICORN
 from benchmarks.in_process import Figure
 from benchmarks.load import Load
 from benchmarks.rounds import Measured
@@ -33,6 +33,7 @@ MOST_HOP, MOST_HOP_MS = 0.2, 0.3
 """Goals for what a hop adds: as a share of what a handle call adds, and in ms."""
 AGAINST: tuple[tuple[str, str, str, dict[int, float]], ...] = (
     ("on a port of its own, against bare uvicorn", OWN_PORT, UVICORN, {1: 1.5, 32: 1.0}),
+    ("anabranch serve, against the engine", SERVE, OURS, {1: 1.0, 32: 1.0}),
     ("one node isolated, against one segment", ISOLATED, OURS, {32: 0.5}),
     ("a healthy mirror of 100 %, against none", MIRROR, OURS, {32: 0.9}),
 )

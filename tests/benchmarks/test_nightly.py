@@ -31,7 +31,7 @@ def assert_measured(name: str, options: Sequence[str] = (), needs: Sequence[str]
     assert "not measured" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["access", "bandits", "request_path", "streams"])
+@pytest.mark.parametrize("name", ["access", "bandits", "request_path", "startup", "streams"])
 def test_a_benchmark_without_an_engine(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 
