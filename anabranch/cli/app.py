@@ -28,6 +28,7 @@ from anabranch.cli.commands import (
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
+from anabranch.cli.commands.shared import models
 from anabranch.cli.commands.standalone import serve
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ for module in (
     events,
     bandit,
     monitors,
+    models,
     request,
     replay,
     explain,

@@ -64,6 +64,7 @@ class ControlClient:
 
     graphs = method(control.graphs)
     namespaces = method(control.namespaces)
+    models = method(control.models)
     graph = method(control.graph)
     history = method(control.history)
     revision = method(control.revision)

@@ -30,6 +30,16 @@ def namespaces() -> Operation[list[Json]]:
     return found
 
 
+def models() -> Operation[list[Json]]:
+    """Return the shared models, by name: revisions with replicas and bytes of memory, and users.
+
+    Each user has the number of its calls, of those that failed, the calls a second lately, and the
+    mean time of its successful calls in seconds. ``in_flight`` calls wait or run in replicas.
+    """
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/models"))["models"]
+    return found
+
+
 def graph(name: str, limit: int | None = None) -> Operation[Json]:
     """Return one graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
     return ask("GET", graph_path(name), params=given(limit=limit))

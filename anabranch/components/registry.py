@@ -39,6 +39,7 @@ from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
+from anabranch.specs.shared.reference import is_shared
 
 Finding: TypeAlias = tuple[tuple[str | int, ...], str]
 """A mistake: path of the field below the node, and what is wrong with it."""
@@ -197,7 +198,7 @@ def needs_trust(node: NodeBase) -> bool:
 def _foreign_code(kind: Kind, node: NodeBase) -> str | None:
     """Return the node's model where it comes by URI, may run code, and has no digest."""
     model: str | None = getattr(node, "model", None)
-    if model is None or getattr(node, "sha256", None) is not None:
+    if model is None or is_shared(model) or getattr(node, "sha256", None) is not None:
         return None
     return model if is_uri(model) and kind.executes_code(model) else None
 

@@ -141,6 +141,16 @@ class Controller:
         await self._published()
         return await self._topics.table(graph, replica, generation, address)
 
+    async def model_table(self, model: str, replica: str, generation: int) -> RoutingTable | None:
+        """The long poll of a process that uses a shared model, see ``TableTopics``; likewise."""
+        await self._published()
+        return await self._topics.table(model, replica, generation, is_router=False)
+
+    async def model_spec(self, model: str, replica: str, revision: int) -> str:
+        """The spec of a shared model's revision, for the same processes; likewise."""
+        found = await asyncio.to_thread(self._acting().store.revision, model, revision)
+        return found.spec
+
     async def addresses(self, follower: str, version: int) -> Addresses:
         """The long poll of those who send requests to routers; likewise."""
         await self._published()

@@ -17,9 +17,13 @@ from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
+from anabranch.control.api.shared.models import ModelApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
+from anabranch.control.models.load import METRICS as MODEL_METRICS
+from anabranch.control.models.load import ModelLoad
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.nodes.cluster import RayCluster, log_folder
 from anabranch.control.nodes.counts import MachineCounts
 from anabranch.control.nodes.everywhere import Everywhere
@@ -96,6 +100,9 @@ class ControllerParts:
         clock = SteadyClock()
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
+        models = releases.models = SharedModels(store, catalogue, releases)
+        load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS))
+        memory = RevisionMemory(unix_folder())
         cluster = RayCluster()
         self._keys = SigningKeys(store.database, clock)
         self._writer = TrafficWriter(
@@ -109,10 +116,11 @@ class ControllerParts:
             self._writer,
             lambda: self._lease.held,
             pools,
-            RevisionMemory(unix_folder()),
+            memory,
             Outages(store, partial(_segment_events, store)),
             lambda: settings.autoscaling,
             UnplacedReplicas(cluster.look),
+            models,
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)
@@ -148,6 +156,8 @@ class ControllerParts:
                 settings, store, cluster, lambda: self.reconciler.applications,
                 JoinTurns(lambda: self.reconciler.starting),
             ),
+            models,
+            ModelApi(store, models, load, memory.taken, lambda: self.reconciler.applications),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
@@ -163,6 +173,7 @@ class ControllerParts:
             "the housekeeping": housekeeping.run,
             "the keys of issuers": self.access.signing.run,
             "the history of graphs": self.history.run,
+            "the load of shared models": load.run,
             "the events of refused attempts": self.refusals.run,
             "the events of hung processes": HungProcesses(store, everywhere.ended).run,
         }

@@ -13,6 +13,7 @@ SECTIONS = {
     "Mirrors": ("mirror",),
     "Rollouts": ("rollout",),
     "Models that share a replica": ("multiplex",),
+    "Shared models": ("model_",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
     "Bundles": ("bundle",),

@@ -7,11 +7,11 @@ passes can report their mistakes together with these.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anabranch.errors import Problem
 from anabranch.specs.excerpts import FieldPath, nearest
@@ -35,12 +35,15 @@ from anabranch.specs.models import (
     Telemetry,
 )
 from anabranch.specs.rules import broken_rules
+from anabranch.specs.shared.document import SharedModelDocument, expanded, is_model
+from anabranch.specs.shared.rules import model_rules
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import as_list, as_map
 
 MAX_EXPLAINED = 20_000
 """With more mistakes than this they are only counted: listing them takes memory for all of them."""
 T = TypeVar("T")
+KindT = TypeVar("KindT", bound=BaseModel)
 _NAME: TypeAdapter[str] = TypeAdapter(GraphName)
 _INPUT = TypeAdapter(InputSpec)
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
@@ -80,6 +83,8 @@ class Partial:
     """Of a valid graph only, likewise."""
     protocols: tuple[ProtocolName, ...] = ()
     """Of a valid graph only, likewise."""
+    is_model: bool = False
+    """Whether the graph stands for a shared model."""
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
@@ -109,6 +114,8 @@ class Checked:
     graph: InferenceGraph | None
     partial: Partial
     problems: tuple[Problem, ...]
+    document: Document
+    """Says where fields of the graph stand."""
 
 
 def check(document: Document) -> Checked:
@@ -116,17 +123,35 @@ def check(document: Document) -> Checked:
 
     Where fields stand in the wrong place by their indentation, what is below them is not judged.
     """
-    graph, refused = _validate(document.data)
+    return _check_model(document) if is_model(document.data) else _check_graph(document)
+
+
+def _check_model(document: Document) -> Checked:
+    """Judge the document of a shared model: its fields, and if they are right, its graph."""
+    _, wrong = _validate(document.data, SharedModelDocument)
+    wrong += model_rules(document.data)
+    if wrong:
+        found = [document.problem(path, message) for path, message in wrong]
+        return Checked(
+            None, Partial(), tuple(sorted([*document.problems, *found], key=_place)), document
+        )
+    checked = _check_graph(expanded(document))
+    return replace(checked, partial=replace(checked.partial, is_model=True))
+
+
+def _check_graph(document: Document) -> Checked:
+    graph, refused = _validate(document.data, InferenceGraph)
     told = islice(chain(refused, broken_rules(document.data)), MAX_KEPT_PROBLEMS)
     said = list(dict.fromkeys(told))
     found = [document.problem(path, message) for path, message in said]
     problems = tuple(sorted([*document.problems, *found], key=_place))
     if astray := misplaced(document, [path for path, _ in said]):
-        return Checked(None, Partial(), _with_those_above(problems, astray, document))
+        above = _with_those_above(problems, astray, document)
+        return Checked(None, Partial(), above, document)
     if graph is not None and not problems:
-        return Checked(graph, Partial.of(graph), ())
+        return Checked(graph, Partial.of(graph), (), document)
     partial = Partial.of(graph) if graph else _partial(document.data, [path for path, _ in refused])
-    return Checked(None, partial, problems)
+    return Checked(None, partial, problems, document)
 
 
 def _with_those_above(
@@ -139,15 +164,15 @@ def _with_those_above(
     return (*(one for one in above if not names.intersection(one.path[-1:])), *found)
 
 
-def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:
+def _validate(data: Any, kind: type[KindT]) -> tuple[KindT | None, list[Said]]:
     if data is None:
         return None, [((), "is empty; a graph starts with `apiVersion: anabranch/v1`")]
     try:
-        return InferenceGraph.model_validate(data), []
+        return kind.model_validate(data), []
     except ValidationError as error:
         if error.error_count() > MAX_EXPLAINED:
             return None, [((), f"has {error.error_count()} mistakes; is it a graph at all?")]
-        return None, list(islice(explain(error, InferenceGraph, data), MAX_KEPT_PROBLEMS))
+        return None, list(islice(explain(error, kind, data), MAX_KEPT_PROBLEMS))
 
 
 def _place(problem: Problem) -> tuple[int, int]:

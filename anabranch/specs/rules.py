@@ -20,6 +20,8 @@ from anabranch.specs.sections.request_log import request_log_rules
 from anabranch.specs.sections.rollout import rollout_rules
 from anabranch.specs.sections.scaling import scaling_rules
 from anabranch.specs.sections.serving import serving_rules
+from anabranch.specs.shared.reference import is_shared
+from anabranch.specs.shared.rules import shared_rules
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
@@ -91,12 +93,24 @@ def _node(node: Map) -> Iterator[Said]:
     kind = guess_type(node)
     if kind is None:
         return
+    if kind == "predictor" and is_shared(node.get("model")):
+        yield from shared_rules(node)
+        yield from _recovery(node)
+        return
     for rule in _RULES.get(kind, _EVERY_NODE):
         yield from rule({**node, "type": kind})
     yield from _scaled(node)
     yield from _batched(node, kind)
     for field in ("resources", "placement", "outputs"):
         yield from _empty(node, field)
+
+
+def _recovery(node: Map) -> Iterator[Said]:
+    """What a node does about failures, whatever fails."""
+    typed = {**node, "type": "predictor"}
+    for rule in (_positive_timeout, _retries, _stand_in):
+        yield from rule(typed)
+    yield from _empty(node, "outputs")
 
 
 def _intended(node: Map, kind: str) -> set[str]:

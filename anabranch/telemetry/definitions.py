@@ -196,6 +196,21 @@ HOP_DURATION = _histogram(
     "Time of a call to another process, there and back, the work there included.",
     *_ARM, "segment",
 )  # fmt: skip
+MODEL_REQUESTS = _counter(
+    "model_requests",
+    "Calls of a graph (`user`) to a shared model (`graph`), the failed ones included.",
+    *_ARM, "user",
+)  # fmt: skip
+MODEL_ERRORS = _counter(
+    "model_errors",
+    "Calls of a graph to a shared model that failed, by class of error.",
+    *_ARM, "user", "kind",
+)  # fmt: skip
+MODEL_DURATION = _histogram(
+    "model_duration_seconds",
+    "Time of a graph's successful calls to a shared model, there and back.",
+    *_ARM, "user",
+)  # fmt: skip
 NODE_RECOVERIES = _counter(
     "node_recoveries",
     "Failed attempts of a node, by the action that followed: retry, use, value, skip.",

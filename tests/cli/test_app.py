@@ -69,6 +69,7 @@ rollback digits
 bandit digits
 experiment digits
 monitors digits
+models
 infer digits -d {"inputs":[]}
 feedback digits 7f3a --reward 1
 explain digits -i x=[[1]]

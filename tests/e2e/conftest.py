@@ -197,7 +197,7 @@ class Given:
     def delete_all(self) -> None:
         """Ask for what was deployed to go; the next deployment waits for its replicas to end."""
         with self.engine.control() as control:
-            for name in dict.fromkeys(self.made):
+            for name in reversed(dict.fromkeys(self.made)):  # users of models before these
                 with suppress(NotFound):
                     control.delete(name)
                     self.engine.leaving.add(name)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from anabranch.specs.shared.reference import is_shared
+
 SCHEMES: dict[str, str] = {
     "file": "",
     "http": "",
@@ -98,7 +100,7 @@ def is_inner(path: str) -> bool:
 
 def problem(model: str) -> str | None:
     """Return what is wrong with a reference, as far as its text tells; None if nothing is."""
-    if not is_uri(model):
+    if not is_uri(model) or is_shared(model):  # what a shared model may be is checked with specs
         return None
     place, inner = split(model)
     if scheme(model) not in SCHEMES:

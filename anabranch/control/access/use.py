@@ -21,7 +21,7 @@ def use_of(plan: Plan) -> Use:
     """Return the most that a revision takes: each segment with all replicas that its scaling
     allows, and a replica for monitors, which reserves nothing.
     """
-    return sum_of({"replicas": 1 if plan.monitors else 0}, *map(_segment, plan.segments))
+    return sum_of({"replicas": 1 if plan.monitors else 0}, *map(_segment, plan.own_segments))
 
 
 def use_in(now: Situation, plan: Callable[[int], Plan | None]) -> Use:

@@ -18,8 +18,9 @@ Revisions and their files are shown of deleted graphs too. What moves traffic is
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
 ``replicas``, machines in ``nodes``, other pages in ``links``, links that sign in to the console in
-``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``. All
-runs in the controller, which is told who asks; each endpoint says what that takes.
+``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``, shared
+models in ``shared``. All runs in the controller, which is told who asks; each endpoint says what that
+takes.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.api.replicas import ReplicaApi
+from anabranch.control.api.shared.models import ModelApi
 from anabranch.control.api.sign_in import SignInApi
 from anabranch.control.api.traffic import TrafficApi
 from anabranch.control.api.traffic_views import arms_view, mirrors_view, rollout_view
@@ -75,6 +77,7 @@ from anabranch.control.api.views import (
 from anabranch.control.housekeeping import KeptItems
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.nodes.logs import EngineLogs
 from anabranch.control.observe import logs
 from anabranch.control.observe.refusals import Refusals
@@ -127,12 +130,15 @@ class ControlApi:
         quotas: Quotas,
         lines: EngineLogs,
         nodes: NodeApi,
+        models: SharedModels,
+        model_api: ModelApi,
     ) -> None:
         self._url = settings.url
         self._store = store
         self._releases = releases
         self._ports = ports = OwnPorts(settings, store, releases)
         self._quotas = quotas
+        self._models = models
         self._lines = lines
         self._reconciler = reconciler
         self._writer = writer
@@ -160,6 +166,7 @@ class ControlApi:
             **EventApi(store).routes,
             "/namespaces": {"GET": Guarded("view", self._namespaces, somewhere=True)},
             **nodes.routes,
+            **model_api.routes,
             **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
@@ -231,7 +238,7 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /events/verify, /history, /kept, /namespaces, /nodes, /nodes/<node>/drain"
+            ", /events/verify, /history, /kept, /models, /namespaces, /nodes, /nodes/<node>/drain"
             ", /traces/<trace id>, /links, /codes, /sessions, "
             "/keys, /keys/<key>, /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
@@ -306,7 +313,8 @@ class ControlApi:
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)
-        await self._writer.change(graph.name, operations.deleted)
+        unused = self._models.unused(graph.name, "deleted")
+        await self._writer.change(graph.name, operations.deleted, unused)
         await self._bandits.forget(graph.name)
         await self._experiments.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
@@ -315,8 +323,10 @@ class ControlApi:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(self._present, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
+        unused = self._models.unused(graph.name, "unloaded")
+        held = self._quotas.held() if call.action == "load" else self._quotas.held(unused)
         stored = await self._writer.change(
-            graph.name, self._quotas.checked(partial(_kept, operation)), self._quotas.held()
+            graph.name, self._quotas.checked(partial(_kept, operation)), held
         )
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 
@@ -345,7 +355,9 @@ class ControlApi:
         self._releases.check(intent.rollout, bool(received.plan.monitors))
         author, message = call.query.get("author", ""), call.query.get("message", "")
         check = partial(self._quotas.check, plan=received.plan)
-        with self._quotas.held(self._ports.claimed(call.graph, received.plan.port)):
+        claimed = self._ports.claimed(call.graph, received.plan.port)
+        using = self._models.deploying(call.graph, received.plan, call.identity)
+        with self._quotas.held(claimed), using:
             record = (
                 call.graph, received.spec, received.digest,
                 author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins, force == 1, check,

@@ -100,7 +100,7 @@ def segments_view(
     ``waiting`` replicas wait for a machine that has room, and for what, which is null without any.
     """
     views = []
-    for index, segment in enumerate(plan.segments):
+    for index, segment in enumerate(plan.own_segments):
         part: Part = "segments" if index else "router"
         app = apps.get(app_name(plan.name, part, number), {})
         name = segment.name if index else ROUTER

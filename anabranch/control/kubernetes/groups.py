@@ -82,7 +82,7 @@ def worker_groups(plans: Iterable[Plan], workers: int | None = None) -> list[Wor
     """
     places: dict[tuple[str, ...], list[_Need]] = defaultdict(list, {(PLAIN,): []})
     for plan in plans:
-        for part in plan.segments:
+        for part in plan.own_segments:
             need = _need(plan.name, part)
             places[need.place].append(need)
     groups: dict[str, WorkerGroup] = {}

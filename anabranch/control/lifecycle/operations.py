@@ -16,7 +16,7 @@ for what is not this actor's to do; nothing has changed then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Literal, TypeAlias
@@ -526,12 +526,12 @@ def _is_no_news(before: RolloutState, state: RolloutState) -> bool:
     return waits and before.verdict == state.verdict and state.verdict in ("pass", "inconclusive")
 
 
-def expired(now: Situation, moment: Moment) -> Change:
-    """Retire the warm revisions whose time is over."""
+def expired(now: Situation, moment: Moment, held: Collection[int] = ()) -> Change:
+    """Retire the warm revisions whose time is over, but for those that are ``held``."""
     gone = [
         member
-        for member in now.members.values()
-        if member.state == "warm" and (member.expires_at is None or member.expires_at <= moment.at)
+        for number, member in now.members.items()
+        if member.state == "warm" and number not in held and (member.expires_at or 0.0) <= moment.at
     ]
     after = now
     for member in gone:

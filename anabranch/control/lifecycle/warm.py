@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from anabranch.control.lifecycle.operations import LINGER, Change, Moment, Note, Situation
 
@@ -22,17 +23,19 @@ def beyond(
     bounds: WarmBounds,
     at: float,
     memory: Mapping[tuple[str, int], int],
+    held: Mapping[str, frozenset[int]] = MappingProxyType({}),
 ) -> list[tuple[str, int, str]]:
     """Return the warm revisions that are to go so that the bounds hold: graph, number and why.
 
     Those first whose grace period ends first. Those that are about to go anyway are not among them.
     ``memory``: the bytes that revisions take, by graph and number, as far as they are known.
+    Those that are ``held``, by graph, stay, and do not count.
     """
     warm = sorted(
         (member.expires_at or 0.0, now.graph, number)
         for now in situations
         for number, member in now.members.items()
-        if member.state == "warm"
+        if member.state == "warm" and number not in held.get(now.graph, frozenset())
     )
     left, taken = len(warm), sum(memory.get(one[1:], 0) for one in warm)
     found = []

@@ -29,8 +29,9 @@ from anabranch.control.lifecycle.decide import (
     Wait,
     decide,
 )
-from anabranch.control.lifecycle.operations import GONE, Situation
+from anabranch.control.lifecycle.operations import GONE, Change, Moment, Situation
 from anabranch.control.lifecycle.warm import WarmBounds
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.reconcile.outages import Outages
@@ -86,6 +87,7 @@ class Reconciler:
         outages: Outages,
         may_grow: Callable[[], bool],
         waiting: UnplacedReplicas,
+        models: SharedModels,
     ) -> None:
         self._store = store
         self._releases = releases
@@ -98,6 +100,7 @@ class Reconciler:
         self._warm = WarmBounds(settings.max_warm, settings.max_warm_memory)
         self._memory = memory
         self._may_grow = may_grow
+        self._models = models
         self.waiting = waiting
         """What replicas wait for."""
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
@@ -254,21 +257,27 @@ class Reconciler:
         """Return the desired state of every graph, after expired warm revisions were retired."""
         now = self._writer.clock()
         found: list[Situation] = []
+        held = await asyncio.to_thread(self._models.pinned)
         for stored in await asyncio.to_thread(self._store.situations):
             await self._writer.catch_up(stored)
             situation = stored.situation
-            if _next_expiry(situation) <= now:
+            if _next_expiry(situation, held) <= now:
                 situation = (
-                    await self._writer.change(situation.graph, operations.expired)
+                    await self._writer.change(situation.graph, self._expired, self._models.held())
                 ).situation
             found.append(situation)
-        found = await self._bounded(found, now)
-        self._next_expiry = min(map(_next_expiry, found), default=float("inf"))
+        found = await self._bounded(found, now, held)
+        expiries = (_next_expiry(one, held) for one in found)
+        self._next_expiry = min(expiries, default=float("inf"))
         wanted = await asyncio.to_thread(lambda: {one.graph: self._desired(one) for one in found})
         await self._note_waits(found)
         coming = {(graph, one) for graph, desired in wanted.items() for one in desired.coming}
         self._since = {key: since for key, since in self._since.items() if key in coming}
         return wanted
+
+    def _expired(self, now: Situation, moment: Moment) -> Change:
+        """Retire warm revisions whose time is over, but for those that other graphs name."""
+        return operations.expired(now, moment, self._models.pinned().get(now.graph, frozenset()))
 
     async def _note_waits(self, found: list[Situation]) -> None:
         """Put on record what revisions on their way wait for, where that has changed."""
@@ -279,12 +288,14 @@ class Reconciler:
                     operation = partial(operations.waits, number=number, reason=said)
                     await self._writer.change(now.graph, operation)
 
-    async def _bounded(self, found: list[Situation], now: float) -> list[Situation]:
+    async def _bounded(
+        self, found: list[Situation], now: float, held: Mapping[str, frozenset[int]]
+    ) -> list[Situation]:
         """Let the oldest warm revisions go that are beyond the bounds; the situations then."""
         changed: dict[str, Situation] = {}
         is_any = any(one.state == "warm" for each in found for one in each.members.values())
         memory = await asyncio.to_thread(self._memory.taken) if is_any else {}
-        for graph, number, why in warm.beyond(found, self._warm, now, memory):
+        for graph, number, why in warm.beyond(found, self._warm, now, memory, held):
             hastened = partial(warm.hastened, number=number, why=why)
             changed[graph] = (await self._writer.change(graph, hastened)).situation
         return [changed.get(one.graph, one) for one in found]
@@ -444,7 +455,8 @@ def _target(graph: str, action: Start) -> tuple[str, int]:
     return app_name(graph, action.part, action.revision), action.revision
 
 
-def _next_expiry(now: Situation) -> float:
-    """Unix time at which the next warm revision of a graph is to go."""
-    warm = (one for one in now.members.values() if one.state == "warm")
+def _next_expiry(now: Situation, held: Mapping[str, frozenset[int]]) -> float:
+    """Unix time at which the next warm revision of a graph is to go; those that are held do not."""
+    kept = held.get(now.graph, frozenset())
+    warm = (one for n, one in now.members.items() if one.state == "warm" and n not in kept)
     return min((one.expires_at or 0.0 for one in warm), default=float("inf"))

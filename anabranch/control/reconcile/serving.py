@@ -212,7 +212,7 @@ def lacking(plan: Plan, may_grow: bool) -> str:
     where there may be more machines, or something else has the graph's own port. Empty if it can.
     """
     there = _CLUSTER.look()
-    found = [unplaceable(segment, there, may_grow) for segment in plan.segments]
+    found = [unplaceable(segment, there, may_grow) for segment in plan.own_segments]
     return "; ".join(filter(None, [*found, taken(plan)]))
 
 
@@ -285,7 +285,7 @@ def _segments_app(release: Release) -> str:
 
 def _segments(release: Release, limits: RequestLimits) -> serve.Application:
     """All of them in one application, which is what the first refers to."""
-    builders = [partial(_segment, release, each) for each in release.plan.segments[1:]]
+    builders = [partial(_segment, release, each) for each in release.plan.own_segments[1:]]
     builders += [partial(_monitors, release)] if release.plan.monitors else []
     first, *others = builders
     return first([each([]) for each in others])

@@ -26,6 +26,7 @@ from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision
 from anabranch.errors import InvalidRequest
 from anabranch.files import require_room
+from anabranch.graph.compile.draft import KnownModels
 from anabranch.graph.compile.loading import Loaded, load_text
 from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.serve.sockets import unix_folder
@@ -67,6 +68,8 @@ class Releases:
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
         self._installing: set[tuple[str, int]] = set()
+        self.models: KnownModels | None = None
+        """The shared models that graphs in bundles may use."""
 
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
@@ -81,7 +84,7 @@ class Releases:
         check_signature(files, self._keys)
         refuse_secrets(files)
         name = spec_name(files)
-        loaded = load_text(files[name], name)
+        loaded = load_text(files[name], name, models=self.models)
         if loaded.graph.name != graph:
             raise InvalidRequest(
                 f"the spec in the bundle is for graph {loaded.graph.name!r}, not {graph!r}"

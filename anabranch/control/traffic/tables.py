@@ -23,6 +23,7 @@ from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.router.signing import SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import Traffic
+from anabranch.specs.shared.reference import SharedReference
 
 logger = logging.getLogger("anabranch.control")
 
@@ -44,6 +45,10 @@ class Outline:
     """Router nodes that choose by weight alone, and the routes of each."""
     pool: str | None = None
     """The pool in which its router runs, if it is in one."""
+    is_model: bool = False
+    """Whether it is of a shared model."""
+    models: frozenset[SharedReference] = frozenset()
+    """The shared models that it uses."""
 
 
 Find: TypeAlias = Callable[[int], Outline | None]
@@ -71,8 +76,11 @@ class Catalogue:
         plan = loaded.plan
         policy = loaded.graph.spec.traffic or Traffic()
         signature = self._releases.signature(plan)
-        beside = len(plan.segments) > 1 or bool(plan.monitors)
-        return Outline(signature, policy, beside, learners(plan), splits(plan), plan.pool)
+        beside = len(plan.own_segments) > 1 or bool(plan.monitors)
+        return Outline(
+            signature, policy, beside, learners(plan), splits(plan), plan.pool,
+            plan.is_model, plan.models,
+        )  # fmt: skip
 
 
 def splits(plan: Plan) -> dict[str, tuple[str, ...]]:

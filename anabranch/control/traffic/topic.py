@@ -31,6 +31,8 @@ class Poller:
     version: int
     at: float
     address: RouterAddress | None = None
+    is_router: bool = True
+    """False for one that only reads along."""
 
 
 def first_version() -> int:
@@ -69,9 +71,15 @@ class Topic(Generic[ValueT]):
             await within(self._patience, self._changed)
         return self.value
 
-    def heard(self, name: str, held: int, address: RouterAddress | None = None) -> None:
+    def heard(
+        self,
+        name: str,
+        held: int,
+        address: RouterAddress | None = None,
+        is_router: bool = True,
+    ) -> None:
         """Take down what a poll says of its poller."""
-        self.pollers()[name] = Poller(held, self._clock(), address)
+        self.pollers()[name] = Poller(held, self._clock(), address, is_router)
         self._polled = _rung(self._polled)
 
     def leave(self, name: str) -> None:
@@ -83,6 +91,11 @@ class Topic(Generic[ValueT]):
     def addresses(self) -> tuple[RouterAddress, ...]:
         """The addresses that pollers have told along."""
         return tuple(one.address for one in self._pollers.values() if one.address)
+
+    @property
+    def routers(self) -> int:
+        """How many of the pollers are routers."""
+        return sum(one.is_router for one in self.pollers().values())
 
     def pollers(self) -> dict[str, Poller]:
         """Return the pollers that have not been silent for too long, by name."""

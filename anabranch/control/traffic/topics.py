@@ -37,17 +37,23 @@ class TableTopics:
         self._listeners.append(listener)
 
     async def table(
-        self, graph: str, replica: str, generation: int, address: RouterAddress | None = None
+        self,
+        graph: str,
+        replica: str,
+        generation: int,
+        address: RouterAddress | None = None,
+        is_router: bool = True,
     ) -> RoutingTable | None:
-        """Wait for a router's table of another generation than the one it holds; 0 is none yet.
+        """Wait for a table of another generation than the one a router holds; 0 is none yet.
 
         After the topic's patience the answer is the same table again. None: the graph has no table.
+        What is no router calls revisions by the table, and takes no requests.
         """
         topic = self._topic(graph)
-        topic.heard(replica, generation, address)
+        topic.heard(replica, generation, address, is_router)
         self._announce()
         found = await topic.next(generation)
-        return None if found is None else replace(found, routers=len(topic.pollers()))
+        return None if found is None else replace(found, routers=max(1, topic.routers))
 
     async def leave(self, graph: str, replica: str, timeout: float = 1.0) -> None:
         """Forget a router that ends: nobody waits for it from now on.
@@ -73,7 +79,7 @@ class TableTopics:
         One that has ended without a word counts for ``FORGOTTEN_S``.
         """
         topic = self._topics.get(graph)
-        return max(1, len(topic.pollers())) if topic else 1
+        return max(1, topic.routers) if topic else 1
 
     def put(self, table: RoutingTable) -> None:
         """Put a table in force, unless a newer one is."""

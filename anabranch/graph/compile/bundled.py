@@ -16,6 +16,7 @@ from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.compile.monitors import monitor_path, parameter_of
 from anabranch.monitors import user_monitors
 from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.shared.reference import shared_reference
 
 
 def check_bundled(draft: Draft, root: Path) -> Draft:
@@ -63,8 +64,12 @@ def _file_of(component: str | None) -> str | None:
 
 
 def _places(node: NodeBase) -> Iterator[tuple[str, str]]:
-    """Yield the fields of a built-in that hold a path or URI; of many models there is none yet."""
+    """Yield the fields of a built-in that hold a path or URI; of many models there is none yet, and
+    a shared model has its own.
+    """
     if node.component is not None or (isinstance(node, Predictor) and node.multiplex is not None):
+        return
+    if shared_reference(node) is not None:
         return
     for field in ("model", "data"):
         place: str | None = getattr(node, field, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from anabranch.graph.compile.absence import mark_absent
 from anabranch.graph.compile.acyclic import check_acyclic
 from anabranch.graph.compile.batchable import check_batching
-from anabranch.graph.compile.draft import Draft
+from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.explainers import check_explainers
 from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
@@ -41,9 +41,12 @@ DEFAULT_TIMEOUT = 60.0
 """Longest time that a request may take where the spec does not say, in seconds."""
 
 
-def run_passes(source: Partial) -> Draft:
-    """Run every pass; the draft's ``problems`` holds all mistakes."""
-    draft = Draft(source)
+def run_passes(source: Partial, models: KnownModels | None = None) -> Draft:
+    """Run every pass; the draft's ``problems`` holds all mistakes.
+
+    ``models`` tells of shared models, where they are known.
+    """
+    draft = Draft(source, models=models)
     for each in PASSES:
         draft = each(draft)
     return draft
@@ -67,6 +70,7 @@ def to_plan(draft: Draft) -> Plan:
         port=None if serving is None else serving.port,
         pool=None if serving is None else _pool(str(draft.source.name), serving.pool),
         protocols=draft.source.protocols,
+        is_model=draft.source.is_model,
     )
 
 

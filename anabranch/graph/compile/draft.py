@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import networkx as nx
 
 from anabranch.errors import Problem
-from anabranch.graph.plan.plan import PlannedMonitor, PlannedNode, Ref, Segment
+from anabranch.graph.plan.plan import PlannedMonitor, PlannedNode, Ref, Segment, Signature
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import TensorSpec
+from anabranch.specs.shared.reference import SharedReference
 
 FieldPath = tuple[str | int, ...]
+
+
+class KnownModels(Protocol):
+    """The shared models that graphs may use."""
+
+    def signature(self, model: SharedReference) -> Signature:
+        """Return the signature of a shared model; AnabranchError says why there is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Draft:
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    models: KnownModels | None = None
+    """None where shared models are not known: then their nodes are taken for right."""
 
     def with_problems(self, problems: Iterable[tuple[FieldPath, str]]) -> Draft:
         """The draft with more mistakes on record."""

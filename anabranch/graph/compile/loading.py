@@ -9,7 +9,7 @@ from typing import Any
 
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compile.compiler import run_passes, to_plan
-from anabranch.graph.compile.draft import Draft
+from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.monitors import check_references
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.checks import check
@@ -39,9 +39,17 @@ def open_graph(path: str | Path, passes: Sequence[Pass] = ()) -> Loaded:
     return _compile(read(path), root, (lambda draft: check_references(draft, root), *passes))
 
 
-def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
-    """Compile a spec given as text. Raise SpecError with all mistakes in it."""
-    return _compile(parse(data, file), root or Path.cwd())
+def load_text(
+    data: bytes | str,
+    file: str = "<spec>",
+    root: Path | None = None,
+    models: KnownModels | None = None,
+) -> Loaded:
+    """Compile a spec given as text. Raise SpecError with all mistakes in it.
+
+    ``models`` tells of the shared models that it may use; without, these are taken for right.
+    """
+    return _compile(parse(data, file), root or Path.cwd(), models=models)
 
 
 def load_data(data: Any, root: Path | None = None, passes: Sequence[Pass] = ()) -> Loaded:
@@ -60,17 +68,23 @@ def _bare(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(replace(problem, position=None, file=None) for problem in problems)
 
 
-def _compile(document: Document, root: Path, passes: Sequence[Pass] = ()) -> Loaded:
+def _compile(
+    document: Document,
+    root: Path,
+    passes: Sequence[Pass] = (),
+    models: KnownModels | None = None,
+) -> Loaded:
     """``passes`` are further ones, where the files beside the spec are there to look at."""
     checked = check(document)
-    draft = run_passes(checked.partial)
+    draft = run_passes(checked.partial, models)
     for each in passes:
         draft = each(draft)
-    problems = [*checked.problems, *(_place(document, problem) for problem in draft.problems)]
+    placed = checked.document
+    problems = [*checked.problems, *(_place(placed, problem) for problem in draft.problems)]
     if problems or checked.graph is None:
         raise SpecError(sorted(problems, key=_by_position))
     plan = to_plan(draft)
-    warnings = tuple(_place(document, warning) for warning in plan.warnings)
+    warnings = tuple(_place(placed, warning) for warning in plan.warnings)
     return Loaded(checked.graph, replace(plan, warnings=warnings), root)
 
 

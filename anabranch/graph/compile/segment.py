@@ -22,6 +22,7 @@ from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode, Segment
 from anabranch.graph.plan.vertices import pick_of
 from anabranch.specs.models import NodeBase, Placement, Resources, Scaling
+from anabranch.specs.shared.reference import shared_reference
 from anabranch.specs.units import Size
 
 Mistakes = list[tuple[FieldPath, str]]
@@ -67,7 +68,9 @@ def _asks(draft: Draft, group: tuple[str, ...]) -> bool:
 def _asks_alone(node: PlannedNode) -> bool:
     spec = node.spec
     is_explainer = node.type == "explainer"
-    return bool(spec.resources or spec.scaling or is_apart(spec.placement) or is_explainer)
+    is_elsewhere = shared_reference(spec) is not None
+    asks = spec.resources or spec.scaling or is_apart(spec.placement)
+    return bool(asks or is_explainer or is_elsewhere)
 
 
 def is_apart(placement: Placement | None) -> bool:
@@ -108,6 +111,10 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
                     f"{name!r} is isolated, yet tied to {others}",
                 )
             )
+        if len(group) > 1 and shared_reference(spec) is not None:
+            others = ", ".join(other for other in group if other != name)
+            message = f"{others} cannot share a process with {name!r}, which is a shared model"
+            mistakes.append((node_path(name, "model"), message))
         if len(group) > 1 and spec.on_error != "fail":
             mistakes.append(
                 (
@@ -123,6 +130,7 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
         resources=_sum_resources(specs, mistakes),
         scaling=_one_scaling(specs, mistakes),
         placement=_one_placement(specs, mistakes),
+        model=shared_reference(specs[owner]),
     )
 
 

@@ -6,18 +6,20 @@ component returns without declaring it is unknown, and unknown fits everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from anabranch.components import registry
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.sticky.keys import check_key_type
 from anabranch.components.tensors.types import TypeConflict
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
-from anabranch.graph.plan.plan import PlannedNode, Ref
+from anabranch.errors import AnabranchError
+from anabranch.graph.compile.draft import Draft, FieldPath, KnownModels, node_path
+from anabranch.graph.plan.plan import PlannedNode, Ref, Signature
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Router, TensorSpec
+from anabranch.specs.shared.reference import SharedReference, shared_reference
 
 Outputs = Mapping[str, TensorSpec | None]
 
@@ -61,6 +63,10 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
 
 def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
     """Return the types of a node's outputs, as far as its kind can tell, and the problems."""
+    reference = shared_reference(node.spec)
+    if reference is not None:
+        types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}
+        return _of_model(draft.models, reference, node, types)
     builtin = registry.builtin_of(node.spec)
     if builtin is None:
         return _unify_routes(draft, node) if node.type == "router" else (None, [])
@@ -77,6 +83,44 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
         return _of_any_subset(node, kind, found, types)
     except TypeConflict as conflict:
         return None, [(node_path(node.name), f"{conflict} ({_trails(draft, node)})")]
+
+
+def _of_model(
+    models: KnownModels | None, reference: SharedReference, node: PlannedNode, types: Outputs
+) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+    """Return the outputs of a shared model, as far as it is known, and what does not fit it."""
+    if models is None:
+        return None, []
+    try:
+        found = models.signature(reference)
+    except AnabranchError as error:
+        return None, [(node_path(node.name, "model"), str(error))]
+    return found.outputs, list(_unfit(found, reference, node, types))
+
+
+def _unfit(
+    found: Signature, reference: SharedReference, node: PlannedNode, types: Outputs
+) -> Iterator[tuple[FieldPath, str]]:
+    """Yield which inputs and optional outputs of a node do not fit a shared model."""
+    takes = ", ".join(f"{name} {spec}" for name, spec in found.inputs.items())
+    for name in types.keys() - found.inputs.keys():
+        said = f"{reference} takes no input {name!r}; it takes {takes}"
+        yield node_path(node.name, "inputs", name), said
+    for name, spec in found.inputs.items():
+        if name not in types and not spec.optional:
+            yield node_path(node.name, "inputs"), f"{reference} needs input {name!r} {spec}"
+        given = types.get(name)
+        if given is not None and unify(given, spec.tensor) is None:
+            said = f"{reference} takes {spec}, but {node.inputs[name]} is {given}"
+            yield node_path(node.name, "inputs", name), said
+    lacking = sorted(found.optional_outputs - set(_optional_outputs(node)))
+    if lacking:
+        said = f"{reference} may leave out {', '.join(lacking)}; say so in `optional_outputs`"
+        yield node_path(node.name, "model"), said
+
+
+def _optional_outputs(node: PlannedNode) -> list[str]:
+    return getattr(node.spec, "optional_outputs", None) or []
 
 
 def _of_any_subset(

@@ -23,6 +23,7 @@ from anabranch.specs.models import (
     Telemetry,
     TensorSpec,
 )
+from anabranch.specs.shared.reference import SharedReference
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Default of an explainer's ``timeout``, in seconds."""
@@ -91,6 +92,8 @@ class Segment:
     scaling: Scaling | None = None
     placement: Placement | None = None
     """The machines that its replicas may be on; any where it is None."""
+    model: SharedReference | None = None
+    """The shared model that evaluates its only node, in processes of the model's own."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ class Plan:
     """The pool whose process the graph's router shares with others."""
     protocols: tuple[ProtocolName, ...] = ()
     """Protocols over which the graph answers, beside the Open Inference Protocol."""
+    is_model: bool = False
+    """Whether it is a shared model, which other graphs may use."""
 
     @property
     def signature(self) -> Signature:
@@ -196,6 +201,16 @@ class Plan:
     def head(self) -> Segment:
         """The segment that runs inside the router."""
         return self.segments[0]
+
+    @property
+    def own_segments(self) -> tuple[Segment, ...]:
+        """The segments that run in processes of the graph's own, the head first."""
+        return tuple(segment for segment in self.segments if segment.model is None)
+
+    @property
+    def models(self) -> frozenset[SharedReference]:
+        """The shared models that the graph uses."""
+        return frozenset(segment.model for segment in self.segments if segment.model is not None)
 
     def type_of(self, ref: Ref) -> TensorSpec | None:
         """Return the type of a resolved source; None if it is unknown."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context, NodeFeedback
-from anabranch.errors import DeployError
+from anabranch.errors import AnabranchError, DeployError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
@@ -24,7 +24,7 @@ from anabranch.router.traffic.local_head import LocalHead
 from anabranch.router.warmup import warm_up
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.remote_head import Outputs
-from anabranch.serve.calls.remote_segment import remote_segment
+from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.multiplexed_models import parameter_of
@@ -33,6 +33,7 @@ from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted, StartError
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.scaling.scaling import fewest_let_in
+from anabranch.serve.shared.model_call import SharedModelCall
 from anabranch.serve.streams.served import Method
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Compare
@@ -50,7 +51,12 @@ class HostedHead:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
         counts = counts_here()
-        self._calls = calls = {
+        self._models = {
+            segment.name: SharedModelCall(plan, segment.name, counts)
+            for segment in plan.segments
+            if segment.model is not None
+        }
+        own = {
             segment.name: remote_segment(
                 plan,
                 segment.name,
@@ -58,13 +64,14 @@ class HostedHead:
                 parameter_of(plan, segment),
                 counts.hop(segment.name),
             )
-            for segment in plan.segments[1:]
+            for segment in plan.own_segments[1:]
             if segment.name not in plan.signature.explainers
         }
+        self._calls: dict[str, RemoteSegment | SharedModelCall] = {**own, **self._models}
         self._sender = sender_for(plan, segments_app)
         offer = None if self._sender is None else self._sender.offer
         self._executor = HeadExecutor(
-            plan, hosted.bound, calls, counts.recovered, counts, offer, hung_nodes()
+            plan, hosted.bound, self._calls, counts.recovered, counts, offer, hung_nodes()
         )
         self.head = LocalHead(self._executor, self.obstacle)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
@@ -80,6 +87,7 @@ class HostedHead:
     async def ready(cls, hosted: Hosted, segments_app: str) -> HostedHead:
         """Let a head that is loaded learn, and warm it up. Raises StartError."""
         found = cls(hosted, segments_app)
+        await found._use_models()
         await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup
         if warmup is not None:
@@ -89,6 +97,15 @@ class HostedHead:
                 raise StartError(str(error)) from None
         hosted.is_ready(HEAD)
         return found
+
+    async def _use_models(self) -> None:
+        """Have the shared models at hand that nodes use; StartError where one does not run."""
+        for node, call in self._models.items():
+            try:
+                await call.start()
+            except AnabranchError as error:
+                await self.unload()
+                raise StartError(f"node {node!r}: {error}") from None
 
     def keep_room(self, gate: Admission) -> None:
         """Have calls to segments leave places of a gate to requests that do not need these."""
@@ -121,6 +138,8 @@ class HostedHead:
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""
         await self._learning.close()
+        for call in self._models.values():
+            await call.close()
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close)
         self.head.close()

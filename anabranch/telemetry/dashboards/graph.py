@@ -87,6 +87,14 @@ _HOPS = Section(
     Panel("Mean requests in a batch", "short", _node.mean(d.BATCH_REQUESTS)),
     Panel("Batches", "ops", _node.calls(d.BATCH_SIZE)),
 )
+_user = Queries(_SCOPE, ("revision", "user"), "{user} r{revision}")
+_USERS = Section(
+    "Graphs that use this shared model",
+    Panel("Calls", "ops", _user.rate(d.MODEL_REQUESTS)),
+    _Stacked("Errors by kind", "ops", _user.rate(d.MODEL_ERRORS, "kind")),
+    Panel("95th percentile", "s", _user.quantile(0.95, d.MODEL_DURATION)),
+    folded=True,
+)
 _REPLICAS = Section(
     "Replicas",
     Panel("Replicas", "short", _hop.level(d.REPLICAS, "state")),
@@ -260,7 +268,7 @@ GRAPH = Dashboard(
         Variable("revision", "Revision", _ARMS_OF_THE_GRAPH, "revision", many=True),
     ),
     (
-        *(_REQUESTS, _ARMS, _NODES, _HOPS, _REPLICAS, _TOKENS),
+        *(_REQUESTS, _ARMS, _NODES, _HOPS, _USERS, _REPLICAS, _TOKENS),
         *(_MEASURES, _ROUTES, _MIRRORS, _EXPLANATIONS, _REWARDS, _MODELS, _MONITORS, _OUTLETS),
     ),
 )

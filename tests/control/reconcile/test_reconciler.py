@@ -17,6 +17,7 @@ import pytest
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.decide import App, Delete, Desired
 from anabranch.control.lifecycle.operations import Intent, Situation
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.nodes.node import ClusterLook
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
@@ -166,6 +167,7 @@ class Site:
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
             Pools(), self, Outages(self.store, lambda *_: (), set),
             lambda: self.may_grow, self.waiting,
+            SharedModels(self.store, catalogue, self.releases),
         )  # fmt: skip
 
     def taken(self) -> dict[tuple[str, int], int]:

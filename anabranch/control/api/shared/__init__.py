@@ -1,0 +1,1 @@
+"""Endpoints of what graphs share: shared models."""

@@ -1,0 +1,228 @@
+"""Shared models on a real engine: deployed once, called by several graphs over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Given, Load, error, value
+from tests.engines import HTTP, Engine, done
+from tests.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+MODELS = ("scorer", "ranker", "picky", "frail")
+GRAPHS = ("pay", "claim", "login", "audit")
+CODE = """
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class Scorer:
+    def __init__(self, factor=1.0, log=None, slow=0.0):
+        self.factor = factor
+        self.log = log
+        self.slow = slow
+        self.write(f"loaded {os.getpid()}")
+
+    def write(self, line):
+        if self.log is not None:
+            with Path(self.log).open("a") as file:
+                file.write(line + "\\n")
+
+    def predict(self, x):
+        if (x < 0).any():
+            raise ValueError("negative amounts")
+        time.sleep(self.slow)
+        self.write("batch " + " ".join(f"{one:g}" for one in x[:, 1]))
+        return x.sum(axis=1) * self.factor
+
+
+class Moved:
+    def __init__(self, by=0.0):
+        self.by = np.float32(by)
+
+    def transform(self, x):
+        return x + self.by
+"""
+
+
+def model(name: str, factor: float = 1.0, log: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A shared model that sums the columns of its rows, and may log what it does."""
+    args = {"factor": factor, **({} if log is None else {"log": log}), **fields.pop("args", {})}
+    return {
+        "apiVersion": "anabranch/v1",
+        "kind": "Model",
+        "metadata": {"name": name},
+        "spec": {
+            "component": "components.py:Scorer",
+            "args": args,
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1, 2]}},
+            "outputs": {"score": {"datatype": "FP32", "shape": [-1]}},
+            **fields,
+        },
+    }
+
+
+def graph(name: str, reference: str, by: float = 0.0, **fields: Any) -> dict[str, Any]:
+    """A graph that adds to the scores of a shared model."""
+    scorer = {"type": "predictor", "model": reference, "inputs": {"x": "x"}, **fields}
+    moved = {
+        "type": "transformer",
+        "component": "components.py:Moved",
+        "args": {"by": by},
+        "inputs": {"x": "scorer"},
+    }
+    return {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": name},
+        "spec": {
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1, 2]}},
+            "nodes": {"scorer": scorer, "moved": moved},
+            "outputs": {"y": "moved"},
+        },
+    }
+
+
+def score(engine: Engine, name: str, row: tuple[float, float] = (1, 2)) -> float:
+    """The score that a graph gives to a row."""
+    (found,) = value(engine.infer(name, body(row)), "score" if name in MODELS else "y")
+    return found
+
+
+def users(engine: Engine, name: str) -> dict[str, Any]:
+    return {one["graph"]: one for one in models(engine)[name]["users"]}
+
+
+def answers(load: Load) -> set[str]:
+    """The texts of all different scores that a load has got."""
+    return {str(json.loads(text)["outputs"][0]["data"][0]) for text in load.answers}
+
+
+def body(*rows: tuple[float, float]) -> dict[str, Any]:
+    data = [list(row) for row in rows]
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [len(rows), 2], "data": data}]}
+
+
+def models(engine: Engine) -> dict[str, Any]:
+    """What ``anabranch models`` shows, by name."""
+    found = json.loads(done(engine.command("models", "-o", "json")).stdout)["models"]
+    return {one["model"]: one for one in found}
+
+
+@pytest.fixture(scope="module")
+def log(given_once: Given) -> str:
+    """Deploy a model and four graphs that use it; the file in which the model logs."""
+    path = str(given_once.folder / "scorer.log")
+    batching = {"max_size": 64, "max_delay": "100ms"}
+    given_once.deployed(model("scorer", log=path, batching=batching), CODE)
+    for number, name in enumerate(GRAPHS):
+        given_once.deployed(graph(name, "shared://scorer", by=number * 10), CODE)
+    return path
+
+
+def lines(path: str, kind: str) -> list[str]:
+    return [line for line in Path(path).read_text().splitlines() if line.startswith(kind)]
+
+
+def test_one_model_in_four_graphs_is_loaded_once(engine: Engine, log: str) -> None:
+    assert [score(engine, name) for name in GRAPHS] == [3, 13, 23, 33]
+    assert score(engine, "scorer") == 3
+    assert len(lines(log, "loaded")) == 1
+    (process,) = {line.split()[1] for line in lines(log, "loaded")}
+    found = models(engine)["scorer"]
+    assert [one["replicas"] for one in found["revisions"]] == [1]
+    until(lambda: (models(engine)["scorer"]["revisions"][0]["memory"] or 0) > 2**20)
+    assert Path(f"/proc/{process}").exists()
+
+
+def test_a_batch_has_rows_of_two_graphs(engine: Engine, log: str) -> None:
+    def ask(number: int) -> float:
+        return score(engine, GRAPHS[number % 2], (0, 1000 + number))
+
+    def is_mixed() -> bool:
+        with ThreadPoolExecutor(16) as pool:
+            assert list(pool.map(ask, range(16))) == [1000 + n + 10 * (n % 2) for n in range(16)]
+        batches = [[int(row) for row in line.split()[1:]] for line in lines(log, "batch")]
+        return any(len({row % 2 for row in batch if row >= 1000}) == 2 for batch in batches)
+
+    until(is_mixed)
+
+
+def test_what_is_used_is_not_deleted_and_its_users_are_named(engine: Engine, log: str) -> None:
+    refused = engine.command("delete", "scorer", "--yes")
+    unloaded = engine.api("POST", "/graphs/scorer/unload")
+
+    assert refused.returncode == 1
+    for name in GRAPHS:
+        assert f"{name} (revision 1)" in refused.stderr
+    assert "used by audit" in error(unloaded, 409)
+    assert score(engine, "pay") == 3
+
+
+def test_the_use_of_a_model_is_counted_by_graph(engine: Engine, log: str) -> None:
+    before = users(engine, "scorer")
+    for _ in range(5):
+        score(engine, "claim")
+    assert "scorer" in error(engine.infer("login", body((-1, 0))), 500)
+
+    def are_counted() -> bool:
+        now = users(engine, "scorer")
+        claimed = now["claim"]["requests"] - before["claim"]["requests"]
+        return claimed >= 5 and now["login"]["errors"] > before["login"]["errors"]
+
+    until(are_counted, 30)
+    text = done(engine.command("models")).stdout
+    assert "shared://scorer" in text
+    assert "claim" in text
+    metrics = HTTP.get(f"{engine.url}/metrics").text
+    assert 'anabranch_model_requests_total{graph="scorer",revision="1",user="claim"}' in metrics
+
+
+def test_graphs_are_checked_against_the_models_that_there_are(given: Given, log: str) -> None:
+    unknown = given.deploy(graph("astray", "shared://scorr"), CODE)
+    wrong = graph("astray", "shared://scorer")
+    wrong["spec"]["nodes"]["scorer"]["inputs"] = {"amounts": "x"}
+    unfit = given.deploy(wrong, CODE)
+    typed = graph("astray", "shared://scorer")
+    typed["spec"]["inputs"]["x"]["datatype"] = "FP64"
+    no_model = given.deploy(graph("astray", "shared://pay"), CODE)
+
+    assert "there is no shared model 'scorr' (did you mean 'scorer'?" in unknown.stderr
+    assert "takes no input 'amounts'; it takes x FP32[-1, 2]" in unfit.stderr
+    assert "takes FP32[-1, 2], but x is FP64[-1, 2]" in given.deploy(typed, CODE).stderr
+    assert "'pay' is an inference graph, not a shared model" in no_model.stderr
+    assert (
+        "has no revision 7 that is up"
+        in given.deploy(graph("astray", "shared://scorer@7"), CODE).stderr
+    )
+
+
+def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
+    engine: Engine, given: Given, load: Callable[..., AbstractContextManager[Load]]
+) -> None:
+    given.deployed(model("ranker"), CODE)
+    given.deployed(graph("sort", "shared://ranker", by=0.5), CODE)
+    given.deployed(graph("old", "shared://ranker@1", by=0.5), CODE)
+    with load("sort") as asking:
+        given.beside(model("ranker", 10), CODE, "--canary", "50")
+        asking.until(lambda: {one.split(".")[0] for one in answers(asking)} == {"3", "30"})
+        done(engine.command("promote", "ranker"))
+        until(lambda: [score(engine, "sort") for _ in range(8)] == [30.5] * 8)
+    assert asking.failures == {}
+    assert score(engine, "old") == 3.5
+    found = {one["revision"]: one for one in models(engine)["ranker"]["revisions"]}
+    assert found[1]["held_by"] == 1
+    arms = {one["revision"]: one for one in engine.graph("ranker")["arms"]}
+    assert arms[2]["total"]["requests"] > 0
