@@ -20,6 +20,7 @@ from anabranch.client.portable.pushing import pull
 from anabranch.client.portable.signing import code_signatures
 from anabranch.client.registry.references import Reference, is_reference
 from anabranch.client.registry.registry import Registry
+from anabranch.errors import InvalidRequest
 from anabranch.graph.builder import GraphBuilder
 from anabranch.graph.compile.loading import Loaded
 
@@ -87,6 +88,8 @@ def _pulled(reference: Reference, home: Path) -> PreparedBundle:
 
 
 def _built(graph: GraphBuilder, home: Path) -> PreparedBundle:
+    if graph.is_model:
+        raise InvalidRequest("this graph stands for a shared model: deploy the model's document")
     loaded = graph.compiled(bundle_passes(graph.root, home))
     bundle = pack(graph.root / BUILT, max_bytes(), home, graph.to_yaml())
     return _prepared(loaded, BUILT, bundle)

@@ -117,6 +117,8 @@ class GraphBuilder:
         self._serving = plain(serving)
         self._protocols = list(protocols)
         self.root = Path(root or ".").resolve()
+        self.is_model = False
+        """Whether it stands for a shared model, whose document it was loaded from."""
         self._inputs: dict[str, Any] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, str] = {}
@@ -129,9 +131,15 @@ class GraphBuilder:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a graph from a YAML file. Raise SpecError with all mistakes in the file."""
+        """Read a graph from a YAML file. Raise SpecError with all mistakes in the file.
+
+        The document of a shared model is the graph that it stands for, to be run here; only the
+        file itself can be deployed.
+        """
         loaded = open_graph(Path(path))
-        return cls.from_spec(loaded.graph, root=loaded.root)
+        graph = cls.from_spec(loaded.graph, root=loaded.root)
+        graph.is_model = loaded.plan.is_model
+        return graph
 
     @classmethod
     def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Self:

@@ -24,11 +24,16 @@ from anabranch.errors import AnabranchError, InvalidRequest
 from anabranch.graph.calls.values import protect
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
+from anabranch.graph.execute.streaming import streaming_of
 from anabranch.graph.explain.answers import chosen
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
+from anabranch.graph.shared.documents import open_model
+from anabranch.graph.shared.local_call import LocalModelCall
+from anabranch.graph.shared.model_node import ModelNode
+from anabranch.specs.shared.document import NODE
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -94,12 +99,18 @@ class LocalGraph:
         """
         self._plan = plan
         self._root = root
-        names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
+        shared = [part.name for part in plan.segments if part.model is not None]
+        self._nodes = {name: ModelNode(plan, name) for name in shared}
+        others = {name: one for name, one in plan.nodes.items() if name not in shared}
+        names = [name for name, node in others.items() if node.type != "explainer"]
         self._restore = saved(node.spec for node in plan.nodes.values())
+        self._models: dict[str, LocalGraph] = {}
         try:
             with loading_in(root):
                 self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+            self._open_models()
         except BaseException:
+            self._close_models()
             self._restore()
             raise
         self._executor = wait(self._build())
@@ -107,7 +118,25 @@ class LocalGraph:
         self._explainers: dict[str, Explaining] = {}
 
     async def _build(self) -> HeadExecutor:
-        return HeadExecutor(self._plan, self._bound)
+        calls = {
+            name: self._models[node.model.name]._as(node) for name, node in self._nodes.items()
+        }
+        return HeadExecutor(self._plan, self._bound, calls)
+
+    def _as(self, node: ModelNode) -> LocalModelCall:
+        """Return the call by which a node of another graph uses this one, a shared model."""
+        return LocalModelCall(node, self._executor, streaming_of(self._bound).get(NODE))
+
+    def _open_models(self) -> None:
+        """Load each shared model once, by its document beside the spec."""
+        for name in sorted({node.model.name for node in self._nodes.values()}):
+            loaded = open_model(name, self._root)
+            self._models[name] = LocalGraph(loaded.plan, loaded.root)
+
+    def _close_models(self) -> None:
+        for model in self._models.values():
+            model.close()
+        self._models.clear()
 
     def run(
         self,
@@ -151,6 +180,7 @@ class LocalGraph:
             wait(unload_nodes(explaining.bound, self._root))
             explaining.close()
         wait(unload_nodes(self._bound, self._root))
+        self._close_models()
         self._finalizer()
         self._restore()
 
@@ -158,8 +188,9 @@ class LocalGraph:
 def in_one_process(plan: Plan) -> Plan:
     """Return the plan with all nodes but the explainers in the head."""
     explainers = plan.signature.explainers
-    others = tuple(part for part in plan.segments if part.name in explainers)
-    nodes = tuple(name for name in plan.nodes if name not in explainers)
+    others = tuple(part for part in plan.segments if part.name in explainers or part.model)
+    apart = {name for part in others for name in part.nodes}
+    nodes = tuple(name for name in plan.nodes if name not in apart)
     return replace(plan, segments=(replace(plan.head, nodes=nodes), *others))
 
 

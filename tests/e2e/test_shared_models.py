@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 MODELS = ("scorer", "ranker", "picky", "frail")
 GRAPHS = ("pay", "claim", "login", "audit")
+SCORE = {"datatype": "FP32", "shape": [-1]}
 CODE = """
 import os
 import threading
@@ -68,7 +71,7 @@ def model(name: str, factor: float = 1.0, log: str | None = None, **fields: Any)
             "component": "components.py:Scorer",
             "args": args,
             "inputs": {"x": {"datatype": "FP32", "shape": [-1, 2]}},
-            "outputs": {"score": {"datatype": "FP32", "shape": [-1]}},
+            "outputs": {"score": SCORE},
             **fields,
         },
     }
@@ -224,5 +227,58 @@ def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
     assert score(engine, "old") == 3.5
     found = {one["revision"]: one for one in models(engine)["ranker"]["revisions"]}
     assert found[1]["held_by"] == 1
-    arms = {one["revision"]: one for one in engine.graph("ranker")["arms"]}
-    assert arms[2]["total"]["requests"] > 0
+    (arm,) = engine.graph("ranker")["arms"]
+    assert (arm["revision"], arm["requests_per_second"] > 0) == (2, True)
+
+
+def test_a_held_revision_stays_up_until_nobody_holds_it(engine: Engine, given: Given) -> None:
+    short = {"traffic": {"grace": "0s"}}
+    given.deployed(model("ranker", **short), CODE)
+    given.deployed(graph("old", "shared://ranker@1"), CODE)
+    given.deployed(model("ranker", 10, **short), CODE)
+    given.deployed(model("ranker", 100, **short), CODE)
+
+    def states() -> dict[int, str]:
+        found = models(engine)["ranker"]["revisions"]
+        return {one["revision"]: one["state"] for one in found}
+
+    until(lambda: states() == {1: "warm", 3: "live"})
+    assert (score(engine, "old"), score(engine, "ranker")) == (3, 300)
+    refused = engine.command("delete", "ranker", "--yes")
+    assert "old (revision 1, which holds shared://ranker@1)" in refused.stderr
+    given.deployed(graph("old", "shared://ranker"), CODE)
+    until(lambda: score(engine, "old") == 300, 60)
+    # The revision of the graph that holds the model's goes after its own grace period.
+    until(lambda: states() == {3: "live"}, 60)
+
+
+def test_a_revision_that_graphs_do_not_fit_is_refused(engine: Engine, given: Given) -> None:
+    given.deployed(model("picky"), CODE)
+    given.deployed(graph("fits", "shared://picky"), CODE)
+    given.deployed(graph("holds", "shared://picky@1"), CODE)
+    wider = model("picky")
+    wider["spec"]["inputs"]["x"]["shape"] = [-1, 3]
+    refused = given.deploy(wider, CODE)
+    no_graph = given.deploy(graph("picky", "shared://picky"), CODE)
+
+    assert refused.returncode == 1
+    assert "fits (revision 1): spec.nodes.scorer.inputs.x" in refused.stderr
+    assert "holds" not in refused.stderr.split("have these graphs")[0]
+    assert "'picky' is a shared model already" in no_graph.stderr
+    assert score(engine, "fits") == 3
+
+
+def test_a_model_whose_process_dies_is_a_segment_that_is_down(engine: Engine, given: Given) -> None:
+    path = str(given.folder / "frail.log")
+    given.deployed(model("frail", log=path), CODE)
+    given.deployed(graph("needs", "shared://frail"), CODE)
+    stand_in = {"on_error": {"value": 7.0}, "outputs": {"score": SCORE}}
+    given.deployed(graph("copes", "shared://frail", **stand_in), CODE)
+    assert score(engine, "copes") == 3
+
+    os.kill(int(lines(path, "loaded")[-1].split()[1]), signal.SIGKILL)
+    replies = [engine.infer("needs", body((1, 2))) for _ in range(3)]
+    assert {reply.status_code for reply in replies} <= {200, 503}
+    assert score(engine, "copes") in (3, 7)
+    until(lambda: engine.infer("needs", body((1, 2))).status_code == 200, 60)
+    assert len(lines(path, "loaded")) == 2

@@ -19,6 +19,7 @@ from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer
+from anabranch.specs.shared.reference import shared_reference
 
 Mistake = tuple[FieldPath, str]
 
@@ -80,6 +81,7 @@ def _explainer(draft: Draft, node: PlannedNode, spec: Explainer) -> Iterator[Mis
         return  # it is broken itself, or a pass before has said so
     if explained is not None:
         yield from _sources(node, explained)
+    yield from _copies(draft, node, spec, explained)
     method = registry.builtin_of(spec)
     if method is None or method not in registry.names("explainer"):
         return
@@ -91,6 +93,22 @@ def _explainer(draft: Draft, node: PlannedNode, spec: Explainer) -> Iterator[Mis
             f"method {method} calls the model with its own inputs, so they must have the "
             f"model's names: {listing(received)}",
         )
+
+
+def _copies(
+    draft: Draft, node: PlannedNode, spec: Explainer, explained: PlannedNode | None
+) -> Iterator[Mistake]:
+    """Refuse a copy of a shared model, which is loaded in its own processes alone."""
+    of = draft.nodes.values() if explained is None else [explained]
+    shared = [one.name for one in of if shared_reference(one.spec) is not None]
+    method = registry.builtin_of(spec)
+    looks = explained is not None and method in registry.names("explainer")
+    if shared and spec.colocate:
+        what = f"{listing(shared)} is a shared model, of which no copy is made"
+        yield node_path(node.name, "colocate"), f"{what}; remove `colocate`"
+    elif shared and looks and registry.get("explainer", str(method)).looks_inside:
+        what = f"method {method} reads the model, and {listing(shared)} is a shared model"
+        yield node_path(node.name, "method"), f"{what}, which can only be called"
 
 
 def _method(

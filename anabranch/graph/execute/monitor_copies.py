@@ -19,6 +19,7 @@ from anabranch.components.tensors.memory import size_of
 from anabranch.graph.calls.values import UNSET, Convert, Skipped, accessor, identity
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, Ref
 from anabranch.graph.plan.vertices import Vertices, vertex_of
+from anabranch.specs.shared.reference import shared_reference
 
 Array = np.ndarray[Any, Any]
 
@@ -114,7 +115,12 @@ def _watched(plan: Plan) -> Mapping[str, tuple[Ref, float]]:
 
 
 def _is_here(plan: Plan, ref: Ref, here: Collection[str], orchestrates: bool) -> bool:
-    """Whether a process has the value: inputs and what routers give are where the graph begins."""
+    """Whether a process has the value.
+
+    Inputs, what routers give, and what shared models give are where the graph begins.
+    """
     if ref.node is None or plan.nodes[ref.node].type == "router":
+        return orchestrates
+    if shared_reference(plan.nodes[ref.node].spec) is not None:
         return orchestrates
     return ref.node in here

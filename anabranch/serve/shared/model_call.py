@@ -17,9 +17,8 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.calls.counts import Counts
-from anabranch.graph.calls.values import Convert, Skipped, accessor, finisher, identity
-from anabranch.graph.plan.plan import Plan, Ref
-from anabranch.graph.plan.vertices import vertex_of
+from anabranch.graph.plan.plan import Plan
+from anabranch.graph.shared.model_node import ModelNode
 from anabranch.router.admission.bulkheads import Bulkhead
 from anabranch.router.core import TIMEOUT, Array, InferenceRequest, InferenceResponse
 from anabranch.router.traffic.explaining import EXPLAIN
@@ -38,15 +37,10 @@ class SharedModelCall:
     def __init__(
         self, plan: Plan, node: str, counts: Counts | None, models: OpenModels = MODELS
     ) -> None:
-        reference = plan.segment(node).model
-        assert reference is not None
-        self._node = node
-        self._reference = reference
-        self._inputs = {name: _reader(plan, ref) for name, ref in plan.nodes[node].inputs.items()}
-        self._sources = {name: str(ref) for name, ref in plan.nodes[node].inputs.items()}
-        self._finish = finisher(plan.nodes[node])
+        self._node = ModelNode(plan, node)
+        self._reference = self._node.model
         self._hops = None if counts is None else counts.hop(node)
-        self._use = ModelUse(reference.name, plan.name)
+        self._use = ModelUse(self._reference.name, plan.name)
         self._models = models
         self._opened: SharedModel | None = None
         self.bulkhead: Bulkhead | None = None
@@ -80,13 +74,13 @@ class SharedModelCall:
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:
         """Evaluate the node, which is all of ``wants``; cancelling this cancels it there."""
-        inputs = self._read(values)
+        inputs = self._node.inputs(values)
         with self._place(context), self._named():
             if not context.is_traffic:
                 head = self._model.head(self._reference.revision)
                 found = await head.run(inputs, context, None)
-                return {self._node: self._finish(dict(found.outputs))}
-            return {self._node: await self._infer(self._request(inputs, context), context)}
+                return {self._node.name: self._node.value(found.outputs)}
+            return {self._node.name: await self._infer(self._request(inputs, context), context)}
 
     async def _infer(self, request: InferenceRequest, context: Context) -> Any:
         arm = self._model.choose(request, self._reference.revision)
@@ -106,13 +100,13 @@ class SharedModelCall:
         """The node, if the model streams, and whether its results can be joined."""
         with self._named():
             joins = await self._model.head(self._reference.revision).joins()
-        return {} if joins is None else {self._node: joins}
+        return {} if joins is None else {self._node.name: joins}
 
     async def stream(
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
         """The values of a model that streams; closing the iterator cancels it there."""
-        request = self._request(self._read(values), context)
+        request = self._request(self._node.inputs(values), context)
         with self._place(context), self._named():
             arm = self._model.choose(request, self._reference.revision)
             with self._counted(arm.core.revision, time.monotonic()):
@@ -120,15 +114,6 @@ class SharedModelCall:
                     async for response in responses:
                         self._annotate(request, response, context)
                         yield self._value(response)
-
-    def _read(self, values: Mapping[str, Any]) -> dict[str, Array]:
-        """Return the inputs of the model that are there."""
-        read = {
-            name: access(values[vertex])
-            for name, (vertex, access) in self._inputs.items()
-            if not isinstance(values[vertex], Skipped)
-        }
-        return {name: value for name, value in read.items() if not isinstance(value, Skipped)}
 
     def _request(self, inputs: Mapping[str, Array], context: Context) -> InferenceRequest:
         """Return a request for the model that has what is left of the time of the graph's."""
@@ -145,7 +130,7 @@ class SharedModelCall:
         """Return the tags of a request, and its names of columns by the model's inputs."""
         if not context.annotations:
             return None
-        names = {name: context.names_of(source) for name, source in self._sources.items()}
+        names = {name: context.names_of(source) for name, source in self._node.sources.items()}
         return Annotations(
             Tags(context.tags), Names({n: found for n, found in names.items() if found})
         )
@@ -158,16 +143,12 @@ class SharedModelCall:
             return
         before = request.annotations or Annotations()
         added = response.annotations.since(before.tags, before.names)
-        named = (added.names.get(output.name) for output in response.outputs)
-        names = next(filter(None, named), None)
-        context.annotations.merge(
-            Annotations(
-                added.tags, Names() if names is None else Names({self._node: names}), added.measures
-            )
-        )
+        columns = next(filter(None, (added.names.get(one.name) for one in response.outputs)), None)
+        names = Names() if columns is None else Names({self._node.name: columns})
+        context.annotations.merge(Annotations(added.tags, names, added.measures))
 
     def _value(self, response: InferenceResponse) -> Any:
-        return self._finish({output.name: output.array for output in response.outputs})
+        return self._node.value({output.name: output.array for output in response.outputs})
 
     def _place(self, context: Context) -> AbstractContextManager[None]:
         """Return the place of a call in the bulkhead; Unavailable where there is none."""
@@ -190,20 +171,13 @@ class SharedModelCall:
         try:
             yield
         except StatusError as error:
-            raise StatusError(
-                self._node, f"{self._reference}: {error.reason}", error.status
-            ) from None
+            reason = f"{self._reference}: {error.reason}"
+            raise StatusError(self._node.name, reason, error.status) from None
         except NodeError as error:
-            if error.node == self._node:
+            if error.node == self._node.name:
                 raise
-            raise NodeError(self._node, f"{self._reference}: {error.reason}") from None
+            raise NodeError(self._node.name, f"{self._reference}: {error.reason}") from None
         except (Unavailable, DeadlineExceeded):
             raise
         except RequestError as error:
-            raise NodeError(self._node, f"{self._reference}: {error}") from None
-
-
-def _reader(plan: Plan, ref: Ref) -> tuple[str, Convert]:
-    """Return the vertex that a source reads, and the way from its value to the source's."""
-    access = identity if ref.node is None else accessor(plan.nodes[ref.node], ref)
-    return vertex_of(ref), access
+            raise NodeError(self._node.name, f"{self._reference}: {error}") from None

@@ -1,0 +1,106 @@
+"""Graphs with shared models, run without an engine: the models' documents lie beside the specs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anabranch import Graph, InvalidRequest, NodeError
+from anabranch.client.bundle.prepared import prepare
+
+CODE = """
+from pathlib import Path
+
+class Sum:
+    def __init__(self, factor=1):
+        self.factor = factor
+        with Path("loads.txt").open("a") as file:
+            file.write("loaded ")
+
+    def predict(self, x):
+        if (x < 0).any():
+            raise ValueError("negative")
+        return {"total": x.sum(axis=1) * self.factor, "rows": x[:, 0]}
+
+class Chat:
+    async def predict(self, x):
+        for row in x:
+            yield row
+"""
+MODEL = """
+apiVersion: anabranch/v1
+kind: Model
+metadata: {name: %s}
+spec:
+  component: parts.py:%s
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+"""
+SUM = MODEL % ("sum", "Sum") + "  outputs: {total: %s, rows: %s}" % (
+    ("{datatype: FP32, shape: [-1]}",) * 2
+)
+GRAPH = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: twice}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  nodes:
+    one: {type: predictor, model: "shared://sum", inputs: {x: x}}
+    double: {type: transformer, method: scale, args: {multiply_by: 2}, inputs: {x: x}}
+    two: {type: predictor, model: "shared://sum@4", inputs: {x: double}}
+  outputs: {y: one.total, z: two.total}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "parts.py").write_text(CODE)
+    (tmp_path / "model.yaml").write_text(SUM)
+    (tmp_path / "chat.yml").write_text(MODEL % ("chat", "Chat"))
+    (tmp_path / "broken.yaml").write_text("kind: [")
+    return tmp_path
+
+
+def opened(folder: Path, spec: str = GRAPH) -> Graph:
+    (folder / "graph.yaml").write_text(spec)
+    return Graph.load(folder / "graph.yaml")
+
+
+def test_a_model_is_loaded_once_for_all_nodes(folder: Path) -> None:
+    with opened(folder) as graph:
+        found = graph.run({"x": [[1, 2], [3, 4]]})
+
+    np.testing.assert_array_equal(found["y"], np.float32([3, 7]))
+    np.testing.assert_array_equal(found["z"], np.float32([6, 14]))
+    assert (folder / "loads.txt").read_text() == "loaded "
+
+
+def test_a_model_without_a_document_is_refused_naming_the_others(folder: Path) -> None:
+    said = r"'sun' has no document .*did you mean 'sum'"
+    spec = GRAPH.replace("shared://sum", "shared://sun")
+    with opened(folder, spec) as graph, pytest.raises(InvalidRequest, match=said):
+        graph.run({"x": [[1, 2]]})
+
+
+def test_errors_of_a_model_name_the_node_and_the_model(folder: Path) -> None:
+    said = r"node 'one' failed: shared://sum: .*negative"
+    with opened(folder) as graph, pytest.raises(NodeError, match=said):
+        graph.run({"x": [[-1, 2]]})
+
+
+def test_a_model_may_be_run_by_itself(folder: Path) -> None:
+    with Graph.load(folder / "model.yaml") as graph:
+        np.testing.assert_array_equal(graph.run({"x": [[1, 2]]})["total"], np.float32([3]))
+
+
+def test_a_graph_that_stands_for_a_model_is_not_deployed_as_a_graph(folder: Path) -> None:
+    with pytest.raises(InvalidRequest, match="deploy the model's document"):
+        prepare(Graph.load(folder / "model.yaml"), folder)
+
+
+def test_a_model_that_streams_streams_through_the_graph(folder: Path) -> None:
+    spec = GRAPH.replace("shared://sum@4", "shared://chat").replace("two.total", "two")
+    with opened(folder, spec) as graph, pytest.raises(InvalidRequest, match="stream"):
+        graph.run({"x": [[1, 2]]})
