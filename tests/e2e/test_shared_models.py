@@ -19,7 +19,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-MODELS = ("scorer", "ranker", "picky", "frail")
+MODELS = ("scorer", "ranker", "steady", "picky", "frail")
 GRAPHS = ("pay", "claim", "login", "audit")
 SCORE = {"datatype": "FP32", "shape": [-1]}
 CODE = """
@@ -233,21 +233,21 @@ def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
 
 def test_a_held_revision_stays_up_until_nobody_holds_it(engine: Engine, given: Given) -> None:
     short = {"traffic": {"grace": "0s"}}
-    given.deployed(model("ranker", **short), CODE)
-    given.deployed(graph("old", "shared://ranker@1"), CODE)
-    given.deployed(model("ranker", 10, **short), CODE)
-    given.deployed(model("ranker", 100, **short), CODE)
+    given.deployed(model("steady", **short), CODE)
+    given.deployed(graph("past", "shared://steady@1"), CODE)
+    given.deployed(model("steady", 10, **short), CODE)
+    given.deployed(model("steady", 100, **short), CODE)
 
     def states() -> dict[int, str]:
-        found = models(engine)["ranker"]["revisions"]
+        found = models(engine)["steady"]["revisions"]
         return {one["revision"]: one["state"] for one in found}
 
     until(lambda: states() == {1: "warm", 3: "live"})
-    assert (score(engine, "old"), score(engine, "ranker")) == (3, 300)
-    refused = engine.command("delete", "ranker", "--yes")
-    assert "old (revision 1, which holds shared://ranker@1)" in refused.stderr
-    given.deployed(graph("old", "shared://ranker"), CODE)
-    until(lambda: score(engine, "old") == 300, 60)
+    assert (score(engine, "past"), score(engine, "steady")) == (3, 300)
+    refused = engine.command("delete", "steady", "--yes")
+    assert "past (revision 1, which holds shared://steady@1)" in refused.stderr
+    given.deployed(graph("past", "shared://steady"), CODE)
+    until(lambda: score(engine, "past") == 300, 60)
     # The revision of the graph that holds the model's goes after its own grace period.
     until(lambda: states() == {3: "live"}, 60)
 

@@ -201,6 +201,6 @@ def _number(now: Situation, model: SharedReference) -> int | None:
         there = ", ".join(map(str, sorted(now.up))) or "none"
         raise NotFound(
             f"shared model {now.graph!r} has no revision {model.revision} that is up (there are: "
-            f"{there}); `anabranch rollback {now.graph} --to r{model.revision}` brings it back"
+            f"{there}); name one of these, or none"
         )
     return model.revision

@@ -1,0 +1,41 @@
+"""The load of shared models, from sums of processes that only grow."""
+
+from __future__ import annotations
+
+import pytest
+
+from anabranch.control.models.load import ModelLoad, UserLoad
+from anabranch.serve.shared.use import ModelUse
+from anabranch.telemetry import definitions
+from anabranch.telemetry.registry import Registry
+
+
+def test_rates_are_of_the_time_between_two_looks() -> None:
+    registry, now = Registry(), [0.0]
+    load = ModelLoad(registry.snapshot, lambda: now[0])
+    pay, claim = ModelUse("fraud", "pay", registry), ModelUse("fraud", "claim", registry)
+    other = ModelUse("churn", "pay", registry)
+    assert load.by_user("fraud") == {}
+
+    for _ in range(3):
+        pay.answered(1, 0.5)
+    load.look()
+    now[0] = 4.0
+    for _ in range(8):
+        pay.answered(2, 0.25)
+    claim.failed(2, ValueError())
+    other.answered(1, 1.0)
+    load.look()
+
+    found = load.by_user("fraud")
+    assert found["pay"] == UserLoad(11, 0, 2.0, pytest.approx((1.5 + 2.0) / 11))
+    assert found["claim"] == UserLoad(1, 1, 0.25, None)
+    assert found.keys() == {"pay", "claim"}
+
+
+def test_calls_that_wait_or_run_are_those_of_all_replicas() -> None:
+    registry = Registry()
+    registry.number(definitions.NODE_IN_FLIGHT, "fraud", "1", "model").value = 2
+    registry.number(definitions.NODE_IN_FLIGHT, "fraud", "2", "model").value = 3
+    registry.number(definitions.NODE_IN_FLIGHT, "churn", "1", "model").value = 5
+    assert ModelLoad(registry.snapshot).in_flight("fraud") == 5

@@ -1,0 +1,166 @@
+"""Who may use shared models, and what their use forbids, at the control API over a real store."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anabranch.access.identity import Identity
+from anabranch.access.roles import Grant
+from anabranch.control.lifecycle import operations
+from tests.control.control_api import TestControl
+
+MODEL = """
+apiVersion: anabranch/v1
+kind: Model
+metadata: {name: NAME}
+spec:
+  component: parts.py:Two
+  inputs: {x: {datatype: FP32, shape: [-1]}}
+  outputs: {score: {datatype: FP32, shape: [-1]}}
+"""
+USER = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: NAME}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1]}}
+  nodes:
+    scorer: {type: predictor, model: "shared://MODEL", inputs: {x: x}}
+  outputs: {y: scorer.score}
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> TestControl:
+    one = TestControl(tmp_path)
+    up(one, "fraud", MODEL)
+    return one
+
+
+def up(engine: TestControl, name: str, spec: str) -> int:
+    """Deploy a revision, and have it arrive; its number."""
+    status, answer = engine.deploy(name, spec=spec)
+    assert status == 202, answer
+    number: int = answer["revision"]
+    engine.change(name, partial(operations.arrived, number=number))
+    return number
+
+
+def user(model: str = "fraud") -> str:
+    return USER.replace("MODEL", model)
+
+
+def refused(answered: tuple[int, Any], status: int) -> str:
+    found, answer = answered
+    assert found == status, answer
+    return str(answer["error"])
+
+
+def test_a_model_in_use_is_neither_deleted_nor_unloaded(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    up(engine, "pay", user())
+    up(engine, "claim", user("fraud@1"))
+
+    said = refused(engine.call("DELETE", "/graphs/fraud"), 409)
+    assert said == (
+        "shared model 'fraud' cannot be deleted: it is used by claim (revision 1, which holds "
+        "shared://fraud@1), pay (revision 1), pay (revision 2); delete these graphs, or deploy "
+        "them without it"
+    )
+    assert "cannot be unloaded" in refused(engine.call("POST", "/graphs/fraud/unload"), 409)
+    assert engine.call("GET", "/graphs/fraud")[1]["state"] != "deleting"
+
+
+def test_a_model_goes_once_its_users_have_gone(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    assert engine.call("DELETE", "/graphs/pay")[0] == 202
+    assert engine.call("DELETE", "/graphs/fraud")[0] == 202
+    assert "there is no shared model 'fraud'" in refused(engine.deploy("pay", spec=user()), 400)
+
+
+def test_an_unknown_model_is_refused_at_its_place_naming_the_others(engine: TestControl) -> None:
+    said = refused(engine.deploy("pay", spec=user("froud")), 400)
+    assert said == (
+        "graph.yaml:8:31: spec.nodes.scorer.model: there is no shared model 'froud' "
+        "(did you mean 'fraud'? available: fraud)"
+    )
+
+
+def test_a_graph_is_no_model(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    said = refused(engine.deploy("claim", spec=user("pay")), 400)
+    assert "'pay' is an inference graph, not a shared model (kind: Model)" in said
+
+
+def test_a_name_is_a_graph_s_or_a_model_s(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    said = refused(engine.deploy("pay", spec=MODEL), 409)
+    assert "'pay' is an inference graph already, and cannot become a shared model" in said
+    assert "'fraud' is a shared model already" in refused(engine.deploy("fraud", spec=user()), 409)
+
+
+def test_only_a_revision_that_is_up_can_be_held(engine: TestControl) -> None:
+    said = refused(engine.deploy("pay", spec=user("fraud@2")), 400)
+    assert "has no revision 2 that is up (there are: 1)" in said
+
+
+def test_a_held_revision_does_not_expire(engine: TestControl) -> None:
+    up(engine, "pay", user("fraud@1"))
+    up(engine, "fraud", MODEL.replace("Two", "Three"))
+    models = engine.parts.reconciler._models
+    assert models.pinned() == {"fraud": {1}}
+
+    late = operations.Moment(1e12, 0.0)
+    engine.change("fraud", partial(operations.expired, held=models.pinned()["fraud"]), late)
+    assert engine.store.situation("fraud").situation.up == {1, 2}
+    engine.change("fraud", operations.expired, late)
+    assert engine.store.situation("fraud").situation.up == {2}
+
+
+def test_the_caller_must_be_allowed_to_call_the_model(engine: TestControl) -> None:
+    up(engine, "core/risk", MODEL)
+    team = Identity("key", "team", (Grant("deployer", "team/*"),))
+    both = Identity("key", "both", (Grant("deployer", "team/*"), Grant("caller", "core/risk")))
+    with engine.asked_by(team):
+        said = refused(engine.deploy("team/pay", spec=user("core/risk")), 403)
+    assert said == (
+        "key 'team' may not call on graph 'core/risk': that takes the role caller or deployer or "
+        "operator or admin"
+    )
+    with engine.asked_by(both):
+        assert engine.deploy("team/pay", spec=user("core/risk"))[0] == 202
+
+
+def test_a_revision_that_users_do_not_fit_is_refused_naming_them(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    up(engine, "claim", user("fraud@1"))
+    renamed = MODEL.replace("score:", "risk:")
+    said = refused(engine.deploy("fraud", spec=renamed), 409)
+    assert said == (
+        "graphs that use shared model 'fraud' do not fit the new revision: pay (revision 1): "
+        "spec.outputs.y: 'scorer' has no output 'score' (available: risk); deploy it under another "
+        "name, or have these graphs name the revision that they use (shared://name@revision)"
+    )
+    wider = MODEL.replace("outputs: {", "outputs: {more: {datatype: FP32, shape: [-1]}, ")
+    assert engine.deploy("fraud", spec=wider)[0] == 202
+
+
+def test_models_are_listed_with_their_users(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    up(engine, "claim", user("fraud@1"))
+    (found,) = engine.call("GET", "/models")[1]["models"]
+    assert (found["model"], found["live"], found["per_second"]) == ("fraud", 1, 0)
+    assert [one["held_by"] for one in found["revisions"]] == [1]
+    assert [(one["graph"], one["references"]) for one in found["users"]] == [
+        ("claim", ["shared://fraud@1"]),
+        ("pay", ["shared://fraud"]),
+    ]
+
+    viewer = Identity("key", "v", (Grant("viewer", "fraud"), Grant("viewer", "pay")))
+    (found,) = engine.call("GET", "/models", identity=viewer)[1]["models"]
+    assert [one["graph"] for one in found["users"]] == ["pay"]
+    assert found["hidden_users"] == 1
