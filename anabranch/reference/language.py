@@ -18,11 +18,14 @@ from pydantic import BaseModel, TypeAdapter
 
 from anabranch.graph.compile.loading import load_text
 from anabranch.reference.markdown import code, plain, table
+from anabranch.specs.loader import parse
 from anabranch.specs.models import NODE_TYPES, NodeBase
 from anabranch.specs.schema import json_schema
+from anabranch.specs.shared.document import SharedModelDocument, is_model
 from anabranch.specs.units import Duration, Percentage, Size
 
-ROOT = "InferenceGraph"
+ROOTS = ("InferenceGraph", "SharedModelDocument")
+"""The documents."""
 NODE = "Node"
 _EVERY_NODE = "Fields of nodes of every type."
 _HEAD = ("field", "meaning", "type", "default", "limits", "example", "since")
@@ -60,9 +63,11 @@ def models() -> dict[str, Schema]:
 
     The fields that nodes of every type have alike are those of one more model, ``Node``.
     """
-    order = dict.fromkeys([ROOT])
-    for name in _met(ROOT, order):
-        order[name] = None
+    order: dict[str, None] = {}
+    for root in ROOTS:
+        order[root] = None
+        for name in _met(root, order):
+            order[name] = None
     found = {name: _all_models()[name] for name in order}
     types = [cls.__name__ for cls in NODE_TYPES.values()]
     alike = _alike([found[name]["properties"] for name in types])
@@ -94,9 +99,8 @@ def _before(
 
 @cache
 def _all_models() -> dict[str, Schema]:
-    document = json_schema()
-    inner = {name: one for name, one in document["$defs"].items() if "properties" in one}
-    return {ROOT: document, **inner}
+    kinds = json_schema()["$defs"]
+    return {name: one for name, one in kinds.items() if "properties" in one}
 
 
 def _met(name: str, seen: dict[str, None]) -> Iterator[str]:
@@ -242,8 +246,10 @@ def examples(folder: Path) -> dict[tuple[str, str], Any]:
     """
     found: dict[tuple[str, str], Any] = {}
     for path in sorted(folder.glob("*.yaml")):
-        graph = load_text(path.read_text(), path.name, folder).graph
-        for key, value in _values(graph):
+        text = path.read_text()
+        graph, data = load_text(text, path.name, folder).graph, parse(text).data
+        document = SharedModelDocument.model_validate(data) if is_model(data) else graph
+        for key, value in _values(document):
             found.setdefault(key, value)
     return found
 

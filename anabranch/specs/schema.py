@@ -5,19 +5,33 @@ It says what the models say; rules over several fields and over the whole graph 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from anabranch.specs.models import InferenceGraph
+from anabranch.specs.shared.document import KIND, SharedModelDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a whole document, as written in YAML."""
-    schema = InferenceGraph.model_json_schema(by_alias=True, mode="validation")
+    """JSON Schema (draft 2020-12) of a whole document in YAML: a graph, or a shared model."""
+    kinds: list[tuple[type[BaseModel], Literal["validation"]]] = [
+        (InferenceGraph, "validation"),
+        (SharedModelDocument, "validation"),
+    ]
+    _, schema = models_json_schema(kinds, by_alias=True)
     _close(schema)
-    title = {"$schema": DIALECT, "title": "anabranch inference graph"}
-    return title | {key: value for key, value in schema.items() if key != "title"}
+    return {
+        "$schema": DIALECT,
+        "title": "anabranch inference graph or shared model",
+        "if": {"properties": {"kind": {"const": KIND}}, "required": ["kind"]},
+        "then": {"$ref": f"#/$defs/{SharedModelDocument.__name__}"},
+        "else": {"$ref": f"#/$defs/{InferenceGraph.__name__}"},
+        "$defs": schema["$defs"],
+    }
 
 
 def _close(schema: Any) -> None:
