@@ -34,7 +34,7 @@ from typing import Any, TypeAlias, TypeVar
 from anabranch.components.arguments import constructor_problems, injected
 from anabranch.components.artefacts import check_code, check_trust, is_mlflow, is_uri
 from anabranch.components.artefacts.bundled import bundled
-from anabranch.components.artefacts.uris import problem, redacted
+from anabranch.components.artefacts.uris import problem, redacted, unwatchable
 from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, shown
@@ -170,11 +170,20 @@ def problems(node: NodeBase) -> list[Finding]:
     return [*found, *_trust_problems(kind, node), *(ill_typed or kind.check(node))]
 
 
+_WATCHABLE = (
+    "watch it in MLflow's registry, or take a format that runs none, such as .skops, .onnx or "
+    ".safetensors"
+)
+
+
 def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
     model = _foreign_code(kind, node)
     if model is not None and not is_mlflow(model):
-        name = shown(redacted(model))
-        yield ("sha256",), f"{name} can run code when it is loaded, so its sha256 must be given"
+        what = f"{shown(redacted(model))} can run code when it is loaded"
+        if getattr(node, "watch", False):
+            yield ("watch",), f"{what}, and no digest vouches for what moves; {_WATCHABLE}"
+        else:
+            yield ("sha256",), f"{what}, so its sha256 must be given"
 
 
 def may_run_code(node: NodeBase) -> bool:
@@ -208,6 +217,10 @@ def _place_problems(node: NodeBase) -> Iterable[Finding]:
         wrong = problem(getattr(node, field, None) or "")
         if wrong is not None:
             yield (field,), wrong
+    if getattr(node, "watch", False):
+        fixed = unwatchable(getattr(node, "model", None) or "")
+        if fixed is not None:
+            yield ("watch",), f"cannot watch what does not move: {fixed}"
 
 
 def _input_problems(node: NodeBase) -> Iterable[Finding]:

@@ -56,6 +56,7 @@ from anabranch.specs.models import (
     TensorSpec,
     TrafficRule,
     Triggers,
+    Watch,
 )
 from anabranch.specs.units import Duration, Percentage
 
@@ -224,6 +225,7 @@ class GraphBuilder:
         runtime: str | None = None,
         model: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
+        watch: bool | Watch | Fields = False,
         method: str | None = None,
         quorum: int | None = None,
         optional_outputs: Sequence[str] | None = None,
@@ -231,7 +233,8 @@ class GraphBuilder:
     ) -> Self:
         """Add a predictor: your class as ``component``, or a ``runtime`` for the file ``model``.
 
-        ``method`` is the model's method, such as predict_proba. ``inputs`` maps parameters to
+        ``watch`` makes a new revision whenever the model moves. ``method`` is the model's method,
+        such as predict_proba. ``inputs`` maps parameters to
         sources, of which ``quorum`` must be there. ``optional_outputs`` may be left out of results.
         """
         return self._node(
@@ -242,6 +245,7 @@ class GraphBuilder:
             runtime=runtime,
             model=None if model is None else os.fspath(model),
             sha256=sha256,
+            watch=None if watch is False else watch,
             method=method,
             inputs=inputs,
             quorum=quorum,
@@ -322,6 +326,7 @@ class GraphBuilder:
         method: str | None = None,
         model: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
+        watch: bool | Watch | Fields = False,
         data: str | os.PathLike[str] | None = None,
         inputs: Mapping[str, str] | None = None,
         colocate: bool | None = None,
@@ -332,7 +337,7 @@ class GraphBuilder:
         """Add an explainer of a node, or of the whole graph if ``explains`` is None.
 
         The explainer is your class as ``component``, or the built-in ``method``, which may be
-        fitted on the file ``data`` or loaded from ``model``.
+        fitted on the file ``data`` or loaded from ``model``, which ``watch`` follows.
         """
         return self._node(
             name,
@@ -343,6 +348,7 @@ class GraphBuilder:
             method=method,
             model=None if model is None else os.fspath(model),
             sha256=sha256,
+            watch=None if watch is False else watch,
             data=None if data is None else os.fspath(data),
             inputs=inputs,
             colocate=colocate,

@@ -22,7 +22,7 @@ _LONGEST_KEY = 500
 """Longer keys are written with a ``?``, since parsers look no further for their colon."""
 _NODE_FIELDS = (
     "type", "component", "contract", "runtime", "strategy", "explains", "model", "sha256",
-    "multiplex", "data",
+    "watch", "multiplex", "data",
     "method", "colocate", "sample", "seed",
     "args", "env", "secrets", "inputs", "quorum", "triggers", "routes", "sticky", "rules",
     "otherwise", "broadcast", "skip", "outputs", "optional_outputs", "resources", "scaling",

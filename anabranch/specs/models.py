@@ -74,7 +74,7 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Condition = Annotated[str, Field(min_length=1, max_length=4096)]
 """Text in the Common Expression Language."""
 
-TEXT, NUMBER, LIST, MAP = "«text»", "«number»", "«list»", "«map»"
+BOOL, TEXT, NUMBER, LIST, MAP = "«bool»", "«text»", "«number»", "«list»", "«map»"
 """Tags of the arms of a union that is selected by the shape of its value."""
 
 
@@ -94,7 +94,9 @@ def _shape_in(shapes: frozenset[str]) -> Callable[[Any], str | None]:
 
 def _shape(value: Any) -> str | None:
     match value:
-        case bool() | None:
+        case bool():
+            return BOOL
+        case None:
             return None
         case str():
             return TEXT
@@ -362,6 +364,19 @@ class Multiplex(Model):
     """Most models that a replica holds; the least recently used model is unloaded for a new one."""
 
 
+class Watch(Model):
+    """A watched model: where it moves, the engine makes a revision with what it means then."""
+
+    every: Duration | None = None
+    """Time between two looks at the place of the model, 30s if left out."""
+
+
+Watched: TypeAlias = Annotated[
+    Annotated[bool, Tag(BOOL)] | Annotated[Watch, Tag(MAP)],
+    by_shape(BOOL, MAP, expected="must be true, false, or a map such as {every: 30s}"),
+]
+
+
 class KubernetesSecret(Model):
     """A key of a Kubernetes secret that is mounted where the node runs."""
 
@@ -460,6 +475,9 @@ class Predictor(NodeBase):
     """Many models in this node; ``model`` then holds `{model}` in place of the model's name."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """SHA-256 digest of the model's file; required by URI for formats that can run code."""
+    watch: Watched = False
+    """Whether a new revision is made when the model moves: an alias or a stage of MLflow's
+    registry, or a file by URI."""
     method: str | None = None
     """Method of the model to call, such as predict_proba. Of a component with `contract: mlserver`:
     `predict` or `predict_stream`."""
@@ -573,6 +591,9 @@ class Explainer(NodeBase):
     """Folder of a fitted explainer: a path relative to the spec, or a URI."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """SHA-256 digest of the fitted explainer; required if it comes by URI."""
+    watch: Watched = False
+    """Whether a new revision is made when the fitted explainer moves: an alias or a stage of
+    MLflow's registry."""
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """A sample on which the explainer is fitted at start: .npy, .npz or .csv."""
     inputs: dict[ParameterName, Source] = {}

@@ -20,6 +20,7 @@ from anabranch.specs.sections.request_log import request_log_rules
 from anabranch.specs.sections.rollout import rollout_rules
 from anabranch.specs.sections.scaling import scaling_rules
 from anabranch.specs.sections.serving import serving_rules
+from anabranch.specs.sections.watch import watch_rules
 from anabranch.specs.shared.reference import is_shared
 from anabranch.specs.shared.rules import shared_rules
 from anabranch.specs.units import Duration
@@ -39,7 +40,10 @@ _EXAMPLES = {
     "explainer": "anchor_tabular",
 }
 _BATCHABLE = ("transformer", "predictor")
-_ONLY_BUILTIN = {"predictor": ("model", "method", "sha256"), "explainer": ("model", "sha256")}
+_ONLY_BUILTIN = {
+    "predictor": ("model", "method", "sha256", "watch"),
+    "explainer": ("model", "sha256", "watch"),
+}
 """Fields that say something to a built-in and nothing to a component, which has ``args``."""
 
 
@@ -281,6 +285,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _stand_in,
     _variables,
     contract_rules,
+    watch_rules,
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
     "router": (*_EVERY_NODE, _router),

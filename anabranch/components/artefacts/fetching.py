@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from anabranch.components.artefacts.bundled import BundledArtefact, only_folder
 from anabranch.components.artefacts.cache import CONTENT, Cache, Meta
 from anabranch.components.artefacts.digests import file_digest, path_digest
 from anabranch.components.artefacts.download import Download, Refused
+from anabranch.components.artefacts.pins import Pinned, pinned
 from anabranch.components.artefacts.progress import TransferProgress
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import ArtefactSource, TransferInterrupted, open_source
@@ -28,6 +30,10 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 """Waits before each further try."""
 _UNMARKED_S = 600
 """For so long a file whose store gives no mark is taken for unchanged."""
+_MOVED_ON = (
+    "it has changed since this revision was made, and this machine has no copy of what it was; "
+    "deploy again"
+)
 BUNDLE_PREFIX = "bundle-"
 """Begin of the keys of bundles."""
 
@@ -37,10 +43,17 @@ T = TypeVar("T")
 def fetched(uri: str, sha256: str | None, settings: ArtefactSettings) -> Path:
     """Return the local path of what ``uri`` means, a file or a folder; downloads what is missing.
 
-    With ``sha256`` nothing is asked of the store where the cache has it. Raises ArtefactError.
+    With ``sha256``, or a pin of this revision, nothing is asked of the store where the cache has
+    it. Raises ArtefactError, also where the store has something else than what is pinned.
     """
-    wanted = _Wanted(settings.pinned(uri), sha256, settings)
-    return _retried(wanted.path, wanted.deadline)
+    pin = pinned(uri, settings)
+    wanted = _Wanted(pin if sha256 is None else replace(pin, sha256=sha256, mark=None), settings)
+    try:
+        return _retried(wanted.path, wanted.deadline)
+    except Refused:
+        if pin.sha256 is not None and sha256 is None:
+            raise ArtefactError(_MOVED_ON) from None
+        raise
 
 
 def downloaded(uri: str, sha256: str | None, settings: ArtefactSettings, folder: Path) -> Path:
@@ -121,21 +134,29 @@ def _retried(work: Callable[[], T], deadline: float) -> T:
 class _Wanted:
     """One artefact and the time that there is for it."""
 
-    def __init__(self, uri: str, sha256: str | None, settings: ArtefactSettings) -> None:
-        self._uri, self._sha256, self._settings = uri, sha256, settings
-        self._name = filename(uri)
+    def __init__(self, pin: Pinned, settings: ArtefactSettings) -> None:
+        self._uri, self._sha256, self._mark = pin.uri, pin.sha256, pin.mark
+        self._settings = settings
+        self._name = filename(pin.uri)
         self._cache = Cache(settings.cache, settings.cache_size)
         self.deadline = time.monotonic() + settings.timeout
 
     def path(self) -> Path:
         """Return its local path. Raises Interrupted where another try may help."""
-        source: ArtefactSource | None = None
-        if self._sha256 is None:
-            source = self._opened()
-            key = _key("marked", self._origin(), source.fingerprint or _now(source))
-        else:
-            key = _key("sha256", self._name, self._sha256)
-        return self._obtained(key, lambda: source or self._opened())
+        if self._sha256 is not None:
+            return self._obtained(_key("sha256", self._name, self._sha256), self._opened)
+        if self._mark is not None:
+            return self._obtained(_key("marked", self._origin(), self._mark), self._as_marked)
+        source = self._opened()
+        key = _key("marked", self._origin(), source.fingerprint or _now(source))
+        return self._obtained(key, lambda: source)
+
+    def _as_marked(self) -> ArtefactSource:
+        """Open what the revision means, which may have moved on."""
+        source = self._opened()
+        if source.fingerprint != self._mark:
+            raise ArtefactError(_MOVED_ON)
+        return source
 
     def _obtained(self, key: str, opened: Callable[[], ArtefactSource]) -> Path:
         waiting = TransferProgress(redacted(self._uri), None).waiting
@@ -190,7 +211,7 @@ class _WantedBundle(_Wanted):
     def __init__(
         self, digest: str, opened: Callable[[], ArtefactSource], settings: ArtefactSettings
     ) -> None:
-        super().__init__(f"{digest}.zip", None, settings)
+        super().__init__(Pinned(f"{digest}.zip"), settings)
         self._digest, self._opener = digest, opened
 
     def path(self) -> Path:
@@ -217,7 +238,7 @@ class _WantedArtefact(_Wanted):
         opened: Callable[[BundledArtefact], ArtefactSource],
         settings: ArtefactSettings,
     ) -> None:
-        super().__init__(artefact.blob, artefact.sha256, settings)
+        super().__init__(Pinned(artefact.blob, artefact.sha256), settings)
         self._name = artefact.blob
         self._artefact, self._opener = artefact, opened
 

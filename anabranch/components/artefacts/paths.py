@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from anabranch.components.artefacts import uris
 from anabranch.components.artefacts.bundled import BundledArtefact, beside, bundled
 from anabranch.components.artefacts.digests import path_digest
+from anabranch.components.artefacts.local import local_path
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import explain, inside
@@ -122,22 +122,22 @@ def _from_bundle(model: str, sha256: str | None, root: Path) -> Path:
 
 def _from_uri(model: str, sha256: str | None, root: Path) -> Path:
     place, inner = uris.split(model)
-    if (brought := bundled(model, root)) is not None:
-        found = _brought(brought, sha256, root)
-    elif uris.scheme(model) == "file":
-        path = Path(unquote(urlsplit(place).path))
-        if not path.exists():
-            raise ArtefactError("there is no such file")
-        found = _on_disk(path, sha256)
+    settings = ArtefactSettings.from_env()
+    if place not in settings.pins and (brought := bundled(model, root)) is not None:
+        found = _brought(brought, sha256, root, settings)
+    elif uris.scheme(model) == "file" and place not in settings.pins:
+        found = _on_disk(local_path(place), sha256)
     else:
         # Here, for it takes an HTTP client that most graphs never need.
         from anabranch.components.artefacts.fetching import fetched
 
-        found = fetched(place, sha256, ArtefactSettings.from_env())
+        found = fetched(place, sha256, settings)
     return _inner(found, inner) if inner else found
 
 
-def _brought(artefact: BundledArtefact, sha256: str | None, root: Path) -> Path:
+def _brought(
+    artefact: BundledArtefact, sha256: str | None, root: Path, settings: ArtefactSettings
+) -> Path:
     """Return the path of what the bundle has brought along, wherever it is."""
     if sha256 not in (None, artefact.sha256) and not artefact.folder:
         raise ArtefactError(
@@ -148,7 +148,7 @@ def _brought(artefact: BundledArtefact, sha256: str | None, root: Path) -> Path:
     from anabranch.components.artefacts.blobs import open_blob
     from anabranch.components.artefacts.fetching import fetched_artefact
 
-    return fetched_artefact(artefact, open_blob, ArtefactSettings.from_env())
+    return fetched_artefact(artefact, open_blob, settings)
 
 
 def _on_disk(path: Path, sha256: str | None) -> Path:

@@ -11,7 +11,7 @@
 | MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD | user that it asks for instead | none |
 | ANABRANCH_MLFLOW_TRUSTED | tracking servers whose models may run code, by comma | none |
 | ANABRANCH_UNTRUSTED_ARTEFACTS | models that may run code: `refuse`, or by `sha256` | `sha256` |
-| ANABRANCH_PINS | set by the engine: JSON of movable reference: fixed one | {} |
+| ANABRANCH_PINS | set by the engine: JSON of reference: pin, see ``pins`` | {} |
 """
 
 from __future__ import annotations
@@ -70,10 +70,6 @@ class ArtefactSettings:
     def trusts_tracking(self) -> bool:
         """Whether models from the tracking server may run code when they are loaded."""
         return bool(self.tracking) and self.tracking in self.trusted
-
-    def pinned(self, model: str) -> str:
-        """Return what a movable reference was when it was deployed; others as they are."""
-        return self.pins.get(model, model)
 
 
 def _bytes(text: str) -> int:

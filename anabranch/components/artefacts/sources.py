@@ -27,7 +27,8 @@ _HERE = __name__.rpartition(".")[0]
 MODULES: dict[str, str] = {
     **dict.fromkeys(("http", "https"), f"{_HERE}.http"),
     **dict.fromkeys(("s3", "gs", "az", "abfs", "abfss", "hf"), f"{_HERE}.filesystems"),
-    **dict.fromkeys(("models", "runs", "mlflow-artifacts"), f"{_HERE}.mlflow"),
+    **dict.fromkeys(("models", "runs", "mlflow-artifacts"), f"{_HERE}.mlflow.files"),
+    "file": f"{_HERE}.local",
 }
 """Scheme: the module whose ``open_source`` takes it."""
 

@@ -35,7 +35,9 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Suffixes of files that are unpacked."""
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*", re.DOTALL)
-_MOVABLE = re.compile(r"models:/{1,3}[^/@#]{1,255}@[^/@#]{1,255}")
+STAGES = ("production", "staging", "archived", "none", "latest")
+"""Words of MLflow's for the newest version in a stage, and in any, in any case of letters."""
+_MOVABLE = re.compile(rf"models:/{{1,3}}[^/@#]{{1,255}}(@[^/@#]{{1,255}}|/(?i:{'|'.join(STAGES)}))")
 _FIXED = re.compile(r"models:/{1,3}([^/@#]{1,255}/[0-9]{1,18}|m-[0-9a-f]{16,64})")
 _RUN = re.compile(r"runs:/{1,3}[^/@#]{1,64}(/[^/#]+)+/?")
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?'\"<>]*)\?[^\s'\"<>]*", re.IGNORECASE)
@@ -54,7 +56,10 @@ def is_mlflow(model: str) -> bool:
 
 
 def is_movable(model: str) -> bool:
-    """Tell whether a reference may mean another model tomorrow: an alias of MLflow's registry."""
+    """Tell whether a reference to MLflow's registry may mean another version tomorrow.
+
+    That is an alias, a stage, or ``latest``.
+    """
     return _MOVABLE.fullmatch(split(model)[0]) is not None
 
 
@@ -98,6 +103,17 @@ def is_inner(path: str) -> bool:
     return not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
 
 
+def unwatchable(model: str) -> str | None:
+    """Return why a reference cannot be watched, since it always means the same; None if it can."""
+    if not is_uri(model):
+        return "a path belongs to the bundle, and changes with the next deploy"
+    if is_movable(model) or not is_mlflow(model):
+        return None
+    fixed = {"models": "a fixed version", "runs": "an artefact of a run"}
+    what = fixed.get(scheme(model), "a fixed artefact")
+    return f"{redacted(model)} is {what}; name an alias, such as models:/name@champion"
+
+
 def problem(model: str) -> str | None:
     """Return what is wrong with a reference, as far as its text tells; None if nothing is."""
     if not is_uri(model) or is_shared(model):  # what a shared model may be is checked with specs
@@ -137,7 +153,10 @@ def _check_hub(place: str) -> str | None:
 def _check_models(place: str) -> str | None:
     if _MOVABLE.fullmatch(place) or _FIXED.fullmatch(place):
         return None
-    return "write models:/name@alias, models:/name/version or models:/m-… for a logged model"
+    return (
+        "write models:/name@alias, models:/name/version, models:/name/Production (or another "
+        "stage, or latest), or models:/m-… for a logged model"
+    )
 
 
 def _check_run(place: str) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 from anabranch.components.artefacts import model_path
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.fetching import fetched
-from anabranch.components.artefacts.mlflow import resolve
+from anabranch.components.artefacts.mlflow.versions import resolve
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.errors import ArtefactError
@@ -236,7 +236,7 @@ def test_a_listing_that_leads_out(
 def test_a_listing_without_end(
     here: ArtefactSettings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anabranch.components.artefacts.mlflow.MAX_FILES", 20)
+    monkeypatch.setattr("anabranch.components.artefacts.mlflow.files.MAX_FILES", 20)
     tracking.listed = lambda top: {"files": [{"path": "a", "is_dir": True}]}  # type: ignore[method-assign]
     with pytest.raises(ArtefactError, match="holds over 20 files"):
         fetched("models:/m/1", None, here)

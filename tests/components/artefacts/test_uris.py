@@ -41,7 +41,8 @@ def test_a_name_is_always_one_plain_name(text: str) -> None:
         "models/m.onnx", "C:/m.onnx", "file:///m", "file://localhost/m", "http://h/m?x=1",
         "https://h:99/a.zip#in/side.onnx", "s3://bucket/key", "gs://b/k", "az://c/k", "abfs://c/k",
         "abfss://container@account.dfs.core.windows.net/k", "hf://owner/repository@main/file",
-        "models:/m@champion", "models:/m/12", "models:/m-" + "0" * 32, "models:///m/1#model.onnx",
+        "models:/m@champion", "models:/m/12", "models:/m/latest",
+        "models:/m/Production", "models:/m-" + "0" * 32, "models:///m/1#model.onnx",
         "runs:/" + "a" * 32 + "/model", "runs:/abc/a/b", "mlflow-artifacts:/1/abc/artifacts/model",
     ],
 )  # fmt: skip
@@ -62,7 +63,7 @@ def test_references_that_may_be(model: str) -> None:
         ("https:///m", "write https://host-or-bucket/path"),
         ("s3:/m", "write s3://host-or-bucket/path"),
         ("models:/m", "write models:/name@alias"),
-        ("models:/m/latest", "write models:/name@alias"),
+        ("models:/m/newest", "write models:/name@alias"),
         ("models:/m/../1", "write models:/name@alias"),
         ("models:/m@a@b", "write models:/name@alias"),
         ("runs:/abc", "write runs:/run-id/path"),
@@ -98,7 +99,34 @@ def test_secrets_are_left_out(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "is_movable"),
-    [("models:/m@champion", True), ("models:/m@a#b", True), ("models:/m/1", False), ("m@a", False)],
+    [
+        ("models:/m@champion", True),
+        ("models:/m@a#b", True),
+        ("models:/m/production", True),
+        ("models:/m/latest", True),
+        ("models:/m/1", False),
+        ("m@a", False),
+    ],
 )
 def test_what_moves(model: str, is_movable: bool) -> None:
     assert uris.is_movable(model) is is_movable
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("models/m.onnx", "a path belongs to the bundle"),
+        ("models:/m/3", "models:/m/3 is a fixed version; name an alias"),
+        ("models:/m-" + "0" * 32, "is a fixed version"),
+        ("runs:/abc/model", "is an artefact of a run"),
+        ("mlflow-artifacts:/1/model", "is a fixed artefact"),
+        ("models:/m@champion#model.skops", None),
+        ("models:/m/Staging", None),
+        ("file:///models/m.onnx", None),
+        ("s3://bucket/m.onnx", None),
+        ("https://h/m.onnx", None),
+    ],
+)
+def test_what_can_be_watched(model: str, why: str | None) -> None:
+    found = uris.unwatchable(model)
+    assert found is None if why is None else why in (found or "")
