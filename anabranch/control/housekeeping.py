@@ -20,6 +20,7 @@ from anabranch.control.release.environments import Environments
 from anabranch.control.release.machine_caches import Needed
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
+from anabranch.control.store.version_tags import VersionTagStore
 from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.errors import AnabranchError, NotFound
 
@@ -124,6 +125,7 @@ class Housekeeping:
         kept = self._settings
         self._store.forget_events(time.time() - kept.event_age, kept.max_events)
         gone = self._store.forget_revisions(kept.max_revisions, time.time() - kept.revision_age)
+        VersionTagStore(self._store.database).forget(time.time() - kept.revision_age)
         if gone:
             logger.info("removed %d revisions that do not run, the oldest of their graphs", gone)
 

@@ -19,6 +19,7 @@ from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.api.shared.models import ModelApi
 from anabranch.control.clock import SteadyClock
+from anabranch.control.deployments import Deployments
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.models.load import METRICS as MODEL_METRICS
@@ -47,6 +48,7 @@ from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.machine_caches import tidy_up
+from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.webhooks import Deliveries
@@ -63,6 +65,10 @@ from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
+from anabranch.control.watching.models import WatchingRevisions
+from anabranch.control.watching.moves import Moves
+from anabranch.control.watching.registry_tags import RegistryTags
+from anabranch.control.watching.watcher import Watcher
 from anabranch.errors import Unavailable
 from anabranch.serve.attachment import is_attached
 from anabranch.serve.sockets import unix_folder
@@ -137,6 +143,13 @@ class ControllerParts:
         )
         self.access = AccessBook(store.database, settings.home, settings.anonymous)
         self.refusals = Refusals(store)
+        quotas = Quotas(store, releases, self.access.policy)
+        ports = OwnPorts(settings, store, releases)
+        deployments = Deployments(store, releases, ports, quotas, models, self._writer)
+        watching = WatchingRevisions(store, releases)
+        moves = Moves(store, releases, deployments, self._writer, settings.artefacts)
+        self.watcher = Watcher(store, watching, moves, settings.artefacts)
+        registry_tags = RegistryTags(store, watching, settings.artefacts)
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
         logs = partial(Path, settings.home, "logs") if is_attached() else log_folder
         housekeeping = Housekeeping(settings, store, self._keys, logs, machines)
@@ -151,7 +164,7 @@ class ControllerParts:
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
             self.refusals, housekeeping.kept,
-            Quotas(store, releases, self.access.policy), EngineLogs(everywhere),
+            quotas, ports, deployments, self.watcher.of, EngineLogs(everywhere),
             NodeApi(
                 settings, store, cluster, lambda: self.reconciler.applications,
                 JoinTurns(lambda: self.reconciler.starting),
@@ -165,11 +178,15 @@ class ControllerParts:
         deliveries = Deliveries(store, settings)
         self._writer.watch(rollouts.wake)
         self._writer.watch(deliveries.wake)
+        self._writer.watch(self.watcher.wake)
+        self._writer.watch(registry_tags.wake)
         topics.watch(self.reconciler.look)
         self._work = {
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
+            "the watcher of models": self.watcher.run,
+            "the verdicts on models": registry_tags.run,
             "the housekeeping": housekeeping.run,
             "the keys of issuers": self.access.signing.run,
             "the history of graphs": self.history.run,

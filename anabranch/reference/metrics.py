@@ -12,6 +12,7 @@ SECTIONS = {
     "Replicas": ("replica", "machine", "segment", "cold"),
     "Mirrors": ("mirror",),
     "Rollouts": ("rollout",),
+    "Watched models": ("watch",),
     "Models that share a replica": ("multiplex",),
     "Shared models": ("model_",),
     "Explainers": ("explan", "explainer", "attribution"),

@@ -299,6 +299,16 @@ ROLLOUT_VERDICTS = _counter(
     "graph", "metric", "verdict",
 )  # fmt: skip
 
+# Watched models.
+WATCH_AGE = _gauge(
+    "watch_age_seconds",
+    "Age of the last look at a watched model that succeeded, in seconds; absent before the first.",
+    "graph", "model", across="max",
+)  # fmt: skip
+WATCH_MOVES = _counter(
+    "watch_moves", "Revisions that were made because a watched model has moved.", "graph"
+)
+
 # Models that share a replica.
 MULTIPLEX_HITS = _counter(
     "multiplex_hits", "Requests that found their model loaded, or being loaded.", *_NODE

@@ -15,6 +15,8 @@ from anabranch.cli.reports.traffic import (
     rollout_text,
 )
 from anabranch.cli.terminal import table
+from anabranch.components.artefacts.pins import shown_pin
+from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import Problem, SpecError
 from anabranch.specs.units import Size
 
@@ -117,12 +119,49 @@ def _graph_parts(found: Json) -> Iterator[str]:
     yield feedback_text(found["arms"])
     yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
     yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
+    yield _watches_text(found.get("watches", ()))
     yield _segments_text(found["segments"])
     revisions = [
         (f"r{one['revision']}", one["state"], one["author"], one["message"], one["reason"])
         for one in found["revisions"]
     ]
     yield table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+
+
+def _watches_text(watches: Sequence[Json]) -> str:
+    """Return the watched models: what is in force, what was found and when; empty without any."""
+    rows = [
+        (
+            one["model"], ", ".join(one["nodes"]), _pin(one["pin"]), _pin(one["found"] or ""),
+            _ago(one["looked_at"]), _trouble(one),
+        )
+        for one in watches
+    ]  # fmt: skip
+    heads = ("WATCHES", "NODES", "STABLE HAS", "FOUND", "LOOKED", "TROUBLE")
+    size = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+    return table(heads[:size], [row[:size] for row in rows]) if rows else ""
+
+
+def _trouble(watch: Json) -> str:
+    if not watch["trouble"]:
+        return ""
+    return f"{watch['trouble']} (since {_clock(watch['since'])})"
+
+
+def _ago(at: str | None) -> str:
+    if at is None:
+        return "not yet"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+    return f"{max(0, round(seconds))}s ago" if seconds < 600 else f"at {_clock(at)}"
+
+
+def _clock(at: str) -> str:
+    return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
+
+
+def _pin(pin: str) -> str:
+    """Return a version alone, or the first digits of the mark or digest of a file."""
+    return shown_pin(pin) if pin else "-"
 
 
 def _segments_text(segments: Sequence[Json]) -> str:
@@ -139,9 +178,8 @@ def _segments_text(segments: Sequence[Json]) -> str:
 def _down_text(segment: Json) -> str:
     if not segment["down_since"]:
         return ""
-    since = datetime.fromisoformat(segment["down_since"]).astimezone()
     reason = f" ({segment['reason']})" if segment["reason"] else ""
-    return f"down since {since:%H:%M:%S}{reason}"
+    return f"down since {_clock(segment['down_since'])}{reason}"
 
 
 def _replicas(segment: Json) -> str:
@@ -218,9 +256,9 @@ def _revisions_text(revisions: Sequence[Json]) -> str:
 
 
 def _models(pins: Mapping[str, str]) -> str:
-    """Return the resolved aliases of MLflow's registry, such as ``m@champion = 3``."""
+    """Return what references to models meant, such as ``m@champion = 3``."""
     return ", ".join(
-        f"{reference.removeprefix('models:/')} = {fixed.rpartition('/')[2]}"
+        f"{redacted(reference).removeprefix('models:/')} = {shown_pin(fixed)}"
         for reference, fixed in sorted(pins.items())
     )
 

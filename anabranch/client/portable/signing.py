@@ -116,8 +116,10 @@ def verified(bundle: PortableBundle, keys: Path) -> list[VerifiedSignature]:
     found = [one for each in _signatures(bundle) for one in _verified(bundle, each, trusted)]
     if not found:
         count = signature_count(bundle)
-        there = f"of the {count} signatures of {bundle.path} none is" if count else (
-            f"{bundle.path} has no signature, and so none"
+        there = (
+            f"of the {count} signatures of {bundle.path} none is"
+            if count
+            else (f"{bundle.path} has no signature, and so none")
         )
         raise Forbidden(f"{there} by one of the {len(trusted)} keys in {keys}")
     return found

@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -73,7 +73,9 @@ from anabranch.control.api.views import (
     ready_state,
     revision_view,
     segments_view,
+    watch_view,
 )
+from anabranch.control.deployments import Deployment, Deployments
 from anabranch.control.housekeeping import KeptItems
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
@@ -88,9 +90,10 @@ from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.records import write_text
-from anabranch.control.store.store import GraphRecord, Revision, RevisionInfo, Store
+from anabranch.control.store.store import GraphRecord, RevisionInfo, Store
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
+from anabranch.control.watching.watcher import WatchedModel
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
 from anabranch.names import GRAPH_IN_PATH, every_graph_of
 from anabranch.router.backend import GraphState
@@ -103,8 +106,6 @@ MAX_REVISIONS = 10_000
 _NEWEST = 100
 """Revisions that are listed unless the query says otherwise."""
 _MAX_PATH = 256
-_MAX_NOTE = 1000
-"""Longest author or message, in characters."""
 
 
 class ControlApi:
@@ -128,6 +129,9 @@ class ControlApi:
         refusals: Refusals,
         kept: Callable[[], list[KeptItems]],
         quotas: Quotas,
+        ports: OwnPorts,
+        deployments: Deployments,
+        watching: Callable[[str], list[WatchedModel]],
         lines: EngineLogs,
         nodes: NodeApi,
         models: SharedModels,
@@ -136,7 +140,8 @@ class ControlApi:
         self._url = settings.url
         self._store = store
         self._releases = releases
-        self._ports = ports = OwnPorts(settings, store, releases)
+        self._deployments = deployments
+        self._watching = watching
         self._quotas = quotas
         self._models = models
         self._lines = lines
@@ -283,6 +288,7 @@ class ControlApi:
             "mirrors": mirrors_view(now, recent, seconds),
             "rollout": None if now.rollout is None else rollout_view(now.rollout),
             "revisions": [revision_view(one) for one in self._newest(now, limit)],
+            "watches": [watch_view(one) for one in self._watching(name)],
             "segments": self._segments(now, apps),
         }
 
@@ -339,30 +345,19 @@ class ControlApi:
 
     async def _deploy(self, call: ApiCall) -> ApiAnswer:
         """Make a revision of a bundle: 202. 200 with the revision that is that already, if any."""
-        revision, is_new = await asyncio.to_thread(self._received, call)
+        asked = await asyncio.to_thread(self._asked, call)
+        revision, is_new = await self._deployments.deploy(asked)
         sent = {"graph": call.graph, "revision": revision.number, "state": revision.state}
-        if is_new:
-            await self._writer.publish(call.graph)
         return answer(202 if is_new else 200, {**sent, "new": is_new})
 
-    def _received(self, call: ApiCall) -> tuple[Revision, bool]:
-        """Return the revision of a bundle, and whether it is new."""
+    def _asked(self, call: ApiCall) -> Deployment:
+        """Return the revision that a request asks for."""
         force = whole_number(call.query, "force", 0, 1)
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
-        if intent.kind == "rollout":
-            intent = replace(intent, author=str(ACTOR.get()))
-        self._releases.check(intent.rollout, bool(received.plan.monitors))
         author, message = call.query.get("author", ""), call.query.get("message", "")
-        check = partial(self._quotas.check, plan=received.plan)
-        claimed = self._ports.claimed(call.graph, received.plan.port)
-        using = self._models.deploying(call.graph, received.plan, call.identity)
-        with self._quotas.held(claimed), using:
-            record = (
-                call.graph, received.spec, received.digest,
-                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins, force == 1, check,
-            )  # fmt: skip
-            return self._store.ensure_revision(*record)
+        self._models.check_caller(received.plan, call.identity)
+        return Deployment(call.graph, received, intent, author, message, force == 1)
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)

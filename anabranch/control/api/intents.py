@@ -28,7 +28,7 @@ def read_intent(text: str | None, block: Rollout | None) -> Intent:
     is wrong.
     """
     if text is None:
-        return Intent() if block is None else Intent("rollout", rollout=block)
+        return Intent.of(block)
     wanted = checked(read_json(text, _WHAT), _Wanted, _WHAT)
     _refuse_strangers(wanted)
     if wanted.kind == "rollout":

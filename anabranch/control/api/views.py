@@ -12,6 +12,7 @@ from anabranch.control.reconcile.outages import Outage
 from anabranch.control.reconcile.waiting import Waits
 from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
+from anabranch.control.watching.watcher import WatchedModel
 from anabranch.graph.plan.dependence import blocked_outputs
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.backend import GraphState
@@ -84,6 +85,20 @@ def revision_view(revision: RevisionInfo) -> dict[str, Any]:
         "pins": dict(revision.pins),
         "live_at": _timestamp(revision.live_at),
         "expires_at": _timestamp(revision.expires_at),
+    }
+
+
+def watch_view(one: WatchedModel) -> dict[str, Any]:
+    """A model that a graph watches; ``found`` is null before the first look."""
+    return {
+        "model": one.model,
+        "nodes": list(one.nodes),
+        "every": one.every,
+        "pin": one.pin,
+        "found": one.found or None,
+        "looked_at": _timestamp(one.looked_at),
+        "trouble": one.trouble,
+        "since": _timestamp(one.since),
     }
 
 

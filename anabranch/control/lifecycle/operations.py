@@ -37,8 +37,14 @@ UP: frozenset[RevisionState] = frozenset({"ready", "live", "warm"})
 COMING: frozenset[RevisionState] = frozenset({"pending", "deploying"})
 SUMS = (1e-300, 1e300)
 """Least and largest sum of weights: between them floats keep their precision."""
-_TAKE_OVER = ("replace", "rollout")
+TAKE_OVER = ("replace", "rollout")
 """Kinds of intents after which no other revision has traffic."""
+SUPERSEDED = "superseded by"
+"""Begin of the reason for which a revision on its way is given up for another one."""
+ABORTED = "aborted"
+"""Begin of the reason for which an aborted revision is warm or retired."""
+DELETED = "the graph was deleted"
+"""The reason for which a revision of a deleted graph is retired."""
 LINGER = 2.0
 """Shortest grace period, in seconds: until no router sends anything any more."""
 
@@ -52,6 +58,11 @@ class Intent:
     rollout: Rollout | None = None
     author: str = ""
     """The actor that asked for a rollout."""
+
+    @classmethod
+    def of(cls, block: Rollout | None) -> Intent:
+        """Return the intent of a deploy that leaves it to the ``rollout`` block of the spec."""
+        return cls() if block is None else cls("rollout", rollout=block)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data that ``from_json`` reads back."""
@@ -166,7 +177,7 @@ def repeated(now: Situation, intent: Intent) -> tuple[int, ...]:
     """
     if now.state != "present":
         return ()
-    takers = [one for one in now.coming if now.members[one].intent.kind in _TAKE_OVER]
+    takers = [one for one in now.coming if now.members[one].intent.kind in TAKE_OVER]
     numbers = (
         {one for one in now.coming if one >= takers[-1]}
         if takers
@@ -200,8 +211,8 @@ def _intended_part(intent: Intent) -> _Part:
 
 
 def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:
-    gone = now.coming if intent.kind in _TAKE_OVER else ()
-    cleared = _given_up(now, gone, f"superseded by revision {number}")
+    gone = now.coming if intent.kind in TAKE_OVER else ()
+    cleared = _given_up(now, gone, f"{SUPERSEDED} revision {number}")
     after = _with(cleared.situation, Member(number, intent=intent))
     return Change(replace(after, state="present"), (*cleared.notes, note))
 
@@ -298,7 +309,7 @@ def _rollout(now: Situation, moment: Moment, member: Member) -> Change:
     assert member.intent.rollout is not None and now.stable is not None
     plan, author = member.intent.rollout, member.intent.author
     state = rollouts.begin(member.number, plan, moment.at, author)
-    cleared = _over(now, f"superseded by the rollout of revision {member.number}")
+    cleared = _over(now, f"{SUPERSEDED} the rollout of revision {member.number}")
     started = _at_step(cleared.situation, state)
     alone = _cooled(started, moment, f"revision {member.number} is rolled out")
     note = _told(state, "rollout_started", f"step 1 of {len(state.plan.steps)}: {state.weight:g} %")
@@ -339,7 +350,7 @@ def preferred(now: Situation, moment: Moment, number: int) -> Change:
     """
     _needs_no_approval(now, number)
     older = [coming for coming in now.coming if coming < number]
-    cleared = _given_up(now, older, f"superseded by the promotion of revision {number}")
+    cleared = _given_up(now, older, f"{SUPERSEDED} the promotion of revision {number}")
     return _then(cleared, promoted(cleared.situation, moment, number))
 
 
@@ -351,7 +362,7 @@ def rolled_back(now: Situation, moment: Moment, number: int) -> Change:
     """
     _needs_no_approval(now, number)
     if number in now.up:
-        reason = f"superseded by the rollback to revision {number}"
+        reason = f"{SUPERSEDED} the rollback to revision {number}"
         cleared = _given_up(now, now.coming, reason)
         return _then(cleared, promoted(cleared.situation, moment, number))
     asked = redeployed(now, moment, number)
@@ -381,7 +392,7 @@ def aborted(now: Situation, moment: Moment, reason: str = "") -> Change:
     if not arms and not over.notes:
         raise Conflict(f"nothing to abort: revision {stable} of {now.graph!r} has all traffic")
     alone = replace(now, weights={stable: 100.0})
-    after = _cooled(alone, moment, f"aborted: {reason}" if reason else "aborted")
+    after = _cooled(alone, moment, f"{ABORTED}: {reason}" if reason else ABORTED)
     return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
 
 
@@ -547,10 +558,10 @@ def deleted(now: Situation, moment: Moment) -> Change:
     if now.state in GONE:
         return Change(now)
     members = {
-        number: replace(member, state="retired", reason="the graph was deleted", expires_at=None)
+        number: replace(member, state="retired", reason=DELETED, expires_at=None)
         for number, member in now.members.items()
     }
-    over = _over(now, "the graph was deleted")
+    over = _over(now, DELETED)
     after = Situation(now.graph, "deleting", None, members, rollout=over.situation.rollout)
     return Change(after, (*over.notes, Note(None, "delete_requested")))
 

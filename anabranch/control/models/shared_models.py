@@ -94,18 +94,21 @@ class SharedModels:
                 found[user.reference.name].add(user.reference.revision)
         return {model: frozenset(numbers) for model, numbers in found.items()}
 
+    def check_caller(self, plan: Plan, identity: Identity) -> None:
+        """Raise Forbidden or Unauthenticated where who deploys a plan may not call its models."""
+        for model in sorted(plan.models):
+            if not identity.may("call", model.name):
+                raise identity.refusal("call", model.name)
+
     @contextmanager
-    def deploying(self, graph: str, plan: Plan, identity: Identity) -> Iterator[None]:
+    def deploying(self, graph: str, plan: Plan) -> Iterator[None]:
         """Hold the models that a graph uses until its revision is in the store.
 
-        Raises Forbidden or Unauthenticated where who deploys may not call a model, what
-        ``signature`` raises, and Conflict where a graph would become a model, or a model come to
-        differ from what its users expect.
+        Raises what ``signature`` raises, and Conflict where a graph would become a model, or a
+        model come to differ from what its users expect.
         """
         with self._changing:
             for model in sorted(plan.models):
-                if not identity.may("call", model.name):
-                    raise identity.refusal("call", model.name)
                 self.signature(model)
             self._check_kind(graph, plan)
             if plan.is_model:

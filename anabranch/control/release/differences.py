@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import Loaded, load_text
 from anabranch.graph.compile.render import plan_to_json
@@ -43,11 +44,11 @@ def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str
 
 
 def model_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    """Yield the references to MLflow's registry, such as an alias, whose meaning has changed."""
+    """Yield the references to models, such as an alias, whose meaning has changed."""
     for reference in sorted({*old, *new}):
         before, after = old.get(reference), new.get(reference)
         if before != after:
-            yield f"~ {reference}: {before or 'not there'} -> {after or 'not there'}"
+            yield f"~ {redacted(reference)}: {before or 'not there'} -> {after or 'not there'}"
 
 
 def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -49,7 +49,7 @@ class Received:
     """The block of that name in the spec."""
     plan: Plan
     pins: Mapping[str, str]
-    """The fixed reference that each movable reference to a model means now."""
+    """The pin of what each movable reference to a model means now."""
 
 
 class Releases:
@@ -89,10 +89,8 @@ class Releases:
             raise InvalidRequest(
                 f"the spec in the bundle is for graph {loaded.graph.name!r}, not {graph!r}"
             )
-        self.check(loaded.graph.spec.rollout)
-        log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
         brought = pinned(files)
-        references.check(loaded.graph, self._artefacts, brought)
+        self._check_settings(loaded, brought)
         pins = references.pins(loaded.graph, self._artefacts, brought)
         self.blobs.require(brought)
         if loaded.plan.pool is not None:
@@ -101,6 +99,23 @@ class Releases:
         digest = self._bundles.put(files)
         text = files[name].decode("utf-8")
         return Received(digest, text, loaded.graph.spec.rollout, loaded.plan, pins)
+
+    def again(self, revision: Revision, pins: Mapping[str, str]) -> Received:
+        """Return the bundle of a revision as if it had come with other pins.
+
+        InvalidRequest where the settings do not allow any more what the spec asks for; SpecError
+        if this version cannot compile it.
+        """
+        loaded = self.loaded(revision)
+        self._check_settings(loaded)
+        rollout = loaded.graph.spec.rollout
+        return Received(revision.digest, revision.spec, rollout, loaded.plan, pins)
+
+    def _check_settings(self, loaded: Loaded, brought: Container[str] = ()) -> None:
+        """InvalidRequest for what the settings do not allow, but for URIs that were ``brought``."""
+        self.check(loaded.graph.spec.rollout)
+        log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
+        references.check(loaded.graph, self._artefacts, brought)
 
     def _require_room(self, packed: int, unpacked: int) -> None:
         """Raise StorageError unless the home and the folder of the replicas' files have room."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import RowMapping
@@ -60,7 +60,7 @@ class RevisionInfo:
     expires_at: float | None
     live_at: float | None
     pins: Mapping[str, str]
-    """The fixed reference that each movable reference to a model meant at the deploy."""
+    """The pin of what each movable reference to a model meant at the deploy."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Stored:
     generation: int
     created: float = 0.0
     """When the graph was created, as a Unix time."""
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """The pin of each reference to a model that may move, as it was last acted on."""
 
 
 def graph_of(row: RowMapping) -> GraphRecord:

@@ -15,7 +15,7 @@ from anabranch.control.store.chain import GENESIS, UNRECORDED, link
 from anabranch.errors import EngineError
 from anabranch.names import MAX_NAME
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -34,6 +34,8 @@ graphs = sa.Table(
     sa.Column("weights", sa.Text, nullable=False, server_default="{}"),
     sa.Column("mirrors", sa.Text, nullable=False, server_default="{}"),
     sa.Column("rollout", sa.Text),
+    # What each movable reference to a model meant when that was last acted on.
+    sa.Column("seen", sa.Text),
 )
 revisions = sa.Table(
     "revisions",
@@ -155,6 +157,16 @@ api_keys = sa.Table(
     sa.Column("expires_at", sa.Float),
     sa.Column("author", sa.Text, nullable=False),
     sqlite_autoincrement=True,
+)
+version_tags = sa.Table(
+    "version_tags",
+    tables,
+    sa.Column("graph", sa.String(MAX_NAME), primary_key=True),
+    # A version in a model registry, such as models:/digits/3.
+    sa.Column("version", sa.String(512), primary_key=True),
+    sa.Column("wanted", sa.Text, nullable=False),
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
 )
 documents = sa.Table(
     "documents",
@@ -282,6 +294,15 @@ def _to_6(connection: Connection) -> None:
     _begin_chain(connection, hashes[-1]["id"] if hashes else 0, last)
 
 
+_TO_7 = "ALTER TABLE graphs ADD COLUMN seen TEXT"
+
+
+def _to_7(connection: Connection) -> None:
+    """What watched models meant, and what their registry is told."""
+    connection.exec_driver_sql(_TO_7)
+    tables.create_all(connection, tables=[version_tags])
+
+
 def _begin_chain(connection: Connection, last_id: int, last: str) -> None:
     connection.execute(
         event_chain.insert().values(id=1, anchor_id=0, anchor=GENESIS, last_id=last_id, last=last)
@@ -307,4 +328,5 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     3: _to_4,
     4: _to_5,
     5: _to_6,
+    6: _to_7,
 }

@@ -5,7 +5,8 @@ The functions work inside the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +73,14 @@ def save(connection: Connection, before: Stored, change: Change) -> Stored:
     for note in change.notes:
         event_log.append(connection, after.graph, note, difference)
     running = {n: one for n, one in after.members.items() if one.state in UP | COMING}
-    return Stored(replace(after, members=running), generation, before.created)
+    return replace(before, situation=replace(after, members=running), generation=generation)
+
+
+def see(connection: Connection, before: Stored, seen: Mapping[str, str]) -> None:
+    """Note what references to models meant that are acted on, in the graph that is held."""
+    if not seen.items() <= before.seen.items():
+        update = graphs.update().where(graphs.c.name == before.situation.graph)
+        connection.execute(update.values(seen=json.dumps({**before.seen, **seen})))
 
 
 def unknown_graph(connection: Connection, name: str) -> NotFound:
@@ -121,7 +129,8 @@ def _stored(row: RowMapping, members: Sequence[RowMapping]) -> Stored:
         read_shares(row["mirrors"]),
         read_rollout(row["rollout"]),
     )
-    return Stored(situation, row["generation"], row["created_at"])
+    seen = json.loads(row["seen"] or "{}")
+    return Stored(situation, row["generation"], row["created_at"], seen)
 
 
 def _save_graph(connection: Connection, after: Situation, generation: int) -> None:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, TypeAlias
 
 import sqlalchemy as sa
@@ -166,21 +167,26 @@ class Store:
         pins: Mapping[str, str] | None = None,
         force: bool = False,
         check: Check | None = None,
+        seen: Mapping[str, str] | None = None,
+        cause: Note | None = None,
     ) -> tuple[Revision, bool]:
         """Append a pending revision, unless one of the same content does what it is for.
 
         The content is the digest and the pins; ``operations.repeated`` says which revisions do.
         With ``force``, append one in any case. The graph comes to be, or comes back, with its
-        first. Return the revision, and whether it is new; raise what ``operations.created`` raises
-        where the intent does not fit how things stand, and what ``check`` raises.
+        first. References count as ``seen`` with these pins, all of ``pins`` if left out. Return the
+        revision, and whether it is new, which ``cause`` is an event of; raise what
+        ``operations.created`` raises where the intent does not fit how things stand, and what
+        ``check`` raises.
         """
         record = _record(spec, digest, author, message, pins)
         with self._writing(name, create=True) as (connection, before):
+            situations.see(connection, before, seen if seen is not None else pins or {})
             for number in () if force else operations.repeated(before.situation, intent):
                 found = _revision(connection, name, number)
                 if (found.digest, found.pins) == (digest, dict(pins or {})):
                     return found, False
-            return _append(connection, before, record, intent, check), True
+            return _append(connection, before, record, intent, check, cause), True
 
     def change(self, name: str, decide: Callable[[Situation], Change]) -> Stored:
         """Write what ``decide`` makes of the situation; return how the graph stands after it.
@@ -190,6 +196,11 @@ class Store:
         """
         with self._writing(name) as (connection, before):
             return situations.save(connection, before, decide(before.situation))
+
+    def see(self, name: str, seen: Mapping[str, str]) -> None:
+        """Note what references to models mean that need no new revision."""
+        with self._writing(name) as (connection, before):
+            situations.see(connection, before, seen)
 
     def forget_events(self, before: float, most: int) -> int:
         """Remove the oldest events, see ``event_log.prune``; gives their number."""
@@ -287,6 +298,7 @@ def _append(
     record: dict[str, str],
     intent: Intent,
     check: Check | None,
+    cause: Note | None,
 ) -> Revision:
     name = before.situation.graph
     number = situations.last_number(connection, name) + 1
@@ -294,7 +306,8 @@ def _append(
     if check is not None:
         check(before.situation, change.situation)
     _insert(connection, name, change.situation.members[number], record)
-    situations.save(connection, before, change)
+    causes = () if cause is None else (replace(cause, revision=number),)
+    situations.save(connection, before, replace(change, notes=(*causes, *change.notes)))
     return _revision(connection, name, number)
 
 

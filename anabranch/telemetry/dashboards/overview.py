@@ -75,6 +75,8 @@ _REVISIONS = Section(
         _graph.level(d.ROLLOUT_STATE, "state").when("== 1"),
         kind="state-timeline",
     ),
+    Panel("Moves of watched models", "short", _graph.increase(d.WATCH_MOVES)),
+    Panel("Age of looks at watched models", "s", _all.level(d.WATCH_AGE, *d.WATCH_AGE.labels)),
     Panel("Verdicts", "cps", _graph.rate(d.ROLLOUT_VERDICTS, "verdict")),
     _Stacked(
         "Replicas", "short", _all.level(d.REPLICAS, *d.REPLICAS.labels).summed("graph", "state")

@@ -29,6 +29,7 @@ def _statements(version: int, dialect: str) -> Iterator[str]:
     lines = (line for line in _SCRIPT.read_text().splitlines() if not line.startswith("--"))
     script = "\n".join(_FROM.sub("", line) for line in lines if _first(line) <= version)
     script = script.replace("{key}", _KEYS[dialect]).replace("{version}", str(version))
+    script = script.replace("{name}", "VARCHAR(63)" if version < 6 else "VARCHAR(127)")
     return (part for part in script.split(";") if part.strip())
 
 

@@ -151,7 +151,7 @@ def test_a_migration_that_fails_leaves_the_old_store(
 def test_a_store_of_a_later_version_is_refused(url: str, raw: Engine) -> None:
     with raw.begin() as connection:
         connection.exec_driver_sql("UPDATE anabranch_schema SET version = 99")
-    with pytest.raises(EngineError, match="schema version 99, this anabranch reads 6"):
+    with pytest.raises(EngineError, match="schema version 99, this anabranch reads 7"):
         Store.open(url)
 
 

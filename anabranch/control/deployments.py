@@ -1,0 +1,90 @@
+"""Makes revisions of bundles that were received, for whoever asks: the control API and watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from anabranch.access.actor import ACTOR
+from anabranch.control.access.quotas import Quotas
+from anabranch.control.lifecycle.operations import Intent, Note, Situation
+from anabranch.control.models.shared_models import SharedModels
+from anabranch.control.release.own_ports import OwnPorts
+from anabranch.control.release.releases import Received, Releases
+from anabranch.control.store.store import Check, Revision, Store
+from anabranch.control.traffic.writer import TrafficWriter
+
+_MAX_NOTE = 1000
+"""Longest author or message, in characters."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A revision that is asked for, of a bundle that was received."""
+
+    graph: str
+    received: Received
+    intent: Intent
+    author: str = ""
+    message: str = ""
+    force: bool = False
+    """Whether to make one also if one of the same content runs."""
+    seen: Mapping[str, str] | None = None
+    """Pins that were acted on; all of the bundle's if left out."""
+    cause: Note | None = None
+    """An event for the reason of a new revision."""
+    check: Check | None = None
+    """What must hold besides quotas."""
+
+
+class Deployments:
+    """Puts revisions into the store within quotas and own ports, and their tables in force."""
+
+    def __init__(
+        self,
+        store: Store,
+        releases: Releases,
+        ports: OwnPorts,
+        quotas: Quotas,
+        models: SharedModels,
+        writer: TrafficWriter,
+    ) -> None:
+        self._store = store
+        self._releases = releases
+        self._ports = ports
+        self._quotas = quotas
+        self._models = models
+        self._writer = writer
+
+    async def deploy(self, asked: Deployment) -> tuple[Revision, bool]:
+        """Return the revision, and whether it is new: a new one is on its way.
+
+        Raises what ``Store.ensure_revision`` does, InvalidRequest for a rollout that the settings
+        do not allow, Conflict for a port or a quota that is taken, and what
+        ``SharedModels.deploying`` raises.
+        """
+        revision, is_new = await asyncio.to_thread(self._recorded, asked)
+        if is_new:
+            await self._writer.publish(asked.graph)
+        return revision, is_new
+
+    def _recorded(self, asked: Deployment) -> tuple[Revision, bool]:
+        received, intent = asked.received, asked.intent
+        if intent.kind == "rollout":
+            intent = replace(intent, author=str(ACTOR.get()))
+        self._releases.check(intent.rollout, bool(received.plan.monitors))
+        claimed = self._ports.claimed(asked.graph, received.plan.port)
+        using = self._models.deploying(asked.graph, received.plan)
+        with self._quotas.held(claimed), using:
+            return self._store.ensure_revision(
+                asked.graph, received.spec, received.digest, asked.author[:_MAX_NOTE],
+                asked.message[:_MAX_NOTE], intent, received.pins, asked.force,
+                partial(self._check, asked), asked.seen, asked.cause,
+            )  # fmt: skip
+
+    def _check(self, asked: Deployment, before: Situation, after: Situation) -> None:
+        if asked.check is not None:
+            asked.check(before, after)
+        self._quotas.check(before, after, asked.received.plan)
