@@ -19,6 +19,7 @@
     ├── DeadlineExceeded       the request's time ran out
     ├── Conflict               the graph's state does not allow the operation; nothing has changed
     ├── DeployError            a revision did not become healthy; names the node and the reason
+    ├── JobError               a batch job cannot begin or go on; what it has written stays
     └── EngineError            no engine, engine unreachable, wrong token
 
 Errors cross processes, so each can be pickled. No message ever holds a traceback.
@@ -204,6 +205,10 @@ class Conflict(AnabranchError):
 
 class DeployError(AnabranchError):
     """A revision did not become healthy; the message names the node and the reason."""
+
+
+class JobError(AnabranchError):
+    """A batch job cannot begin, or cannot go on; what it has written so far stays."""
 
 
 class EngineError(AnabranchError):

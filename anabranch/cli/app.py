@@ -28,6 +28,7 @@ from anabranch.cli.commands import (
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
+from anabranch.cli.commands.jobs import batch
 from anabranch.cli.commands.shared import models
 from anabranch.cli.commands.standalone import serve
 
@@ -53,6 +54,7 @@ for module in (
     models,
     request,
     replay,
+    batch,
     explain,
     spec,
     bundles,

@@ -356,4 +356,7 @@ def _raise(reply: httpx.Response) -> NoReturn:
     except (ValueError, KeyError, TypeError):
         text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
         kind = Unavailable if reply.is_server_error else EngineError
+    after = reply.headers.get("retry-after", "")
+    if issubclass(kind, Unavailable | TooManyRequests) and after.isdecimal():
+        raise kind(text, int(after))
     raise kind(text)

@@ -74,6 +74,7 @@ infer digits -d {"inputs":[]}
 feedback digits 7f3a --reward 1
 explain digits -i x=[[1]]
 replay digits LOG
+batch digits LOG --output NEW
 import SELDON --output NEW --force
 logs digits
 nodes

@@ -79,6 +79,15 @@ def to_tensor(name: str, value: Any, declared: TensorSpec) -> Array:
     if not is_plain(value):
         return _own(name, value)
     array = value.to_numpy() if _is_pandas(value) else _nested(name, value)
+    return from_column(name, array, declared)
+
+
+def from_column(name: str, array: Array, declared: TensorSpec) -> Array:
+    """Return an array of plain values as a tensor of the declared datatype and shape.
+
+    Its dtype counts no more than that of a list does. Raise InvalidRequest, by the input's name,
+    for a value that does not fit.
+    """
     return _fitted(name, _converted(name, array, declared.datatype), declared)
 
 

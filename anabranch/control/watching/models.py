@@ -32,7 +32,7 @@ class WatchingRevision:
     digest: str
     pins: Mapping[str, str]
     models: Mapping[str, WatchedReference]
-    """By reference; empty where nothing is watched."""
+    """By reference; without what a portable bundle has brought along, which never moves."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class WatchingRevisions:
     def _read(self, graph: str, number: int) -> WatchingRevision:
         revision = self._store.revision(graph, number)
         try:
-            models = watched_references(self._releases.loaded(revision).graph)
+            watched = watched_references(self._releases.loaded(revision).graph)
+            models = {name: one for name, one in watched.items() if name in revision.pins}
         except SpecError:  # of a version of the language that is read no more
             models = {}
         return WatchingRevision(graph, number, revision.digest, revision.pins, models)

@@ -1,0 +1,1 @@
+"""Commands of batch jobs: those that run here, and those that the engine runs."""

@@ -1,0 +1,158 @@
+"""Files of a job, at paths and at URLs that fsspec knows. A file is written whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, NamedTuple
+
+from anabranch.components.artefacts import filesystems
+from anabranch.components.artefacts.uris import redacted
+from anabranch.errors import ArtefactError, JobError, Unavailable
+from anabranch.files import disk_errors, replace_file, replacing
+
+_PATTERN = "*?["
+_HIDDEN = (".", "_")
+"""First characters of the names of files that are no data, as Spark and Arrow have it."""
+_MARKS = ("ETag", "etag", "e_tag", "md5Hash", "LastModified", "last_modified", "mtime")
+
+
+class InputFile(NamedTuple):
+    """A file of the input; ``mark`` changes with its content, as far as its store tells."""
+
+    url: str
+    size: int
+    mark: str
+
+
+def input_files(url: str) -> list[InputFile]:
+    """Return the files that a path or URL means: a file, those in a folder, or those of a pattern.
+
+    They are in the order of their names. Hidden files, and those whose names begin with ``_``, are
+    left out of folders. Raise JobError where there is none.
+    """
+    with _opened(url) as (system, place):
+        if any(mark in place for mark in _PATTERN):
+            found = system.glob(place, detail=True)
+        elif system.isdir(place):
+            found = system.find(place, detail=True)
+            found = {name: one for name, one in found.items() if not _is_hidden(place, name)}
+        else:
+            found = {place: system.info(place)}
+        files = [
+            InputFile(system.unstrip_protocol(name), one["size"] or 0, _mark(one))
+            for name, one in sorted(found.items())
+            if one["type"] == "file"
+        ]
+    if not files:
+        raise JobError(f"{redacted(url)!r} has no files")
+    return files
+
+
+def _is_hidden(folder: str, name: str) -> bool:
+    parts = name.removeprefix(folder).split("/")
+    return any(part.startswith(_HIDDEN) for part in parts)
+
+
+def _mark(entry: Any) -> str:
+    return next((str(entry[name]) for name in _MARKS if entry.get(name)), "")
+
+
+def names_in(folder: str) -> dict[str, int]:
+    """Return the names of the files in a folder, with their sizes; empty where there is none."""
+    with _opened(folder) as (system, place):
+        if not system.isdir(place):
+            return {}
+        return {
+            one["name"].rstrip("/").rpartition("/")[2]: one["size"] or 0
+            for one in system.ls(place, detail=True)
+            if one["type"] == "file"
+        }
+
+
+@contextmanager
+def reading(url: str) -> Iterator[IO[bytes]]:
+    """Yield a file to read and seek in."""
+    with _opened(url) as (system, place), system.open(place, "rb") as file:
+        yield file
+
+
+def read(url: str, start: int = 0, end: int | None = None) -> bytes:
+    """Return the bytes of a file from ``start`` up to ``end``."""
+    with _opened(url) as (system, place):
+        content: bytes = system.cat_file(place, start=start, end=end)
+        return content
+
+
+def exists(url: str) -> bool:
+    """Return whether there is such a file or folder."""
+    with _opened(url) as (system, place):
+        return bool(system.exists(place))
+
+
+def put(url: str, content: bytes) -> None:
+    """Write a file in the place of an older one, in one step; its folders are made."""
+    with _opened(url) as (system, place):
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)
+        if _is_local(system):
+            replace_file(Path(place), content, mode=0o666)
+        else:
+            system.pipe_file(place, content)
+
+
+@contextmanager
+def putting(url: str) -> Iterator[IO[bytes]]:
+    """Yield a file to write to, which takes the place of ``url`` if nothing is raised."""
+    with _opened(url) as (system, place):
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)
+        if _is_local(system):
+            with disk_errors(Path(place)), replacing(Path(place), mode=0o666) as draft:
+                yield draft
+            return
+        with NamedTemporaryFile() as draft:
+            yield draft
+            draft.flush()
+            system.put_file(draft.name, place)
+
+
+def lines(url: str) -> int:
+    """Return the number of lines of a file."""
+    return read(url).count(b"\n")
+
+
+def copy_into(url: str, target: IO[bytes]) -> None:
+    """Append a file to an open one."""
+    with reading(url) as file:
+        shutil.copyfileobj(file, target)
+
+
+def remove(url: str) -> None:
+    """Remove a file or a folder, if it is there."""
+    with _opened(url) as (system, place):
+        if system.exists(place):
+            system.rm(place, recursive=True)
+
+
+def _is_local(system: Any) -> bool:
+    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[tuple[Any, str]]:
+    """Yield the file system of a URL and the path in it; errors of files name the URL."""
+    shown = redacted(url)
+    try:
+        with filesystems.opened(url) as found:
+            pass
+        yield found
+    except ArtefactError as error:
+        raise JobError(f"{shown}: {error}") from None
+    except FileNotFoundError:
+        raise JobError(f"{shown}: there is no such file or folder") from None
+    except PermissionError as error:
+        raise JobError(f"{shown}: access is denied: {redacted(str(error))}") from None
+    except OSError as error:
+        raise Unavailable(f"{shown}: {redacted(str(error))}") from None

@@ -1,0 +1,143 @@
+"""The manifest of a job: what it was started with, and the chunks of its input.
+
+It lies beside the parts. A job that is started again goes on only if it would give the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Self
+
+import orjson
+
+from anabranch.client.batch.files import InputFile
+from anabranch.client.batch.mapping import ColumnMapping
+from anabranch.client.batch.rows import Chunk, RowSpan
+from anabranch.errors import JobError
+from anabranch.specs.models import TensorSpec
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A job as the user asks for it.
+
+    ``columns`` are those of the inputs that are mapped, ``kept`` are copied, ``outputs`` are asked
+    for (all, if there are none), and ``chunk`` are rows of a chunk, None for a size that suits.
+    """
+
+    graph: str
+    input: str
+    output: str
+    revision: int | None = None
+    columns: Mapping[str, Sequence[str]] | None = None
+    kept: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    chunk: int | None = None
+
+
+@dataclass(frozen=True)
+class JobManifest:
+    """A job, its input as it was found, and the types of its outputs.
+
+    ``header`` are the columns of each file.
+    """
+
+    job: BatchJob
+    files: Sequence[InputFile]
+    headers: Sequence[Sequence[str]]
+    chunks: Sequence[Chunk]
+    outputs: Mapping[str, TensorSpec]
+    is_finished: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the input."""
+        return sum(chunk.rows for chunk in self.chunks)
+
+    def to_json(self) -> bytes:
+        """Return the manifest as JSON."""
+        return orjson.dumps(
+            {
+                "version": VERSION,
+                "job": _document(self.job),
+                "files": [list(file) for file in self.files],
+                "headers": self.headers,
+                "chunks": [astuple(chunk.span) for chunk in self.chunks],
+                "outputs": {name: [one.datatype, one.shape] for name, one in self.outputs.items()},
+                "finished": self.is_finished,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read what ``to_json`` has written; ValueError for anything else."""
+        found = orjson.loads(text)
+        if not isinstance(found, dict) or found.get("version") != VERSION:
+            raise ValueError("no manifest of this version")
+        return cls(
+            BatchJob(**found["job"]),
+            [InputFile(*file) for file in found["files"]],
+            found["headers"],
+            list(_chunks(found["chunks"])),
+            {
+                name: TensorSpec(datatype=datatype, shape=tuple(shape))
+                for name, (datatype, shape) in found["outputs"].items()
+            },
+            found["finished"],
+        )
+
+
+def _document(job: BatchJob) -> dict[str, Any]:
+    columns = {name: list(listed) for name, listed in (job.columns or {}).items()}
+    listed = {"columns": columns, "kept": list(job.kept), "outputs": list(job.outputs)}
+    return {**job.__dict__, **listed}
+
+
+def _chunks(spans: Sequence[Sequence[int]]) -> Iterator[Chunk]:
+    start = 0
+    for index, span in enumerate(spans):
+        chunk = Chunk(index, start, RowSpan(*span))
+        start += chunk.rows
+        yield chunk
+
+
+def check_same(begun: JobManifest, job: BatchJob, files: Sequence[InputFile], place: str) -> None:
+    """Raise JobError where a job that was begun is another than the one that is asked for."""
+    before, now = _document(begun.job), _document(job)
+    differences = [
+        f"{name} was {before[name]!r} and is {now[name]!r}"
+        for name in now
+        if name != "output" and before[name] != now[name]
+    ]
+    if [tuple(file) for file in begun.files] != [tuple(file) for file in files]:
+        differences.append(_changed_files(begun.files, files))
+    if differences:
+        raise JobError(
+            f"{place} holds a job that was started with something else: "
+            f"{'; '.join(differences)}. Start the job as before to go on with it, or with "
+            "--restart to begin anew"
+        )
+
+
+def _changed_files(before: Sequence[InputFile], now: Sequence[InputFile]) -> str:
+    old, new = {file.url: file for file in before}, {file.url: file for file in now}
+    for url, file in new.items():
+        if url not in old:
+            return f"the file {url} is new"
+        if old[url] != file:
+            return f"the file {url} has changed ({old[url].size} bytes before, {file.size} now)"
+    gone = next(url for url in old if url not in new)
+    return f"the file {gone} is gone"
+
+
+def check_headers(
+    mapping: ColumnMapping, files: Sequence[InputFile], headers: Sequence[Sequence[str]]
+) -> None:
+    """Raise JobError for a file that lacks a column which is read of the first one."""
+    for file, header in zip(files, headers, strict=True):
+        missing = next((name for name in mapping.read if name not in header), None)
+        if missing is not None:
+            raise JobError(f"{file.url} has no column {missing!r}, which the first file has")

@@ -1,0 +1,162 @@
+"""Rows that fail are found among others; errors of the moment cost no row its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from anabranch.client.batch import asking
+from anabranch.client.batch.asking import RowAsker
+from anabranch.client.batch.mapping import mapped
+from anabranch.client.batch.pace import JobGate
+from anabranch.client.batch.rows import InputRows
+from anabranch.client.http import EngineUnreachable
+from anabranch.components.tensors.arrays import Array
+from anabranch.errors import (
+    AnabranchError,
+    Conflict,
+    DeadlineExceeded,
+    EngineError,
+    InvalidRequest,
+    JobError,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
+from tests.client.batch.graphs import BAD, Doubling
+from tests.examples import examples
+
+X = {"x": ("x",)}
+
+
+def answers(
+    graph: Doubling, values: list[float], patience: float = 60.0
+) -> tuple[dict[int, float], dict[int, str]]:
+    """Ask for rows; return the answers, and the errors, by row."""
+
+    async def main() -> tuple[dict[int, float], dict[int, str]]:
+        asker = RowAsker(graph, JobGate(4), patience)
+        mapping = mapped(await graph.types(), ["x"], {}, [])
+        rows = InputRows(0, len(values), {"x": np.array(values)})
+        found, failed = await asker.answers(rows, mapping)
+        good = {
+            one.rows.start + at: float(y)
+            for one in found
+            for at, y in enumerate(one.reply.outputs["y"][:, 0])
+        }
+        return good, {one.row: one.error for one in failed}
+
+    return asyncio.run(main())
+
+
+@given(st.lists(st.sampled_from([BAD, 1.0, 2.0]), min_size=1, max_size=40))
+@hypothesis_settings(max_examples=examples(60), deadline=None)
+def test_bad_rows_fail_alone(values: list[float]) -> None:
+    found, failed = answers(Doubling(), values)
+    assert found == {at: 2 * value for at, value in enumerate(values) if value != BAD}
+    assert set(failed) == {at for at, value in enumerate(values) if value == BAD}
+    assert set(failed.values()) <= {"node 'double' failed: a bad row"}
+
+
+def test_one_bad_row_costs_few_requests() -> None:
+    graph = Doubling()
+    answers(graph, [1.0] * 40 + [BAD] + [1.0] * 23)
+    assert len(graph.rows) <= 2 * 6 + 1
+
+
+def once(error: Exception, times: int = 1) -> Callable[[Array], None]:
+    left = times
+
+    def fail(x: Array) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("full", 0),
+        TooManyRequests("too many", 0),
+        EngineUnreachable("gone"),
+        Conflict("loading"),
+    ],
+)
+def test_errors_of_the_moment_pass(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.001)
+    graph = Doubling(before=once(error, 3))
+    assert answers(graph, [1.0, 2.0]) == ({0: 2.0, 1: 4.0}, {})
+    assert graph.rows == [2]
+
+
+def test_a_graph_that_never_answers_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.001)
+    graph = Doubling(before=once(Unavailable("no healthy replica", 0), 10_000))
+    with pytest.raises(JobError, match=r"no answer for 0 s: no healthy replica.*goes on where"):
+        answers(graph, [1.0], patience=0.05)
+
+
+@pytest.mark.parametrize("error", [TooLarge("too many bytes"), InvalidRequest("a wrong value")])
+def test_requests_that_are_too_large_are_halved(error: Exception) -> None:
+    def refuse(x: Array) -> None:
+        if len(x) > 2:
+            raise error
+
+    graph = Doubling(before=refuse)
+    assert answers(graph, [1.0] * 8) == (dict.fromkeys(range(8), 2.0), {})
+    assert graph.rows == [2, 2, 2, 2]
+
+
+def test_late_rows_are_asked_for_alone_and_some_times() -> None:
+    late = 0
+
+    def wait(x: Array) -> None:
+        nonlocal late
+        if (x == 5.0).any():
+            late += 1
+            raise DeadlineExceeded("the deadline passed")
+
+    found, failed = answers(Doubling(before=wait), [1.0, 5.0])
+    assert (found, failed) == ({0: 2.0}, {1: "the deadline passed"})
+    assert late == 1 + asking._LATE
+
+
+def test_a_row_that_no_rule_routes_fails_alone() -> None:
+    graph = Doubling(before=once(NotFound("no rule holds"), 1))
+    assert answers(graph, [1.0]) == ({}, {0: "no rule holds"})
+
+
+def test_a_key_that_is_refused_ends_the_job() -> None:
+    with pytest.raises(EngineError, match="a key is needed"):
+        answers(Doubling(before=once(EngineError("a key is needed"))), [1.0, 2.0])
+
+
+def test_values_that_are_no_tensor_and_rows_that_are_broken_fail_alone() -> None:
+    async def main() -> dict[int, str]:
+        graph = Doubling()
+        mapping = mapped(await graph.types(), ["x"], {}, [])
+        column = np.array(["1", "x", "3", "4"], object)
+        rows = InputRows(10, 4, {"x": column}, {3: "the row has 7 values, and the header 2"})
+        found, failed = await RowAsker(graph, JobGate(1)).answers(rows, mapping)
+        assert [one.rows.start for one in found] == [10, 12]
+        return {one.row: one.error for one in failed}
+
+    failed = asyncio.run(main())
+    assert failed[13] == "the row has 7 values, and the header 2"
+    assert failed[11] == "input 'x' is FP32, and 'x' is no such value"
+
+
+def test_other_errors_come_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        answers(Doubling(before=once(ZeroDivisionError())), [1.0])
+    assert issubclass(JobError, AnabranchError)
