@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase
+from anabranch.specs.units import Duration
 
 _INJECTED = ("node", "root", "node_name")
 _WORDS: dict[Any, str] = {
@@ -26,6 +27,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     type(None): "null",
     Any: "anything",
+    Duration: "a duration such as 5s",
 }
 
 

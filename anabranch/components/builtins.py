@@ -12,6 +12,7 @@ MODULES = (
     "anabranch.components.bandits",
     "anabranch.components.combiners",
     "anabranch.components.documents",
+    "anabranch.components.features",
     "anabranch.components.routers",
     "anabranch.components.runtimes.catboost",
     "anabranch.components.runtimes.huggingface",

@@ -15,6 +15,7 @@ SECTIONS = {
     "Watched models": ("watch",),
     "Models that share a replica": ("multiplex",),
     "Shared models": ("model_",),
+    "Lookups of features": ("lookup",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
     "Bundles": ("bundle",),

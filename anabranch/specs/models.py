@@ -450,8 +450,8 @@ class Transformer(NodeBase):
     """Type of the node."""
     method: str | None = None
     """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold,
-    require_success. Of a component with `contract: seldon`: `transform_input` (the default) or
-    `transform_output`."""
+    require_success, lookup. Of a component with `contract: seldon`: `transform_input` (the
+    default) or `transform_output`."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
     quorum: Quorum | None = None

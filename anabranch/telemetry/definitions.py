@@ -20,6 +20,11 @@ SECONDS = (
 """Upper bounds of the buckets of durations, in seconds."""
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, math.inf)
 """Upper bounds of the buckets of sizes."""
+AGES = (
+    *(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0),
+    *(86400.0, 3 * 86400.0, 7 * 86400.0, 30 * 86400.0, math.inf),
+)
+"""Upper bounds of the buckets of ages, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +331,29 @@ MULTIPLEX_LOAD_SECONDS = _counter(
     *_NODE,
 )
 MULTIPLEX_LOADED = _gauge("multiplex_loaded", "Models in memory.", *_NODE)
+
+# Lookups of features.
+LOOKUP_ROWS = _counter(
+    "lookup_rows",
+    "Rows of requests that a `lookup` node looked up, by outcome: cache, store, stale (from "
+    "memory, while the store was away), missing (the store has no value, or one that is too old), "
+    "away (neither the store nor the memory had it).",
+    *_NODE, "outcome",
+)  # fmt: skip
+LOOKUP_CALLS = _counter(
+    "lookup_calls",
+    "Calls of a feature store, by outcome: answered, late, away, failed.",
+    *_NODE, "outcome",
+)  # fmt: skip
+LOOKUP_DURATION = _histogram(
+    "lookup_duration_seconds", "Time of a call of a feature store, for all its keys.", *_NODE
+)
+LOOKUP_AGE = _histogram(
+    "lookup_age_seconds",
+    "Age of rows that were used, by their time in the store; none where it does not tell.",
+    *_NODE,
+    bounds=AGES,
+)
 
 # Explainers.
 EXPLANATIONS = _counter(

@@ -18,9 +18,9 @@ Revisions and their files are shown of deleted graphs too. What moves traffic is
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
 ``replicas``, machines in ``nodes``, other pages in ``links``, links that sign in to the console in
-``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``, shared
-models in ``shared``. All runs in the controller, which is told who asks; each endpoint says what that
-takes.
+``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``,
+shared models in ``shared``. All runs in the controller, which is told who asks; each endpoint says
+what that takes.
 """
 
 from __future__ import annotations

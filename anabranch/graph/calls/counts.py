@@ -8,9 +8,11 @@ notebook, where there are no counts at all. All of it is counted on the event lo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from anabranch.components.annotations import Measure
-from anabranch.components.contract import Context
+from anabranch.components.contract import Bound, Context
 from anabranch.telemetry import definitions
 from anabranch.telemetry.registry import REGISTRY, Distribution, Registry
 
@@ -53,6 +55,15 @@ class NodeCounts:
             self._registry.distribution(metric, *self._labels).observe(size)
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A built-in that counts by itself, beside its calls and what it measures."""
+
+    def count_into(self, registry: Registry, labels: tuple[str, str, str]) -> None:
+        """Count in cells with these labels (graph, revision, node) from now on."""
+        ...
+
+
 class Counts:
     """Counts of the nodes of one revision in this process."""
 
@@ -64,6 +75,12 @@ class Counts:
     def node(self, name: str) -> NodeCounts:
         """The counts of a node."""
         return NodeCounts(self._registry, self._graph, self._revision, name)
+
+    def hand_out(self, bound: Mapping[str, Bound]) -> None:
+        """Let built-ins count that do so by themselves."""
+        for name, each in bound.items():
+            if isinstance(each.instance, Counting):
+                each.instance.count_into(self._registry, (self._graph, self._revision, name))
 
     def routed(self, router: str, route: str) -> None:
         """Count a request that a router sent along a route."""

@@ -86,6 +86,8 @@ class Evaluator:
         threads_only: Collection[str] = (),
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
+        if counts is not None:
+            counts.hand_out(bound)
         watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
         self._observer = watched or None
         # To take a reward may take long, and a component is in one call at a time: in a thread.

@@ -214,6 +214,14 @@ _MODELS = Section(
     Panel("Models in memory", "short", _node.level(d.MULTIPLEX_LOADED)),
     folded=True,
 )
+_LOOKUPS = Section(
+    "Lookups of features",
+    _Stacked("Rows by outcome", "ops", _node.rate(d.LOOKUP_ROWS, "outcome")),
+    _Stacked("Calls of the store by outcome", "ops", _node.rate(d.LOOKUP_CALLS, "outcome")),
+    Panel("95th percentile of a call", "s", _node.quantile(0.95, d.LOOKUP_DURATION)),
+    Panel("Median age of the rows", "s", _node.quantile(0.5, d.LOOKUP_AGE)),
+    folded=True,
+)
 _MONITORS = Section(
     "Monitors",
     Panel("Distance from the reference", "short", _monitor.level(d.MONITOR_SCORE), alarm=1),
@@ -269,6 +277,16 @@ GRAPH = Dashboard(
     ),
     (
         *(_REQUESTS, _ARMS, _NODES, _HOPS, _USERS, _REPLICAS, _TOKENS),
-        *(_MEASURES, _ROUTES, _MIRRORS, _EXPLANATIONS, _REWARDS, _MODELS, _MONITORS, _OUTLETS),
+        *(
+            _MEASURES,
+            _ROUTES,
+            _MIRRORS,
+            _EXPLANATIONS,
+            _REWARDS,
+            _MODELS,
+            _LOOKUPS,
+            _MONITORS,
+            _OUTLETS,
+        ),
     ),
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph, InvalidRequest, NodeError
-from anabranch.client.bundle.prepared import prepare
+from anabranch.client.prepared import prepare
 
 CODE = """
 from pathlib import Path

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.serve.calls.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breakers
+from anabranch.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE
+from anabranch.serve.calls.breaker import Breakers
 
 TWO = ["a", "b"]
 

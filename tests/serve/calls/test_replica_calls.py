@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from anabranch.breaker import FAILURES
 from anabranch.errors import NodeError, Unavailable
-from anabranch.serve.calls.breaker import FAILURES
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.sockets import unix_listener
 from anabranch.serve.streams.limits import CallLimits
