@@ -68,10 +68,17 @@ Counted: TypeAlias = Callable[[CallOutcome, float], None]
 class FeatureCache:
     """The rows of one node in one process, on one event loop."""
 
-    def __init__(self, fetch: Fetch, limits: CacheLimits, counted: Counted) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        limits: CacheLimits,
+        counted: Counted,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._fetch = fetch
         self._limits = limits
         self._counted = counted
+        self._clock = clock
         self._keep = max(limits.max_age, limits.max_stale)
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._calls: dict[Key, asyncio.Task[Rows | AnabranchError]] = {}
@@ -84,14 +91,16 @@ class FeatureCache:
 
         Raises what the store raises but Unavailable and DeadlineExceeded.
         """
-        now, wanted = time.monotonic(), dict.fromkeys(keys)
+        now, wanted = self._clock(), dict.fromkeys(keys)
         found = {key: FoundRow(row, "cache") for key, row in self._fresh(wanted, now)}
         wanted = {key: None for key in wanted if key not in found}
         if not wanted:
             return found, None
         calls = self._called(wanted, now)
         if calls:
-            await asyncio.wait(calls, timeout=seconds)
+            # A call has an end of its own, and says more about it.
+            patience = seconds if seconds < self._limits.seconds else None
+            await asyncio.wait(calls, timeout=patience)
         away = self._take(found, wanted, calls)
         if away is not None:
             self._take_stale(found, wanted)
@@ -128,7 +137,7 @@ class FeatureCache:
 
     async def _call(self, keys: Sequence[Key]) -> Rows | AnabranchError:
         """Return the rows of keys, or why the store is away; raise any other error of it."""
-        began = time.monotonic()
+        began = self._clock()
         outcome: CallOutcome = "failed"
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -144,7 +153,7 @@ class FeatureCache:
             outcome = "away"
             return error
         finally:
-            now = time.monotonic()
+            now = self._clock()
             ok = {"answered": True, "failed": None}.get(outcome, False)
             self._breaker.ended(ok, now)
             self._counted(outcome, now - began)
@@ -182,7 +191,7 @@ class FeatureCache:
         return away or Unavailable("it was away a moment ago, and is not asked again yet")
 
     def _take_stale(self, found: dict[Key, FoundRow], wanted: Iterable[Key]) -> None:
-        oldest = time.monotonic() - self._limits.max_stale
+        oldest = self._clock() - self._limits.max_stale
         for key in wanted:
             kept = self._kept.get(key)
             if key not in found and kept is not None and kept.fetched >= oldest:

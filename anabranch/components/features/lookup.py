@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from anabranch.components.contract import Context
 from anabranch.components.features.cache import (
@@ -34,6 +34,7 @@ from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import AnabranchError, Unavailable
 from anabranch.specs.models import Transformer
 from anabranch.specs.units import Duration
+from anabranch.telemetry.logs import REQUESTS
 from anabranch.telemetry.registry import Registry
 
 logger = logging.getLogger("anabranch.components")
@@ -73,6 +74,9 @@ class Lookup:
         offline: Store of the past, if `store` is none, as `store`, `table` and `timestamp`; for
             `anabranch features`.
     """
+
+    partial = True
+    """It may leave out outputs."""
 
     def __init__(
         self,
@@ -132,9 +136,7 @@ class Lookup:
         await self._cache.close()
         await self._store.close()
 
-    async def transform(
-        self, /, *, context: Context | None = None, **inputs: Array
-    ) -> dict[str, Array]:
+    async def transform(self, /, **inputs: Array) -> dict[str, Array]:
         """Return the features of each row.
 
         Raises:
@@ -144,11 +146,11 @@ class Lookup:
             DeadlineExceeded: likewise, where it did not answer in time.
         """
         keys = keys_of(inputs)
-        found, away = await self._cache.find(keys, self._patience(context))
+        found, away = await self._cache.find(keys, self._patience())
         if away is not None:
             self._check_away(keys, found, away)
         now = time.time()
-        if self._tally is not None and (context is None or context.is_traffic):
+        if self._tally is not None and any(asked.is_traffic for asked in _asked()):
             self._count(self._tally, keys, found, now)
         rows = [found[key].row if key in found else None for key in keys]
         return self._reader.outputs(keys, rows, now)
@@ -157,9 +159,10 @@ class Lookup:
         rows = await self._store.fetch(keys)
         return {key: self._reader.read(key, row) for key, row in zip(keys, rows, strict=True)}
 
-    def _patience(self, context: Context | None) -> float:
-        remaining = None if context is None else context.remaining()
-        return self._seconds if remaining is None else min(self._seconds, PART * remaining)
+    def _patience(self) -> float:
+        """Return how long the requests of this call can wait, in seconds."""
+        remaining = [asked.remaining() for asked in _asked()]
+        return min([self._seconds, *(PART * each for each in remaining if each is not None)])
 
     def _check_away(
         self, keys: Sequence[Key], found: dict[Key, FoundRow], away: AnabranchError
@@ -185,6 +188,11 @@ class Lookup:
             tally.row(outcome if is_there or outcome == "away" else "missing")
             if row is not None and is_there and row.at is not None:
                 tally.age(now - row.at)
+
+
+def _asked() -> tuple[Context, ...]:
+    """Return the contexts of the requests that this call is for: of a batch several."""
+    return cast("tuple[Context, ...]", REQUESTS.get())
 
 
 def _outcome(found: FoundRow | None) -> tuple[RowOutcome, FeatureRow | None]:

@@ -117,8 +117,8 @@ def problems_of(node: Transformer) -> Iterator[Finding]:
     yield from _store_problems(node, node.args, ("args",))
     yield from _offline_problems(node)
     yield from _time_problems(node)
-    if node.args.get("missing") == "absent" and node.batching is not None:
-        yield ("args", "missing"), "requests of a batch share their outputs: give `defaults`"
+    if node.quorum is not None:
+        yield ("quorum",), "every input is a part of the key"
 
 
 def _features(node: Transformer) -> Mapping[str, str]:

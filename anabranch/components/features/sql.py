@@ -36,6 +36,8 @@ MOST_VALUES = 10_000
 """Most values that one statement binds; databases have limits from 32,766 on."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 """The driver where the URL names none."""
+_BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64), (sa.Integer, 32))
+"""Bits of whole numbers in PostgreSQL, which refuses a statement with more; others compare them."""
 _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
@@ -70,7 +72,8 @@ class SqlStore:
     def _table(self) -> _FeatureTable:
         with self._reading:
             if self._known is None:
-                self._known = _FeatureTable(_reflected(self._engine, self._options), self._options)
+                table = _reflected(self._engine, self._options)
+                self._known = _FeatureTable(table, self._options, self._engine.dialect.name)
             return self._known
 
     def _fetch(self, keys: Sequence[Key]) -> StoredRows:
@@ -117,7 +120,7 @@ class SqlStore:
 class _FeatureTable:
     """The columns of a table that a lookup needs, and the statements on them."""
 
-    def __init__(self, table: sa.Table, options: StoreOptions) -> None:
+    def __init__(self, table: sa.Table, options: StoreOptions, backend: str) -> None:
         place, known = f"table {options.table!r}", list(table.c.keys())
         asked = (*options.entities, *options.refs, *filter(None, [options.timestamp]))
         missing = [name for name in asked if name not in table.c]
@@ -126,7 +129,7 @@ class _FeatureTable:
         self._keys = [table.c[name] for name in options.entities]
         self._features = [table.c[name] for name in options.refs]
         self._at = None if options.timestamp is None else table.c[options.timestamp]
-        self._to_key = [_to_key(column) for column in self._keys]
+        self._to_key = [_to_key(column, backend) for column in self._keys]
         self._to_time = None if self._at is None else _to_time(self._at)
         self._timed = [] if self._at is None else [self._at]
 
@@ -187,13 +190,36 @@ def _latest(history: Sequence[tuple[float, StoredRow]], time: float) -> StoredRo
     return history[place - 1][1] if place else None
 
 
-def _to_key(column: sa.Column[Any]) -> Callable[[Any], Any]:
-    """Return how a key's part becomes a value of the column; it raises ValueError if it cannot."""
+def _to_key(column: sa.Column[Any], backend: str) -> Callable[[Any], Any]:
+    """Return how a key's part becomes a value of the column; it raises ValueError if it cannot.
+
+    What a column cannot hold is the key of no row, and no mistake of the statement.
+    """
     try:
         python = column.type.python_type
     except NotImplementedError:
         return lambda part: part
-    return python if python is not bool else int
+    if python is str:
+        return _to_text
+    if python is int:
+        known = _BITS if backend == "postgresql" else ()
+        bits = next((bits for kind, bits in known if isinstance(column.type, kind)), 64)
+        return lambda part: _to_whole(part, bits)
+    return python
+
+
+def _to_text(part: str | int) -> str:
+    text = str(part)
+    if "\0" in text:
+        raise ValueError("databases hold no NUL")
+    return text
+
+
+def _to_whole(part: str | int, bits: int) -> int:
+    number = int(part)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{number} has more than {bits} bits")
+    return number
 
 
 def _to_time(column: sa.Column[Any]) -> Callable[[float], Any]:
