@@ -8,6 +8,8 @@ from anabranch.components.artefacts import uris
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.errors import ArtefactError
 from anabranch.importers.fields import Fields
+from anabranch.specs.excerpts import shown
+from anabranch.specs.models import MAX_REFERENCE
 
 UNKNOWN_DIGEST = "0" * 64
 """Stands for a digest that nobody has computed."""
@@ -22,6 +24,14 @@ CREDENTIALS = {
 """Variables with the credentials of each scheme of stores."""
 FETCHED = (*CREDENTIALS, "http", "https")
 """Schemes that the engine fetches models from."""
+
+
+def check_model(fields: Fields, key: str, model: str) -> None:
+    """Keep the mistake of a place whose ``model`` no graph can have."""
+    if len(model) > MAX_REFERENCE:
+        fields.mistake(f"is over the limit of {MAX_REFERENCE} characters", key)
+    elif (wrong := uris.problem(model)) is not None:
+        fields.mistake(f"means the model {shown(uris.redacted(model))}: {wrong}", key)
 
 
 def digest(fields: Fields, key: str, model: str) -> str:

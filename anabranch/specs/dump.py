@@ -111,10 +111,17 @@ def _flow(value: Any) -> str:
 
 def _text(text: str) -> str:
     """Text as it is where no reader of YAML could take it for anything else, else in quotes."""
-    if _PLAIN.fullmatch(text) and resolve(text) == text and _is_text_in_yaml_1_1(text):
+    if _PLAIN.fullmatch(text) and _is_text(text) and _is_text_in_yaml_1_1(text):
         return text
     quoted = json.dumps(text, ensure_ascii=False)
     return _RAW.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return resolve(text) == text
+    except ValueError:  # an integer of too many digits
+        return False
 
 
 def _is_text_in_yaml_1_1(text: str) -> bool:

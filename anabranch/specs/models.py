@@ -184,6 +184,8 @@ InputDimension = Annotated[
 """A size, -1 for any size, or a symbol for a size that is the same wherever the symbol stands."""
 
 
+MAX_REFERENCE = 2048
+"""Longest path or URI of a model or a file, in characters."""
 Content: TypeAlias = Literal["text", "raw", "image"]
 """Content of an input: of BYTES text or raw bytes, of UINT8 an image."""
 
@@ -469,7 +471,7 @@ class Predictor(NodeBase):
     runtime: str | None = None
     """A built-in model runtime: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
     huggingface, open_inference, rest, v1, seldon, openai, vllm."""
-    model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)] | None = None
     """The model's file or folder: a path relative to the spec, or a URI."""
     multiplex: Multiplex | None = None
     """Many models in this node; ``model`` then holds `{model}` in place of the model's name."""
@@ -587,14 +589,14 @@ class Explainer(NodeBase):
     """The explained node; the whole graph if left out."""
     method: str | None = None
     """A built-in, such as anchor_tabular."""
-    model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)] | None = None
     """Folder of a fitted explainer: a path relative to the spec, or a URI."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """SHA-256 digest of the fitted explainer; required if it comes by URI."""
     watch: Watched = False
     """Whether a new revision is made when the fitted explainer moves: an alias or a stage of
     MLflow's registry."""
-    data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    data: Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)] | None = None
     """A sample on which the explainer is fitted at start: .npy, .npz or .csv."""
     inputs: dict[ParameterName, Source] = {}
     """Parameter: source; the inputs of the explained node or graph if left out."""
@@ -775,7 +777,7 @@ class Warmup(Model):
 class Reference(Model):
     """The data with which a monitor compares windows: either ``data`` or ``first``."""
 
-    data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    data: Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)] | None = None
     """File with a sample of the watched tensors: .npy, .npz or .csv, relative to the spec."""
     first: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
     """Number of rows: the first rows that the revision gets are the reference."""

@@ -54,3 +54,12 @@ def opened(graphs: list[ImportedGraph], folder: Path, components: str = "") -> G
 def notes(graph: ImportedGraph, taken: Taken) -> dict[str, str]:
     """Return the notes of one kind by their fields."""
     return {".".join(map(str, one.path)): one.text for one in graph.notes if one.taken is taken}
+
+
+def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of every value below a manifest."""
+    found = [path] if path else []
+    if isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            found += places(value, (*path, key))
+    return found

@@ -10,9 +10,9 @@ import pytest
 
 from anabranch.importers.result import Taken
 from anabranch.specs.excerpts import safe_path
-from tests.importers.imported import imported, notes
+from tests.importers.imported import imported, notes, places
 from tests.importers.seldon_v1.manifests import deployment, node
-from tests.importers.seldon_v1.test_deployments import WHOLE, places
+from tests.importers.seldon_v1.test_deployments import WHOLE
 
 
 def leaves(data: Any) -> list[tuple[Any, ...]]:

@@ -50,7 +50,7 @@ TESTS_OF_NO_MODULE = {
     "graph/compile/test_mistakes.py": "mistakes of all passes at once",
     "graph/execute/test_executor_properties.py": "the executor on random graphs",
     "graph/execute/test_tracing.py": "spans of nodes, steps and batches",
-    "importers/seldon_v2/test_fuzz.py": "wrong values anywhere in manifests",
+    "importers/test_any_manifest.py": "hostile values anywhere in manifests of all kinds",
     "monitors/test_methods.py": "laws of all methods",
     "router/console/test_browser.py": "the console's pages, in a browser",
     "router/console/test_views.py": "the console's views, in a browser at three widths",

@@ -76,7 +76,9 @@ def split(uri: str) -> tuple[str, str]:
 
 def filename(uri: str) -> str:
     """Return the name of the file that a URI means, without query and escapes, never empty."""
-    name = unquote(urlsplit(split(uri)[0]).path).rstrip("/").rpartition("/")[2]
+    place = split(uri)[0]
+    path = urlsplit(place).path if _is_split(place) else place
+    name = unquote(path).rstrip("/").rpartition("/")[2]
     clean = re.sub(r"[\x00-\x1f\x7f\\:]", "_", name)[-_LONGEST_NAME:]
     return "model" if clean in ("", ".", "..") else clean
 
@@ -126,7 +128,18 @@ def problem(model: str) -> str | None:
         return "the part behind # must be a path inside the archive, such as #model/model.onnx"
     if "\0" in model or "\n" in model:
         return "a URI has no control characters"
+    if not _is_split(place):
+        return "square brackets in a host hold an IPv6 address"
     return _CHECKS.get(scheme(model), _check_place)(place)
+
+
+def _is_split(place: str) -> bool:
+    """Tell whether the parts of a URI can be told apart."""
+    try:
+        urlsplit(place)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_file(place: str) -> str | None:

@@ -65,7 +65,7 @@ def protocol_of(framework: str, model: Mapping[str, Any]) -> str:
     named = model.get("modelFormat")
     name = named.get("name") if isinstance(named, Mapping) else None
     if framework == "model":
-        return V2 if name in _V2_FORMATS else V1
+        return V2 if isinstance(name, str) and name in _V2_FORMATS else V1
     return V2 if framework in _V2_FRAMEWORKS else V1
 
 
@@ -101,7 +101,8 @@ def _protocol_of_part(part: Mapping[str, Any]) -> str:
             return protocol_of(key, value)
     containers = part.get("containers")
     for one in containers if isinstance(containers, list) else ():
-        for variable in (one.get("env") or ()) if isinstance(one, Mapping) else ():
+        env = one.get("env") if isinstance(one, Mapping) else None
+        for variable in env if isinstance(env, list) else ():
             if isinstance(variable, Mapping) and variable.get("name") == "PROTOCOL":
                 return str(variable.get("value") or V1)
     return V1

@@ -247,10 +247,11 @@ def _check_transports(spec: Fields, predictors: Sequence[Fields]) -> None:
     types = {str(kind) for one in predictors for kind in _endpoint_types(one.data.get("graph"), 0)}
     transport = str(spec.data.get("transport") or "").upper()
     if len(types) > 1:
-        said = f"endpoints have {len(types)} types ({', '.join(sorted(types))}): all need one"
+        named = ", ".join(sorted(map(clean, types)))
+        said = f"endpoints have {len(types)} types ({named}): all need one"
         spec.mistake(said, "predictors")
     elif types and transport and types != {transport}:
-        said = f"endpoints have the type {types.pop()}, which is not that of the transport"
+        said = f"endpoints have the type {clean(types.pop())}, which is not that of the transport"
         spec.mistake(said, "transport")
 
 

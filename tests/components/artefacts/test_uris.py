@@ -73,6 +73,7 @@ def test_references_that_may_be(model: str) -> None:
         ("https://h/m.zip#../m", "must be a path inside"),
         ("https://h/m.zip#/etc/passwd", "must be a path inside"),
         ("https://h/m\n", "no control characters"),
+        ("http://[::1/m", "square brackets in a host hold an IPv6 address"),
     ],
 )
 def test_references_that_may_not_be(model: str, message: str | None) -> None:

@@ -27,6 +27,7 @@ from anabranch.importers.kserve.graphs.model import (
     RouterNode,
 )
 from anabranch.specs.excerpts import hint, shown
+from anabranch.specs.models import KUBERNETES_NAME
 
 _RESPONSE = "$response"
 _REQUEST = "$request"
@@ -83,8 +84,8 @@ def _node(name: str, fields: Fields) -> RouterNode:
 _MEANINGS = {
     SEQUENCE: "nodes that read each other's outputs, with routers of `rules` where steps depend on "
     "conditions",
-    SWITCH: "a router of `rules` over the request; where none holds, the request fails with 404 "
-    "(in KServe with 500 where the node is not the root)",
+    SWITCH: "a router of `rules` over the request; where none holds, the request fails with 404, "
+    "or with 500 where the node is not the root",
     ENSEMBLE: "nodes that are asked at once, and a combiner `object` over their documents, which "
     "need not be objects as KServe's must",
     SPLITTER: "a router of `weighted`",
@@ -202,6 +203,9 @@ def _check_target(step: GraphStep) -> None:
     if step.url and not is_url(step.url):
         said = f"{shown(step.url)} is not of the form http(s)://host[:port][/path][?query]"
         step.fields.mistake(said, "serviceUrl")
+    if step.service and not re.fullmatch(KUBERNETES_NAME, step.service):
+        said = f"{shown(step.service)} is no name of an InferenceService"
+        step.fields.mistake(said, "serviceName")
 
 
 def _check_step_names(node: RouterNode) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anabranch.components.artefacts import uris
-from anabranch.importers.artefacts import FETCHED, credentials_of, digest
+from anabranch.importers.artefacts import FETCHED, check_model, credentials_of, digest
 from anabranch.importers.fields import Fields
 
 _AZURE = re.compile(r"https://([^./]+)\.blob\.core\.windows\.net/(.+)")
@@ -51,6 +51,7 @@ def model_fields(
         fields.to_do(f"says no place of the model: put {where} beside `graph.yaml`")
         return {"model": file or "model"}
     model = _model(fields, key, uri, file, tuple(suffixes))
+    check_model(fields, key, model)
     if not runs_code or not uris.is_uri(model):
         return {"model": model}
     return {"model": model, "sha256": digest(fields, key, model)}

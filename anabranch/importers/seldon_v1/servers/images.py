@@ -61,7 +61,8 @@ class Images:
         if not self.found and not self.texts:
             return {}
         sources = [*self.texts.values(), *map(_source, self.found.values())]
-        opening = f'"""Components of {title}, as Seldon Core\'s Python wrapper has them."""\n'
+        said = f"Components of {_plain(title)}, as Seldon Core's Python wrapper has them."
+        opening = f'"""{said}"""\n'
         return {FILE: opening + "".join(f"\n\n{source}" for source in sources)}
 
     def _names(self) -> list[str]:
@@ -100,6 +101,6 @@ def _constructor(parameters: list[str]) -> list[str]:
     return ["", f"    def __init__(self, {taken}):", *kept]
 
 
-def _plain(image: str) -> str:
-    """Return the name of an image as it can stand in a text of Python."""
-    return "".join(char for char in image if char.isprintable() and char not in "\"'\\")[:200]
+def _plain(name: str) -> str:
+    """Return a name as it can stand in a text of Python."""
+    return "".join(char for char in name if char.isprintable() and char not in "\"'\\")[:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from anabranch.importers.artefacts import CREDENTIALS, FETCHED, digest
+from anabranch.importers.artefacts import CREDENTIALS, FETCHED, check_model, digest
 from anabranch.importers.fields import Fields
 
 _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(//)?(.*)", re.DOTALL)
@@ -20,8 +20,11 @@ def model_fields(unit: Fields, file: str, key: str = "modelUri") -> dict[str, An
     """
     uri = unit.text(key).strip()
     if not uri:
+        if unit.has(key):
+            unit.mistake("is blank", key)
         return {}
     model = _with_file(_uri(unit, uri, key), file)
+    check_model(unit, key, model)
     _credentials(unit, uri)
     what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
     unit.same(what, key)

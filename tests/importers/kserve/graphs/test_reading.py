@@ -67,6 +67,11 @@ ROOT = "spec.nodes.root"
             "no node 'nxt' (did you mean 'next'",
         ),
         (
+            {"root": node("Sequence", {"serviceName": "a/b"})},
+            f"{ROOT}.steps.0.serviceName",
+            "'a/b' is no name of an InferenceService",
+        ),
+        (
             {"root": node("Sequence", {"nodeName": "root"})},
             f"{ROOT}.steps.0.nodeName",
             "a cycle, root → root",
