@@ -34,6 +34,8 @@ from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.grpc import messages
 from anabranch.router.grpc.front import Front
 from anabranch.router.grpc.messages import POOL, SERVICE, request_type, response_type
+from anabranch.router.grpc.seldon import messages as seldon
+from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
@@ -280,21 +282,31 @@ def _of_grpc(arms: Mapping[str, Arms], front: Front) -> Iterator[Endpoint]:
     servicers = {name: GraphServicer(one).handlers() for name, one in arms.items()}
     methods = [method.name for method in POOL.FindServiceByName(SERVICE).methods]
     for method in methods:
-        if servicers[OWN].service(_Details(method)) is not None:
+        if servicers[OWN].service(_Details(messages.path(method))) is not None:
             yield Endpoint("gRPC: a router", method, _call(method, lambda graph: servicers[graph]))
-    handlers = front.handlers()[0]
+    handlers, others = front.handlers()
     for method in methods:
         name = f"{method} <graph>" if "Model" in method else method
         yield Endpoint("gRPC: the front", name, _call(method, lambda graph: handlers))
+    seldons = {
+        name: SeldonServicer(
+            one,
+            Feedback(one, _NoSink()),  # type: ignore[arg-type]
+            ["seldon"],
+        ).handlers()
+        for name, one in arms.items()
+    }
+    for method in seldon.methods():
+        name = f"seldon.protos.Seldon/{method} <graph>"
+        yield Endpoint("gRPC: a router", name, _seldon_call(method, lambda graph: seldons[graph]))
+    for method in seldon.methods():
+        name = f"seldon.protos.Seldon/{method} <graph>"
+        yield Endpoint("gRPC: the front", name, _seldon_call(method, lambda graph: others))
 
 
 @dataclass(frozen=True)
 class _Details:
-    name: str
-
-    @property
-    def method(self) -> str:
-        return messages.path(self.name)
+    method: str
 
 
 class _Aborted(Exception):
@@ -304,8 +316,9 @@ class _Aborted(Exception):
 class _Context:
     """A call as gRPC's server hands it to a method."""
 
-    def __init__(self, key: str) -> None:
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+    def __init__(self, key: str, *metadata: tuple[str, str]) -> None:
+        shown = (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata = (*shown, *metadata)
         self.code: grpc.StatusCode | None = None
         self.written: list[bytes] = []
 
@@ -344,7 +357,7 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
         async def sent() -> AsyncIterator[bytes]:
             yield message
 
-        handler = handlers(graph).service(_Details(method))
+        handler = handlers(graph).service(_Details(messages.path(method)))
         with suppress(_Aborted):
             if handler.stream_stream:
                 await handler.stream_stream(sent(), context)
@@ -357,6 +370,18 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
         if "error_message" in response_type(method).DESCRIPTOR.fields_by_name:
             answers = map(response_type(method).FromString, context.written)
             return not any(_SAID.search(one.error_message) for one in answers)
+        return context.code not in _REFUSED
+
+    return ask
+
+
+def _seldon_call(method: str, handlers: Callable[[str], Any]) -> Asked:
+    async def ask(graph: str, key: str) -> bool:
+        namespace, _, name = graph.partition("/")
+        context = _Context(key, (seldon.NAME, name), (seldon.NAMESPACE, namespace))
+        handler = handlers(graph).service(_Details(seldon.path(method)))
+        with suppress(_Aborted):
+            await (handler.unary_stream or handler.unary_unary)(b"", context)
         return context.code not in _REFUSED
 
     return ask
