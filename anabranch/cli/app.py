@@ -30,7 +30,7 @@ from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
 from anabranch.cli.commands.jobs import batch
 from anabranch.cli.commands.shared import models
-from anabranch.cli.commands.standalone import serve
+from anabranch.cli.commands.standalone import containerize, serve
 
 app = typer.Typer(
     name="anabranch",
@@ -59,6 +59,7 @@ for module in (
     spec,
     bundles,
     serve,
+    containerize,
     importing,
     dashboard,
     dashboards,

@@ -1,1 +1,1 @@
-"""Commands for a graph without an engine: one that serves it."""
+"""Commands for a graph without an engine: to serve it, and to build an image that does."""

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    file: options.SpecFile,
+    source: options.GraphSource,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; 0.0.0.0 or :: for all.")
     ] = "127.0.0.1",
@@ -74,6 +74,7 @@ def serve(
 
     Ctrl-C or SIGTERM ends it, once the requests that have come are answered.
     """
+    from anabranch.client.portable.sources import spec_of
     from anabranch.control.nodes.options import size
     from anabranch.router.limits import RequestLimits
     from anabranch.router.standalone.access import access_table
@@ -89,7 +90,8 @@ def serve(
         own = loaded.plan.port or PORT
         return StandaloneOptions(host, own if port is None else port, grpc_port, limits, table)
 
-    run(file, prepare, lambda server: _tell(server, host, output), note if watch else None)
+    with spec_of(source) as file:
+        run(file, prepare, lambda server: _tell(server, host, output), note if watch else None)
 
 
 def _tell(server: StandaloneServer, host: str, output: options.Format) -> None:
