@@ -11,6 +11,7 @@ from anabranch.control.settings import process_bounds, ray_tls, tls
 from anabranch.control.settings import settings as engine
 from anabranch.reference.markdown import code, table
 from anabranch.router.request_log import settings as request_logs
+from anabranch.router.standalone import access as standalone
 from anabranch.telemetry import log_settings, trace_settings
 
 _MODULES = {
@@ -25,6 +26,7 @@ _MODULES = {
     "Processes of graphs": process_bounds,
     "Request logs": request_logs,
     "Traces": trace_settings,
+    "Without an engine": standalone,
 }
 _ROW = re.compile(r"^\| ([A-Z][A-Z_, ]+) \| (.+) \| ?(.*?) ?\|$", re.MULTILINE)
 

@@ -167,9 +167,11 @@ class Typist:
 
 def has_no_end(text: str) -> bool:
     words = shlex.split(text)
-    return words[:2] in (["anabranch", "run"], ["anabranch", "dashboard"]) or bool(
-        {"--watch", "--follow", "--foreground"} & set(words)
-    )
+    return words[:2] in (
+        ["anabranch", "run"],
+        ["anabranch", "serve"],
+        ["anabranch", "dashboard"],
+    ) or bool({"--watch", "--follow", "--foreground"} & set(words))
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ NOT_TYPED: Mapping[str, str] = {
     "clusters.md: anabranch up --address": "needs a Ray; test_cluster_attached.py has one",
     "clusters.md: anabranch logs digits": "needs machines; test_cluster_ingress.py has them",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
+    "standalone.md: podman load": "needs Podman and a registry",
+    "standalone.md: skopeo copy": REGISTRY,
     "benchmarks.md: make bench": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks --only": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks.batching": MEASURES,
@@ -294,6 +296,17 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         DOWN,
         Own("rm -r ~/.anabranch"),
         "anabranch restore before-upgrade.zip",
+    ),
+    "standalone": (
+        "anabranch serve examples/quickstart/graph.yaml",
+        'echo "ada caller,teacher sha256:$(printf %s "$KEY" | sha256sum | cut -d '
+        "' ' -f 1)\" > keys",
+        "anabranch serve examples/quickstart/graph.yaml --host 0.0.0.0 --keys keys",
+        Own("cp double.yaml graph.yaml"),
+        "anabranch serve graph.yaml --port 8081 --watch",
+        "anabranch containerize graph.yaml -o shop.tar --tag shop:1.2.0",
+        "anabranch containerize examples/quickstart/graph.yaml -o quickstart --tag quickstart:1.0 "
+        "--anonymous caller",
     ),
     "access": (
         UP,

@@ -47,9 +47,9 @@ from anabranch.client.portable.sources import bundle_of
 from anabranch.errors import DeployError, InvalidRequest
 from anabranch.files import disk_errors
 from anabranch.graph.compile.loading import open_graph
+from anabranch.router.standalone.access import anonymous_roles
+from anabranch.router.standalone.server import PORT
 
-PORT = 8080
-"""Port of HTTP where the spec names none."""
 PROBE_S = 600.0
 """Longest time for loading the graph once, in seconds."""
 _ROOT = "opt/anabranch"
@@ -110,11 +110,13 @@ def containerize(
     """
     if target.exists():
         raise InvalidRequest(f"{target} is there already: name a new folder or tar file by -o")
+    anonymous_roles(anonymous or "none")
+    tag = checked_tag(tag) if tag else ""
     with _bundle(source, home, say) as (bundle, root), _draft_of(target) as folder:
         scratch = root.parent / "scratch"
         scratch.mkdir()
         draft = _ImageDraft(bundle, root, folder, scratch, say)
-        return draft.write(base, checked_tag(tag or _tag_of(bundle)), anonymous, packages)
+        return draft.write(base, tag or checked_tag(_tag_of(bundle)), anonymous, packages)
 
 
 @contextmanager

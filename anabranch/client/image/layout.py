@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 EPOCH = "1970-01-01T00:00:00Z"
 USER = 10001
 """The user and the group that the process has in a container; both are unprivileged."""
+_TAG = re.compile(
+    r"((?:[a-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+    r"(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+)
+"""Names of images with a tag, as OCI's distribution specification and Docker have them."""
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 Json = dict[str, Any]
@@ -131,12 +137,10 @@ def pack_layout(folder: Path, target: Path) -> None:
 
 def checked_tag(tag: str) -> str:
     """Return a tag such as ``digits:1.2.0``; InvalidRequest for what no tool would take."""
-    name, _, version = tag.rpartition(":") if ":" in tag.rpartition("/")[2] else (tag, "", "latest")
-    is_name = name and name == name.lower() and all(c.isalnum() or c in "-._/:" for c in name)
-    is_version = version and all(c.isalnum() or c in "-._" for c in version) and len(version) <= 128
-    if not (is_name and is_version and tag.isascii()):
+    found = _TAG.fullmatch(tag)
+    if found is None:
         raise InvalidRequest(f"{tag!r} is no name of an image such as digits:1.2.0")
-    return f"{name}:{version}"
+    return f"{found[1]}:{found[2] or 'latest'}"
 
 
 def read_json(path: Path) -> Json:

@@ -38,7 +38,7 @@ MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""
 IDLE_S = 600.0
 """How long a connection may have no request at work, in seconds."""
-HEAD_S = 10.0
+HEAD_S = 8.0
 """How long a client without a proxy between may take to send a head, in seconds."""
 LINGER_S = 8.0
 """How long a client that was refused may take to read that, or to send the rest of a body that

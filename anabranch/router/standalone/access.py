@@ -5,6 +5,10 @@ one, in hexadecimal; empty lines and those that begin with ``#`` say nothing::
 
     ada  caller,teacher  ab_4Vf1…
     ci   caller          sha256:9f86d081…
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_KEYS | file of keys | none |
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ def access_table(host: str, anonymous: str, keys: Path | None) -> AccessTable:
     keys that cannot be read, and where nobody could ask.
     """
     known = {} if keys is None else _known(keys)
-    roles = _roles(anonymous) if anonymous else ON_LOOPBACK if is_loopback(host) else ()
+    roles = anonymous_roles(anonymous) if anonymous else ON_LOOPBACK if is_loopback(host) else ()
     if not roles and not known:
         raise EngineError(
             f"nobody may ask at {host}: give a file of keys by --keys, or have callers without a "
@@ -57,7 +61,8 @@ def is_loopback(host: str) -> bool:
         raise EngineError(f"--host {host!r} is not an address such as 127.0.0.1 or ::") from None
 
 
-def _roles(text: str) -> tuple[Role, ...]:
+def anonymous_roles(text: str) -> tuple[Role, ...]:
+    """Return the roles that ``--anonymous`` names; EngineError for one that there is not."""
     try:
         return roles_in(text)
     except ValueError:

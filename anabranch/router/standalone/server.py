@@ -38,6 +38,8 @@ from anabranch.specs.models import ProtocolName
 if TYPE_CHECKING:  # gRPC is imported only where it is asked for
     from anabranch.router.standalone.grpc_server import StandaloneGrpc
 
+PORT = 8080
+"""Port of HTTP where nothing else is said."""
 HEALTH_S = 10.0
 """Time between two looks at the components' health, in seconds."""
 
@@ -47,7 +49,7 @@ class StandaloneOptions:
     """Where a graph is served, and to whom; a port of 0 is any that is free."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = PORT
     grpc_port: int | None = None
     """None for no gRPC."""
     limits: RequestLimits = field(default_factory=RequestLimits)

@@ -14,7 +14,7 @@ from anabranch.cli.terminal import note, progress, result
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add(app, containerize, "containerize digits-1.2.0.bundle -o digits.tar --tag digits:1.2.0")
+    add(app, containerize, "containerize graph.yaml -o shop.tar --tag shop:1.2.0")
 
 
 def containerize(

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from anabranch.graph.plan.plan import Plan
     from anabranch.router.standalone.server import StandaloneServer
 
-PORT = 8080
-"""Port of HTTP where neither the command nor the spec names one."""
 _CHATTY = ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "botocore", "watchfiles")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add(app, serve, "serve graph.yaml --port 8080 --watch")
+    add(app, serve, "serve graph.yaml --port 8081 --watch")
 
 
 def serve(
@@ -40,7 +38,7 @@ def serve(
             "--port",
             min=0,
             max=65535,
-            help=f"Port for HTTP; 0 for any. [default: that of spec.serving, or {PORT}]",
+            help="Port for HTTP; 0 for any. [default: that of spec.serving, or 8080]",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +77,7 @@ def serve(
     from anabranch.router.limits import RequestLimits
     from anabranch.router.standalone.access import access_table
     from anabranch.router.standalone.process import run
-    from anabranch.router.standalone.server import StandaloneOptions
+    from anabranch.router.standalone.server import PORT, StandaloneOptions
 
     limits = RequestLimits.for_body(size("--max-body", max_body))
     table = access_table(host, anonymous, keys)
@@ -151,5 +149,5 @@ def _write_logs(plan: Plan) -> None:
     handler.setFormatter(form if sys.stderr.isatty() else JsonFormatter())
     handler.addFilter(Stamp(plan.name, ""))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in _CHATTY:
+    for name in (*_CHATTY, "anabranch.graph.loading"):
         logging.getLogger(name).setLevel(logging.WARNING)
