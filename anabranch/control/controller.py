@@ -28,7 +28,6 @@ from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
-from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.bundles import BundleStore
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
@@ -72,7 +71,6 @@ class Controller:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         self._settings = settings
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
-        self._blobs = BlobStore(settings.bundles, settings.bundle_store)
         self._topics = TableTopics()
         self._totals = ArmTotals()
         self._pools = Pools()
@@ -108,7 +106,7 @@ class Controller:
         ``name`` is that of the file; see ``DigestStore.part``.
         """
         digest, _, kind = name.partition(".")
-        store = self._blobs if f".{kind}" == BLOB else self._bundles
+        store = self._bundles.blobs if f".{kind}" == BLOB else self._bundles
         size, part = await asyncio.to_thread(store.part, digest, start, most)
         REGISTRY.number(BUNDLE_BYTES_SENT).value += len(part)
         return size, part

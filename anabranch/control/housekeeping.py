@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anabranch.control.observe.log_bounds import keep_within, kept_in
-from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import Environments
 from anabranch.control.release.machine_caches import Needed
@@ -69,7 +68,6 @@ class Housekeeping:
         self._store, self._keys, self._logs = store, keys, logs
         self._settings = settings
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
-        self._blobs = BlobStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
 
     async def run(self) -> None:
@@ -110,7 +108,7 @@ class Housekeeping:
             KeptItems("events", *_without_bytes(events), bounds.max_events, None, bounds.event_age),
             KeptItems("revisions", *_without_bytes(revisions), None, None, bounds.revision_age),
             KeptItems("bundles", *bundles, None, bounds.bundle_total, bounds.bundle_age),
-            KeptItems("models", *self._blobs.kept(), None, None, bounds.bundle_age),
+            KeptItems("models", *self._bundles.blobs.kept(), None, None, bounds.bundle_age),
             KeptItems(
                 "environments", *environments, None, bounds.environment_total,
                 bounds.environment_age,
@@ -157,10 +155,10 @@ class Housekeeping:
 
     def _collect_blobs(self) -> None:
         """Remove models that no bundle pins which is here, or used."""
-        if self._blobs.digests():
-            kept = {*self._bundles.digests(), *self._store.digests()}
-            used = self._blobs.pinned_by(self._bundles, kept)
-            gone = self._blobs.collect(used, time.time() - self._settings.bundle_age)
+        blobs = self._bundles.blobs
+        if blobs.digests():
+            used = self._bundles.pinned({*self._bundles.digests(), *self._store.digests()})
+            gone = blobs.collect(used, time.time() - self._settings.bundle_age)
             if gone:
                 logger.info("removed %d models that no bundle pins", len(gone))
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from anabranch.cli.commands.deploy import bundle_of
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
+from anabranch.client.portable.bundle import is_bundle, open_bundle
 from anabranch.control.release.differences import spec_changes, spec_of
 from anabranch.errors import EngineError, NotFound
-from anabranch.graph.compile.loading import open_graph
+from anabranch.graph.compile.loading import Loaded
 
 
-def changes_against_live(file: Path, home: Path) -> list[str] | None:
-    """Return one line per change, none without a change; None without a running engine."""
-    loaded = open_graph(file)
+def changes_against_live(loaded: Loaded, file: Path, home: Path) -> list[str] | None:
+    """Return one line per change, none without a change; None without a running engine.
+
+    ``file`` has the graph that was ``loaded``: a spec, or a portable bundle.
+    """
     try:
         with ControlClient.of_home(home) as client:
             live = _live(client, loaded.graph.name)
@@ -22,7 +25,7 @@ def changes_against_live(file: Path, home: Path) -> list[str] | None:
         return None
     if live is None:
         return [f"{loaded.graph.name} is new"]
-    digest = bundle_of(file, home).digest
+    digest = open_bundle(file).code.digest if is_bundle(file) else bundle_of(file, home).digest
     return list(spec_changes(spec_of(live), loaded.graph.to_dict())) + _file_changes(live, digest)
 
 

@@ -64,7 +64,9 @@ def init(
 def validate(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Specs in YAML.", exists=True, dir_okay=False),
+        typer.Argument(
+            metavar="FILE", help="Specs in YAML, or portable bundles.", exists=True, dir_okay=False
+        ),
     ],
     load: Annotated[
         bool,
@@ -99,10 +101,12 @@ def plan(
 ) -> None:
     """Show the plan of a graph: segments, hops, resources, and the changes that a deploy makes."""
     from anabranch.cli.reports.graph import plan_text
+    from anabranch.client.portable.bundle import spec_of
     from anabranch.graph.compile.loading import open_graph
     from anabranch.graph.compile.render import plan_to_json, to_mermaid
 
-    loaded = open_graph(file)
+    with spec_of(file) as spec:
+        loaded = open_graph(spec)
     if output is PlanFormat.MERMAID:
         result(to_mermaid(loaded.plan))
     elif output is PlanFormat.JSON:
@@ -111,7 +115,8 @@ def plan(
         from anabranch.cli.commands.changes import changes_against_live
         from anabranch.client.connection.engine_state import resolve_home
 
-        result(plan_text(plan_to_json(loaded.plan), changes_against_live(file, resolve_home(home))))
+        changes = changes_against_live(loaded, file, resolve_home(home))
+        result(plan_text(plan_to_json(loaded.plan), changes))
 
 
 def schema() -> None:
@@ -125,14 +130,16 @@ def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError
     """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
     from anabranch.client.bundle.checks import open_complete
     from anabranch.client.connection.engine_state import resolve_home
+    from anabranch.client.portable.bundle import spec_of
 
     try:
-        open_complete(file, resolve_home(home))
+        with spec_of(file) as spec:
+            open_complete(spec, resolve_home(home))
+            return None if timeout is None else _load_mistakes(spec, timeout)
     except SpecError as error:
         return error
     except (InvalidRequest, TooLarge) as error:  # no bundle is made of the folder
         return SpecError([Problem((), str(error), file=str(file))])
-    return None if timeout is None else _load_mistakes(file, timeout)
 
 
 def _load_mistakes(file: Path, timeout: float) -> SpecError | None:

@@ -49,10 +49,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"  digest  {found['digest']}"
     yield f"  code    {found['code']}"
     for uri, one in found["models"].items():
-        yield f"  model   {clean(uri)}, {shown_size(one['size'])}, sha256 {one['sha256']}"
+        yield f"  model   {clean(uri, 500)}, {shown_size(one['size'])}, sha256 {one['sha256']}"
     if "verified" not in found:
         count = found["signatures"]
         yield f"  signed  {f'{count} times, not verified' if count else 'by nobody'}"
     for one, built in zip(found.get("verified", ()), found.get("built", ()), strict=True):
         yield f"  signed  by key {one['key'][:16]}…"
-        yield f"  built   {clean(built)}"
+        yield f"  built   {clean(built, 500)}"

@@ -197,6 +197,17 @@ def open_bundle(path: Path) -> PortableBundle:
         raise InvalidRequest(f"{path} is no portable bundle that can be used: {error}") from None
 
 
+@contextmanager
+def spec_of(path: Path) -> Iterator[Path]:
+    """Yield the spec in a portable bundle, unpacked for a while; any other file is one itself."""
+    if not is_bundle(path):
+        yield path
+        return
+    bundle = open_bundle(path)
+    with bundle.folder() as folder:
+        yield folder / bundle.manifest.spec
+
+
 def file_name(manifest: BundleManifest) -> str:
     """Return the name that a bundle's file has unless told otherwise."""
     parts = "-".join(filter(None, (manifest.graph, manifest.version)))

@@ -1,26 +1,30 @@
 """Backups: the store as it is at one moment, and the bundles that its revisions need, in one file.
 
-A zip that holds ``backup.json`` (what is in it), ``store.db`` (SQLite) and the bundles as
-``bundles/<digest>.zip``. It is made while an engine runs, too. Tokens, environments, models from
-elsewhere, logs and what monitors remember are not in it: they are made anew, or are nobody's to
-copy.
+A zip that holds ``backup.json`` (what is in it), ``store.db`` (SQLite), the bundles as
+``bundles/<digest>.zip``, and the models that these have brought along as ``bundles/<digest>.blob``.
+It is made while an engine runs, too. Tokens, environments, other models from elsewhere, logs and
+what monitors remember are not in it: they are made anew, or are nobody's to copy.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import zipfile
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from anabranch.client.bundle.packing import digest
 from anabranch.client.bundle.unpacking import unpack
+from anabranch.components.artefacts.digests import file_digest
+from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.bundles import BundleStore
+from anabranch.control.release.digest_store import DigestStore
 from anabranch.control.store.database import Database
 from anabranch.control.store.soundness import log_of, require_sound
 from anabranch.errors import EngineError, NotFound, RequestError
@@ -46,7 +50,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds; ``missing`` are digests of bundles that were already gone."""
+    """What a backup holds; ``missing`` are digests of bundles and models that were gone."""
 
     file: str
     created: str
@@ -66,7 +70,7 @@ class _Contents:
 
 
 def write_backup(store: Path, bundles: BundleStore, target: Path, *, replace: bool) -> Backup:
-    """Write a backup of the SQLite file ``store`` and of its bundles to ``target``, in one step.
+    """Write a backup of the SQLite file ``store``, its bundles and their models to ``target``.
 
     EngineError if there is no store or it is damaged, or a file ``target`` that is not to be
     replaced; StorageError if ``target`` cannot be written.
@@ -86,17 +90,23 @@ def write_backup(store: Path, bundles: BundleStore, target: Path, *, replace: bo
         copy = Path(folder) / STORE
         _copy(store, copy)
         contents = _contents(copy)
-        require_room(target.parent, _size(copy) + sum(map(bundles.size, contents.digests)))
+        models = sorted(bundles.pinned(contents.digests))
+        sizes = sum(map(bundles.size, contents.digests))
+        sizes += sum(map(bundles.blobs.size, models))
+        require_room(target.parent, _size(copy) + sizes)
         with replacing(target) as file, zipfile.ZipFile(file, "w") as archive:
             archive.write(copy, STORE, zipfile.ZIP_DEFLATED)
-            missing = tuple(one for one in contents.digests if not _add(archive, bundles, one))
+            missing = (
+                *(one for one in contents.digests if not _add(archive, bundles, one)),
+                *(one for one in models if not _add(archive, bundles.blobs, one)),
+            )
             backup = _described(target, contents, missing)
             archive.writestr(MANIFEST, json.dumps({"format": FORMAT, **_manifest(backup)}))
     return backup
 
 
 def read_backup(source: Path, store: Path, bundles: BundleStore, *, replace: bool) -> Backup:
-    """Put what a backup holds in place of ``store`` and into ``bundles``.
+    """Put what a backup holds in place of ``store``, and into ``bundles``.
 
     All of it is read and checked before anything is changed. With ``replace`` a store that is there
     stays beside the new one, under the name ``store.db.replaced``; without, EngineError if it has
@@ -116,6 +126,7 @@ def read_backup(source: Path, store: Path, bundles: BundleStore, *, replace: boo
             there = [one for one in contents.digests if _name(one) in held]
             for one in there:
                 _bundle(archive, one)
+            _keep_models(archive, bundles.blobs, Path(folder))
             for one in there:
                 bundles.put(_bundle(archive, one))
             missing = tuple(one for one in contents.digests if one not in there)
@@ -165,7 +176,7 @@ def _described(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     if archive is not None:
         created = str(json.loads(archive.read(MANIFEST))["created"])
-    bundles = len(contents.digests) - len(missing)
+    bundles = len({*contents.digests} - {*missing})
     return Backup(str(file), created, contents.graphs, contents.revisions, bundles, missing)
 
 
@@ -177,16 +188,28 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _name(digest: str) -> str:
-    return f"bundles/{digest}.zip"
+def _name(digest: str, suffix: str = BundleStore.suffix) -> str:
+    return f"bundles/{digest}{suffix}"
 
 
-def _add(archive: zipfile.ZipFile, kept: BundleStore, name: str) -> bool:
+def _add(archive: zipfile.ZipFile, kept: DigestStore, name: str) -> bool:
     try:
-        archive.write(kept.path(name), _name(name), zipfile.ZIP_STORED)
+        archive.write(kept.path(name), _name(name, kept.suffix), zipfile.ZIP_STORED)
     except NotFound:
         return False
     return True
+
+
+def _keep_models(archive: zipfile.ZipFile, blobs: BlobStore, folder: Path) -> None:
+    """Keep the models in the backup; EngineError for one that is not what its name says."""
+    models = [one for one in archive.namelist() if one.endswith(blobs.suffix)]
+    for member in models:
+        copy, digest = folder / "model", PurePosixPath(member).stem
+        with archive.open(member) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        if file_digest(copy) != digest:
+            raise _damaged(archive, f"{member} is not what its name says")
+        blobs.keep(digest, copy)
 
 
 def _bundle(archive: zipfile.ZipFile, name: str) -> dict[str, bytes]:

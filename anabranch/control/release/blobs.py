@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import threading
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 from anabranch.components.artefacts import bundle_store
-from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact, artefacts_in
+from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.digests import file_digest
-from anabranch.control.release.bundles import BundleStore
 from anabranch.control.release.digest_store import DigestStore, is_digest
-from anabranch.errors import ArtefactError, InvalidRequest, NotFound, TooLarge
+from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.files import DRAFT, disk_errors, require_room, sync_folder
-
-_KEPT = 10_000
-"""Manifests of bundles that are kept in memory."""
 
 
 class BlobStore(DigestStore):
@@ -33,7 +27,6 @@ class BlobStore(DigestStore):
     def __init__(self, folder: Path, url: str = "") -> None:
         super().__init__(folder, url)
         self._writing = threading.Lock()
-        self._pinned = lru_cache(_KEPT)(_pinned)
 
     def received(self, digest: str) -> tuple[int, bool]:
         """Return how many bytes of a blob have come, and whether it is whole."""
@@ -71,6 +64,7 @@ class BlobStore(DigestStore):
         draft = self._draft(digest)
         with disk_errors(draft):
             self._folder.mkdir(parents=True, exist_ok=True)
+            draft.touch(mode=0o600)
             with draft.open("ab") as file:
                 file.write(piece)
 
@@ -85,6 +79,7 @@ class BlobStore(DigestStore):
         """Move a file, of which the digest is known, to its place; and to the store at the URL."""
         path = self._folder / f"{digest}{self.suffix}"
         with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             file.replace(path)
             sync_folder(path.parent)
         if self._url:
@@ -101,33 +96,9 @@ class BlobStore(DigestStore):
                     "does not have: deploy the portable bundle that has it"
                 ) from None
 
-    def pinned_by(self, bundles: BundleStore, digests: Iterable[str]) -> frozenset[str]:
-        """Return the digests of all that these bundles pin."""
-        found: set[str] = set()
-        for digest in digests:
-            with suppress(NotFound):
-                found |= self._pinned(bundles, digest)
-        return frozenset(found)
-
     def _draft(self, digest: str) -> Path:
         return self._folder / f".{digest}{self.suffix}{DRAFT}"
 
     def _check(self, digest: str) -> None:
         if not is_digest(digest):
             raise InvalidRequest(f"{digest[:64]!r} is not a SHA-256 in hexadecimal digits")
-
-
-def pinned(files: Mapping[str, bytes]) -> Mapping[str, BundledArtefact]:
-    """Return what the files of a received bundle pin; InvalidRequest for a malformed manifest."""
-    try:
-        return artefacts_in(files.get(MANIFEST, b"{}"))
-    except ArtefactError as error:
-        raise InvalidRequest(str(error)) from None
-
-
-def _pinned(bundles: BundleStore, digest: str) -> frozenset[str]:
-    try:
-        manifest = bundles.read(digest, MANIFEST) or b"{}"
-        return frozenset(one.sha256 for one in artefacts_in(manifest).values())
-    except (ArtefactError, zipfile.BadZipFile):  # damaged on the disk
-        return frozenset()

@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 from anabranch.client.bundle.packing import ROOT, digest, zipped
 from anabranch.client.bundle.secrets import HEAD, is_home, secret
 from anabranch.components.artefacts import bundle_store
+from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact, artefacts_in
+from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.digest_store import DigestStore
-from anabranch.errors import InvalidRequest
+from anabranch.errors import ArtefactError, InvalidRequest, NotFound
 from anabranch.files import disk_errors, replace_file
 
 REQUIREMENTS = "requirements.txt"
+_KEPT = 10_000
+"""Manifests that are kept in memory."""
 
 
 class BundleStore(DigestStore):
@@ -24,6 +30,12 @@ class BundleStore(DigestStore):
 
     suffix = bundle_store.BUNDLE
     what = "bundle"
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        super().__init__(folder, url)
+        self.blobs = BlobStore(folder, url)
+        """The models that bundles have brought along."""
+        self._pinned = lru_cache(_KEPT)(self._read_pinned)
 
     def put(self, files: Mapping[str, bytes]) -> str:
         """Keep ``files``; gives their digest. Packed anew, so nothing of the sender's zip stays.
@@ -58,6 +70,29 @@ class BundleStore(DigestStore):
                 return archive.read(f"{ROOT}/{member}")
             except KeyError:
                 return None
+
+    def pinned(self, digests: Iterable[str]) -> frozenset[str]:
+        """Return the digests of all models that these bundles pin, as far as they are here."""
+        found: set[str] = set()
+        for one in digests:
+            with suppress(NotFound):
+                found |= self._pinned(one)
+        return frozenset(found)
+
+    def _read_pinned(self, digest: str) -> frozenset[str]:
+        try:
+            manifest = self.read(digest, MANIFEST) or b"{}"
+            return frozenset(one.sha256 for one in artefacts_in(manifest).values())
+        except (ArtefactError, zipfile.BadZipFile):  # damaged on the disk
+            return frozenset()
+
+
+def pinned(files: Mapping[str, bytes]) -> Mapping[str, BundledArtefact]:
+    """Return what the files of a received bundle pin; InvalidRequest for a malformed manifest."""
+    try:
+        return artefacts_in(files.get(MANIFEST, b"{}"))
+    except ArtefactError as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def refuse_secrets(files: Mapping[str, bytes]) -> None:

@@ -15,8 +15,7 @@ from anabranch.client.bundle.unpacking import manifest_spec, spec_name, unpack, 
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
-from anabranch.control.release.blobs import BlobStore, pinned
-from anabranch.control.release.bundles import REQUIREMENTS, BundleStore, refuse_secrets
+from anabranch.control.release.bundles import REQUIREMENTS, BundleStore, pinned, refuse_secrets
 from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
 from anabranch.control.release.signatures import check_signature
@@ -64,7 +63,7 @@ class Releases:
         self._keys = settings.bundle_keys
         self._is_cluster, self._install_timeout = settings.is_cluster, settings.install_timeout
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
-        self.blobs = BlobStore(settings.bundles, settings.bundle_store)
+        self.blobs = self._bundles.blobs
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
         self._installing: set[tuple[str, int]] = set()
