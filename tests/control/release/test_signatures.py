@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -22,6 +21,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.release.signatures import check_signature
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError, Forbidden, InvalidRequest, Unavailable
+from tests.release_keys import Keys
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -33,20 +33,6 @@ spec:
   outputs: {y: one}
 """
 LIMIT = 2**20
-
-
-class Keys:
-    """A pair of keys in two files."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        key = Ed25519PrivateKey.generate()
-        self.private, self.public = folder / f"{name}.key", folder / f"{name}.pub"
-        self.private.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        self.public.write_bytes(
-            key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        )
 
 
 @pytest.fixture
