@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from anabranch.cli.app import app
 from tests.cli.conftest import Served
 from tests.project.snippets import ROOT, blocks
+from tests.release_keys import Keys
 
 SCRIPT = """
 import contextlib, json, sys
@@ -55,6 +56,12 @@ init NEW
 validate FILE
 plan FILE
 schema
+build FILE --version 1.2.0 --output BUNDLE
+sign BUNDLE --key KEY
+verify BUNDLE --keys KEYS
+push BUNDLE oci://127.0.0.1:9/digits
+pull oci://127.0.0.1:9/digits
+deploy BUNDLE
 deploy FILE --author ada
 status
 status digits
@@ -179,6 +186,7 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
     for name, text in texts.items():
         (engine.folder / name).write_text(text)
         (engine.folder / name).chmod(0o600)
+    keys = Keys(engine.folder, "release")
     engine.graphs["POST /v2/models/digits/infer"] = {"model_name": "digits", "outputs": []}
     places = {
         "FILE": engine.file(),
@@ -187,6 +195,9 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
         "POLICY": str(engine.folder / "policy.yaml"),
         "SELDON": str(engine.folder / "seldon.yaml"),
         "URL": url,
+        "BUNDLE": str(engine.folder / "digits.bundle"),
+        "KEY": str(keys.private),
+        "KEYS": str(keys.public),
     }
     there = ["--url", url, "--token-file", str(engine.folder / "token")]
     calls = [[*there, *(places.get(word, word) for word in line.split())] for line in lines]
@@ -194,7 +205,7 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
     assert done.returncode == 0, done.stderr
     ends = dict(zip(lines, json.loads(done.stdout), strict=True))
     assert {line: end for line, end in ends.items() if end not in ("0", "refused")} == {}
-    good = ("deploy ", "export ", "status ", "traffic ", "infer ")
+    good = ("build", "sign", "verify ", "deploy ", "export ", "status ", "traffic ", "infer ")
     assert {ends[line] for line in lines if line.startswith(good)} == {"0"}, done.stderr
 
 
