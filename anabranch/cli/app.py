@@ -12,7 +12,6 @@ from anabranch.cli import remote
 from anabranch.cli.commands import (
     backup,
     bandit,
-    bundles,
     engine,
     events,
     explain,
@@ -29,6 +28,7 @@ from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
 from anabranch.cli.commands.jobs import batch
+from anabranch.cli.commands.portable import bundles
 from anabranch.cli.commands.shared import models
 from anabranch.cli.commands.standalone import containerize, serve
 

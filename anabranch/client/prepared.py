@@ -18,8 +18,8 @@ from anabranch.client.bundle.unpacking import write_files
 from anabranch.client.portable.bundle import PortableBundle, is_bundle, open_bundle
 from anabranch.client.portable.pushing import pull
 from anabranch.client.portable.signing import code_signatures
-from anabranch.client.registry.references import Reference, is_reference
-from anabranch.client.registry.registry import Registry
+from anabranch.client.registry.references import ImageReference, is_reference
+from anabranch.client.registry.registry import RegistryClient
 from anabranch.errors import InvalidRequest
 from anabranch.graph.builder import GraphBuilder
 from anabranch.graph.compile.loading import Loaded
@@ -58,7 +58,7 @@ def prepare(graph: GraphBuilder | str | os.PathLike[str], home: Path) -> Prepare
     if isinstance(graph, GraphBuilder):
         return _built(graph, home)
     if is_reference(str(graph)):
-        return _pulled(Reference.parse(str(graph)), home)
+        return _pulled(ImageReference.parse(str(graph)), home)
     path = Path(graph)
     return prepare_portable(open_bundle(path)) if is_bundle(path) else prepare_file(path, home)
 
@@ -78,10 +78,10 @@ def prepare_portable(bundle: PortableBundle) -> PreparedBundle:
     return PreparedBundle(loaded.graph.name, packed, (), bundle.path.parent, bundle)
 
 
-def _pulled(reference: Reference, home: Path) -> PreparedBundle:
+def _pulled(reference: ImageReference, home: Path) -> PreparedBundle:
     """Pull a bundle into a file that is there as long as it is in use."""
     folder = Path(mkdtemp(prefix="anabranch-bundle-"))
-    with Registry(reference) as registry:
+    with RegistryClient(reference) as registry:
         bundle = pull(reference, registry, folder / "pulled.bundle", lambda text: None)
     weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
     return prepare_portable(bundle)

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.access.identity import Asker
 from anabranch.access.table import AccessTable
-from anabranch.components.artefacts.bundle_store import BLOB
+from anabranch.components.artefacts.kept.bundle_store import BLOB
 from anabranch.control.api.endpoints import ApiAnswer
 from anabranch.control.nodes.certificates import certificates_of
 from anabranch.control.observe.process_sums import ProcessSums

@@ -32,6 +32,7 @@ NOT_TYPED: Mapping[str, str] = {
     "clusters.md: export ANABRANCH_STORE": "needs PostgreSQL; test_cluster_standby.py has it",
     "clusters.md: anabranch up --address": "needs a Ray; test_cluster_attached.py has one",
     "clusters.md: anabranch logs digits": "needs machines; test_cluster_ingress.py has them",
+    "bundles.md: anabranch push": "needs a registry; test_portable.py has one",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
     "standalone.md: podman load": "needs Podman and a registry",
     "standalone.md: skopeo copy": REGISTRY,
@@ -46,6 +47,8 @@ NOT_TYPED: Mapping[str, str] = {
 """The reason by the beginning of a block's name."""
 
 
+OF_REGISTRIES = ("anabranch push", "anabranch pull")
+"""Commands whose examples need a registry of that name; test_portable.py has one."""
 OF_MACHINES = ("anabranch join", "anabranch leave", "anabranch nodes drain")
 """Commands whose examples need several machines, likewise."""
 
@@ -67,7 +70,7 @@ def _documented() -> Iterator[Command]:
                 assert isinstance(step, Command)
                 yield Command(_plain(step.text), step.printed or None)
     for name, command in all_commands():
-        if name not in OF_MACHINES:
+        if name not in (*OF_MACHINES, *OF_REGISTRIES):
             yield Command(example(command))
 
 
@@ -350,8 +353,15 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         DOWN,
     ),
     "secured": (
+        UP,
+        "anabranch build examples/quickstart/graph.yaml --version 1.2.0",
+        "anabranch validate quickstart-1.2.0.bundle",
+        "anabranch deploy quickstart-1.2.0.bundle",
+        DOWN,
         "openssl genpkey -algorithm ed25519 -out release.key",
         "openssl pkey -in release.key -pubout -out release.pub",
+        "anabranch sign quickstart-1.2.0.bundle --key release.key",
+        "anabranch verify quickstart-1.2.0.bundle --keys release.pub",
         "ANABRANCH_BUNDLE_KEYS=/etc/anabranch/release.pub anabranch up",
         "anabranch deploy examples/quickstart/graph.yaml --sign release.key",
         DOWN,

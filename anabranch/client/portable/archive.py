@@ -23,7 +23,7 @@ from anabranch.client.portable.formats import (
     LAYOUT,
     MAX_MANIFEST,
     Descriptor,
-    Manifest,
+    ImageManifest,
     index,
     listed,
 )
@@ -38,7 +38,7 @@ _END = bytes(2 * _BLOCK)
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """Where the content of a member is in the file, in bytes."""
 
     start: int
@@ -50,25 +50,28 @@ class Region:
     """A part of a file, such as a blob in a bundle."""
 
     path: Path
-    span: Span
+    span: ByteRange
 
 
 Source: TypeAlias = bytes | Path | Region
 """The content of a blob: in memory, a file, or a part of one."""
-ReadBlob: TypeAlias = "Callable[[Span], bytes]"
+ReadBlob: TypeAlias = "Callable[[ByteRange], bytes]"
 
 
 @dataclass(frozen=True)
 class Contents:
     """Manifests of a bundle and its referrers, and where in the file each blob is, by digest."""
 
-    bundle: Manifest
-    referrers: Sequence[Manifest]
-    spans: Mapping[str, Span]
+    bundle: ImageManifest
+    referrers: Sequence[ImageManifest]
+    spans: Mapping[str, ByteRange]
 
 
 def write(
-    target: Path, bundle: Manifest, referrers: Sequence[Manifest], blobs: Mapping[str, Source]
+    target: Path,
+    bundle: ImageManifest,
+    referrers: Sequence[ImageManifest],
+    blobs: Mapping[str, Source],
 ) -> None:
     """Write a bundle in one step; ``blobs`` have what the manifests need, by digest.
 
@@ -197,7 +200,7 @@ class _Reader:
         if self._file.read(len(padding)) != padding:
             raise InvalidRequest("there is something between its members")
 
-    def _blobs(self) -> Iterator[tuple[str, Span]]:
+    def _blobs(self) -> Iterator[tuple[str, ByteRange]]:
         last = ""
         for _ in range(_MOST_BLOBS):
             name, size = self._next()
@@ -211,18 +214,18 @@ class _Reader:
             if total.hexdigest() != name.removeprefix(_BLOBS):
                 raise InvalidRequest(f"the digest of {name} is sha256:{total.hexdigest()}")
             self._pad(size)
-            yield f"sha256:{total.hexdigest()}", Span(start, size)
+            yield f"sha256:{total.hexdigest()}", ByteRange(start, size)
         raise InvalidRequest(f"it has over {_MOST_BLOBS} blobs")
 
-    def _content(self, span: Span) -> bytes:
+    def _content(self, span: ByteRange) -> bytes:
         self._file.seek(span.start)
         return b"".join(_pieces(self._file, span.size))
 
 
-def _checked(listing: bytes, spans: Mapping[str, Span], read: ReadBlob) -> Contents:
+def _checked(listing: bytes, spans: Mapping[str, ByteRange], read: ReadBlob) -> Contents:
     """Return the contents, in which every blob is needed, there, and of the size that is said."""
     digests = [str(one["digest"]) for one in listed(listing)]
-    manifests = [Manifest.read(_small(digest, spans, read)) for digest in digests]
+    manifests = [ImageManifest.read(_small(digest, spans, read)) for digest in digests]
     if not manifests or manifests[0].subject is not None:
         raise InvalidRequest("its index does not begin with a bundle")
     bundle, *referrers = manifests
@@ -237,7 +240,7 @@ def _checked(listing: bytes, spans: Mapping[str, Span], read: ReadBlob) -> Conte
     return Contents(bundle, referrers, spans)
 
 
-def _match(needed: Mapping[str, Descriptor], spans: Mapping[str, Span]) -> None:
+def _match(needed: Mapping[str, Descriptor], spans: Mapping[str, ByteRange]) -> None:
     for digest, one in needed.items():
         if digest not in spans or spans[digest].size != one.size:
             raise InvalidRequest(f"it lacks {digest} of {one.size} bytes")
@@ -246,7 +249,7 @@ def _match(needed: Mapping[str, Descriptor], spans: Mapping[str, Span]) -> None:
             raise InvalidRequest(f"nothing refers to {digest}")
 
 
-def _small(digest: str, spans: Mapping[str, Span], read: ReadBlob) -> bytes:
+def _small(digest: str, spans: Mapping[str, ByteRange], read: ReadBlob) -> bytes:
     span = spans.get(digest)
     if span is None or span.size > MAX_MANIFEST:
         raise InvalidRequest(f"the manifest {digest} is missing, or over {MAX_MANIFEST} bytes")

@@ -82,7 +82,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ImageManifest:
     """A manifest with the bytes that its digest is of."""
 
     content: bytes
@@ -100,7 +100,7 @@ class Manifest:
         config: Descriptor | None = None,
         subject: Descriptor | None = None,
         annotations: Mapping[str, str] | None = None,
-    ) -> Manifest:
+    ) -> ImageManifest:
         """Return a new manifest; without a ``config`` it has the specification's empty one."""
         config = config or Descriptor.of(EMPTY, EMPTY_TYPE)
         document: Json = {
@@ -117,7 +117,7 @@ class Manifest:
         return cls.read(canonical(document))
 
     @classmethod
-    def read(cls, content: bytes) -> Manifest:
+    def read(cls, content: bytes) -> ImageManifest:
         """Read a manifest; InvalidRequest for what is none."""
         try:
             found = json.loads(content)
@@ -172,7 +172,7 @@ def _texts(found: Json) -> dict[str, str]:
     return {str(name): str(text) for name, text in found.items()}
 
 
-def index(bundle: Manifest, referrers: Sequence[Manifest]) -> bytes:
+def index(bundle: ImageManifest, referrers: Sequence[ImageManifest]) -> bytes:
     """Return ``index.json`` of a layout; the same manifests give the same bytes, in any order."""
     main = _listed(bundle) | {
         "annotations": {REF_NAME: bundle.annotations.get(VERSION) or "latest"}
@@ -181,7 +181,7 @@ def index(bundle: Manifest, referrers: Sequence[Manifest]) -> bytes:
     return canonical({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [main, *others]})
 
 
-def _listed(manifest: Manifest) -> Json:
+def _listed(manifest: ImageManifest) -> Json:
     return {**manifest.descriptor.to_json(), "artifactType": manifest.artifact_type}
 
 

@@ -22,7 +22,7 @@ from anabranch.client.portable.formats import (
     TITLE,
     VERSION,
     Descriptor,
-    Manifest,
+    ImageManifest,
     canonical,
     digest_of,
 )
@@ -34,14 +34,14 @@ from anabranch.components.artefacts.digests import file_digest, files_of
 class BundleDraft:
     """A bundle with what refers to it, and its blobs by digest, that is in no file yet."""
 
-    bundle: Manifest
+    bundle: ImageManifest
     blobs: Mapping[str, Source]
-    referrers: Sequence[Manifest] = ()
+    referrers: Sequence[ImageManifest] = ()
 
     def with_referrer(self, type: str, layers: Sequence[tuple[str, bytes]]) -> BundleDraft:
         """Return the bundle with a manifest that refers to it; ``layers`` are types and blobs."""
         described = [Descriptor.of(content, kind) for kind, content in layers]
-        referrer = Manifest.make(type, described, subject=self.bundle.descriptor)
+        referrer = ImageManifest.make(type, described, subject=self.bundle.descriptor)
         if referrer in self.referrers:
             return self
         blobs = {digest_of(content): content for content in (EMPTY, *(one for _, one in layers))}
@@ -127,7 +127,7 @@ def assemble(
         blobs[digest_of(content)] = content
     first, *others = layers
     return BundleDraft(
-        Manifest.make(
+        ImageManifest.make(
             BUNDLE_TYPE,
             [first, *sorted(others, key=lambda one: (one.type, one.digest))],
             Descriptor.of(config, CONFIG_TYPE),

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from anabranch.client.bundle.author import author_of
 from anabranch.client.portable.bundle import BundleManifest
-from anabranch.client.portable.formats import Manifest, canonical
+from anabranch.client.portable.formats import ImageManifest, canonical
 from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import InvalidRequest
 
@@ -90,7 +90,7 @@ def _git(folder: Path, *words: str) -> str:
     return ""
 
 
-def statement(bundle: Manifest, manifest: BundleManifest, build: Build) -> bytes:
+def statement(bundle: ImageManifest, manifest: BundleManifest, build: Build) -> bytes:
     """Return the provenance of a bundle, as JSON."""
     commit = build.commit
     materials: list[Json] = [
@@ -133,7 +133,7 @@ def statement(bundle: Manifest, manifest: BundleManifest, build: Build) -> bytes
     )
 
 
-def build_in(found: Json, bundle: Manifest) -> Build:
+def build_in(found: Json, bundle: ImageManifest) -> Build:
     """Return the build that a statement tells of; InvalidRequest where it is of another bundle."""
     try:
         subjects = [one["digest"].get("sha256") for one in found["subject"]]

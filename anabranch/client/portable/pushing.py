@@ -13,11 +13,11 @@ from anabranch.client.portable.formats import (
     BUNDLE_TYPE,
     PROVENANCE_TYPE,
     SIGNATURE_TYPE,
-    Manifest,
+    ImageManifest,
 )
 from anabranch.client.portable.making import BundleDraft
-from anabranch.client.registry.references import Reference
-from anabranch.client.registry.registry import Registry
+from anabranch.client.registry.references import ImageReference
+from anabranch.client.registry.registry import RegistryClient
 from anabranch.errors import InvalidRequest
 from anabranch.files import disk_errors
 
@@ -26,7 +26,9 @@ _REFERRERS = (PROVENANCE_TYPE, SIGNATURE_TYPE)
 _MOST_REFERRERS = 100
 
 
-def push(bundle: PortableBundle, to: Reference, registry: Registry, say: Say) -> Reference:
+def push(
+    bundle: PortableBundle, to: ImageReference, registry: RegistryClient, say: Say
+) -> ImageReference:
     """Push a bundle, its provenance and signatures; return the reference that is fixed.
 
     The tag is that of ``to``, or else the version of the bundle, or else ``latest``. Blobs that the
@@ -45,7 +47,7 @@ def push(bundle: PortableBundle, to: Reference, registry: Registry, say: Say) ->
     for manifest in draft.referrers:
         described = manifest.descriptor.to_json() | {"artifactType": manifest.artifact_type}
         registry.put_referrer(manifest.digest, bundle.digest, manifest.content, described)
-    return Reference(to.host, to.name, tag, bundle.digest)
+    return ImageReference(to.host, to.name, tag, bundle.digest)
 
 
 def _pieces(draft: BundleDraft, digest: str) -> Iterator[bytes]:
@@ -53,14 +55,16 @@ def _pieces(draft: BundleDraft, digest: str) -> Iterator[bytes]:
         yield from pieces
 
 
-def pull(reference: Reference, registry: Registry, target: Path | None, say: Say) -> PortableBundle:
+def pull(
+    reference: ImageReference, registry: RegistryClient, target: Path | None, say: Say
+) -> PortableBundle:
     """Pull a bundle with its provenance and signatures into a file, in one step; verified whole.
 
     Without a ``target`` it has the name ``file_name`` in the working folder.
 
     InvalidRequest where the reference names something else, or what comes has another digest.
     """
-    bundle = Manifest.read(registry.manifest(reference.wanted))
+    bundle = ImageManifest.read(registry.manifest(reference.wanted))
     if bundle.artifact_type != BUNDLE_TYPE:
         raise InvalidRequest(
             f"{reference} is {bundle.artifact_type!r}, and no portable bundle of anabranch"
@@ -82,11 +86,11 @@ def pull(reference: Reference, registry: Registry, target: Path | None, say: Say
     return open_bundle(target)
 
 
-def _referrers(bundle: Manifest, registry: Registry) -> list[Manifest]:
+def _referrers(bundle: ImageManifest, registry: RegistryClient) -> list[ImageManifest]:
     """Return provenance and signatures of a bundle; what else refers to it stays where it is."""
     found = []
     for one in registry.referrers(bundle.digest)[:_MOST_REFERRERS]:
-        manifest = Manifest.read(registry.manifest(one["digest"]))
+        manifest = ImageManifest.read(registry.manifest(one["digest"]))
         is_ours = manifest.artifact_type in _REFERRERS
         if is_ours and manifest.subject is not None and manifest.subject.digest == bundle.digest:
             found.append(manifest)

@@ -24,7 +24,7 @@ from anabranch.client.portable.formats import (
     ENVELOPE_TYPE,
     PROVENANCE_TYPE,
     SIGNATURE_TYPE,
-    Manifest,
+    ImageManifest,
     canonical,
 )
 from anabranch.client.portable.making import BundleDraft
@@ -125,12 +125,12 @@ def verified(bundle: PortableBundle, keys: Path) -> list[VerifiedSignature]:
     return found
 
 
-def _signatures(bundle: PortableBundle) -> list[Manifest]:
+def _signatures(bundle: PortableBundle) -> list[ImageManifest]:
     return [one for one in bundle.contents.referrers if one.artifact_type == SIGNATURE_TYPE]
 
 
 def _verified(
-    bundle: PortableBundle, signature: Manifest, trusted: Sequence[Ed25519PublicKey]
+    bundle: PortableBundle, signature: ImageManifest, trusted: Sequence[Ed25519PublicKey]
 ) -> Iterator[VerifiedSignature]:
     """Yield the signature, if both of its parts are by one and the same trusted key."""
     code = signature.layer(CODE_SIGNATURE_TYPE)

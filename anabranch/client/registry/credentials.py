@@ -20,14 +20,14 @@ _NAMES: Mapping[str, str] = {"docker.io": "https://index.docker.io/v1/"}
 """Names under which Docker keeps credentials of hosts, where they are others."""
 
 
-class Login(NamedTuple):
+class RegistryLogin(NamedTuple):
     """A user with a password, or with a token that stands for one."""
 
     user: str
     password: str
 
 
-def login_of(host: str, environment: Mapping[str, str] = os.environ) -> Login | None:
+def login_of(host: str, environment: Mapping[str, str] = os.environ) -> RegistryLogin | None:
     """Return the login for a registry, None where there is none.
 
     InvalidRequest for a file that is not as Docker writes it, or a helper that fails.
@@ -40,7 +40,7 @@ def login_of(host: str, environment: Mapping[str, str] = os.environ) -> Login | 
         entry = config.get("auths", {}).get(name, {})
         if entry.get("auth"):
             user, _, password = b64decode(entry["auth"], validate=True).decode().partition(":")
-            return Login(user, password)
+            return RegistryLogin(user, password)
     except (AttributeError, TypeError, ValueError):
         raise _malformed(folder / "config.json") from None
     return _helped(str(helper), name) if helper else None
@@ -64,7 +64,7 @@ def _malformed(path: Path) -> InvalidRequest:
     return InvalidRequest(f"{path} does not hold logins as `docker login` writes them")
 
 
-def _helped(helper: str, name: str) -> Login | None:
+def _helped(helper: str, name: str) -> RegistryLogin | None:
     """Ask a credential helper; one that knows nothing of the registry is no mistake."""
     command = [f"docker-credential-{helper}", "get"]
     try:
@@ -74,7 +74,7 @@ def _helped(helper: str, name: str) -> Login | None:
         if done.returncode != 0 and "not found" in done.stdout:
             return None
         found = json.loads(done.stdout)
-        return Login(str(found["Username"]), str(found["Secret"]))
+        return RegistryLogin(str(found["Username"]), str(found["Secret"]))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         raise InvalidRequest(
             f"{command[0]}, which Docker's config.json names, gives no login for {name}"

@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
 
 
 @dataclass(frozen=True)
-class Reference:
+class ImageReference:
     """What a reference names; ``tag`` and ``digest`` are empty where it names none."""
 
     host: str
@@ -32,7 +32,7 @@ class Reference:
     digest: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
+    def parse(cls, text: str) -> ImageReference:
         """Read a reference; InvalidRequest for what is none."""
         match = _REFERENCE.fullmatch(text)
         if match is None:

@@ -18,8 +18,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from anabranch.client.registry.credentials import Login, login_of
-from anabranch.client.registry.references import Reference
+from anabranch.client.registry.credentials import RegistryLogin, login_of
+from anabranch.client.registry.references import ImageReference
 from anabranch.errors import (
     AnabranchError,
     Forbidden,
@@ -51,14 +51,14 @@ Json = dict[str, Any]
 Pieces = Callable[[], Iterator[bytes]]
 
 
-class Registry:
+class RegistryClient:
     """One repository of a registry. Use it as a context manager.
 
     A registry on loopback may do without TLS. Methods raise NotFound, Forbidden, TooLarge,
     TooManyRequests, InvalidRequest in the words of the registry, or Unavailable.
     """
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: ImageReference) -> None:
         self._reference = reference
         self._insecure = reference.is_loopback and _is_plain(reference.host)
         scheme = "http" if self._insecure else "https"
@@ -265,7 +265,7 @@ def _challenge(reply: httpx.Response) -> tuple[str, dict[str, str]] | None:
     return (kind.lower(), dict(_CHALLENGE.findall(fields))) if known else None
 
 
-def _basic(login: Login) -> str:
+def _basic(login: RegistryLogin) -> str:
     return f"Basic {b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
 
 

@@ -145,8 +145,8 @@ def _brought(
         )
     if (found := beside(artefact, root)) is not None:
         return found
-    from anabranch.components.artefacts.blobs import open_blob
     from anabranch.components.artefacts.fetching import fetched_artefact
+    from anabranch.components.artefacts.kept.blobs import open_blob
 
     return fetched_artefact(artefact, open_blob, settings)
 

@@ -37,7 +37,6 @@ from anabranch.access.identity import Asker, Identity
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.access import AccessApi
-from anabranch.control.api.artefacts import ArtefactApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.console import ConsoleApi
 from anabranch.control.api.endpoints import (
@@ -61,6 +60,7 @@ from anabranch.control.api.intents import read_intent
 from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
+from anabranch.control.api.release.artefacts import ArtefactApi
 from anabranch.control.api.replicas import ReplicaApi
 from anabranch.control.api.shared.models import ModelApi
 from anabranch.control.api.sign_in import SignInApi

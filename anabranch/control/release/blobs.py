@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.digests import file_digest
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.control.release.digest_store import DigestStore, is_digest
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.files import DRAFT, disk_errors, require_room, sync_folder

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from anabranch.client.bundle.packing import ROOT, digest, zipped
 from anabranch.client.bundle.secrets import HEAD, is_home, secret
-from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact, artefacts_in
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.control.release.blobs import BlobStore
 from anabranch.control.release.digest_store import DigestStore
 from anabranch.errors import ArtefactError, InvalidRequest, NotFound

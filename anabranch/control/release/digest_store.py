@@ -8,7 +8,7 @@ import re
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from anabranch.components.artefacts import bundle_store
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.errors import NotFound
 from anabranch.files import DRAFT, disk_errors, replacing
 

@@ -54,7 +54,7 @@ from typing import Literal, Self, TypeAlias, get_args
 from anabranch.access.roles import ROLES, Role, roles_in
 from anabranch.client.bundle.keys import read_keys
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
-from anabranch.components.artefacts import bundle_store
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.ingress import EXPECTED as INGRESS_EXPECTED

@@ -21,10 +21,10 @@ from typing import Any
 
 import ray
 
-from anabranch.components.artefacts import bundle_store
-from anabranch.components.artefacts.blobs import reach_blobs
 from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.fetching import fetched_bundle
+from anabranch.components.artefacts.kept import bundle_store
+from anabranch.components.artefacts.kept.blobs import reach_blobs
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
     ArtefactSource,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.client.portable import archive
-from anabranch.client.portable.formats import PROVENANCE_TYPE, Manifest
+from anabranch.client.portable.formats import PROVENANCE_TYPE, ImageManifest
 from anabranch.client.portable.making import BundleDraft
 from anabranch.errors import InvalidRequest
 from tests.client.portable.bundles import MODEL, drafted
@@ -42,7 +42,7 @@ def test_it_is_an_image_layout_that_other_tools_unpack(written: Path, tmp_path: 
         opened.extractall(tmp_path, filter="data")
     assert (tmp_path / "oci-layout").is_file()
     digest = archive.read(written).bundle.digest.removeprefix("sha256:")
-    assert Manifest.read((tmp_path / "blobs/sha256" / digest).read_bytes())
+    assert ImageManifest.read((tmp_path / "blobs/sha256" / digest).read_bytes())
 
 
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.portable.formats import Manifest
+from anabranch.client.portable.formats import ImageManifest
 from anabranch.client.portable.provenance import (
     Build,
     Commit,
@@ -18,8 +18,8 @@ from anabranch.client.portable.provenance import (
 from anabranch.errors import InvalidRequest
 from tests.client.portable.test_sbom import MANIFEST
 
-BUNDLE = Manifest.make("x/y", [])
-OTHER = Manifest.make("x/z", [])
+BUNDLE = ImageManifest.make("x/y", [])
+OTHER = ImageManifest.make("x/z", [])
 
 
 def git(folder: Path, *words: str) -> None:

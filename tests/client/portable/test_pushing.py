@@ -12,8 +12,8 @@ import pytest
 from anabranch.client.portable.bundle import PortableBundle, open_bundle
 from anabranch.client.portable.pushing import pull, push
 from anabranch.client.portable.signing import sign, verified
-from anabranch.client.registry.references import Reference
-from anabranch.client.registry.registry import Registry
+from anabranch.client.registry.references import ImageReference
+from anabranch.client.registry.registry import RegistryClient
 from anabranch.errors import Forbidden, InvalidRequest, NotFound, Unavailable
 from tests.client.portable.test_signing import built
 from tests.disks import names
@@ -34,15 +34,15 @@ def log_in(host: str, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
 
 
-def pushed(path: Path, text: str) -> Reference:
-    to = Reference.parse(text)
-    with Registry(to) as registry:
+def pushed(path: Path, text: str) -> ImageReference:
+    to = ImageReference.parse(text)
+    with RegistryClient(to) as registry:
         return push(open_bundle(path), to, registry, lambda text: None)
 
 
 def pulled(text: str, target: Path) -> PortableBundle:
-    of = Reference.parse(text)
-    with Registry(of) as registry:
+    of = ImageReference.parse(text)
+    with RegistryClient(of) as registry:
         return pull(of, registry, target, lambda text: None)
 
 

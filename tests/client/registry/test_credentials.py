@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.client.registry.credentials import Login, login_of
+from anabranch.client.registry.credentials import RegistryLogin, login_of
 from anabranch.errors import InvalidRequest
 
 HELPER = """#!/bin/sh
@@ -28,7 +28,7 @@ def config(folder: Path, content: Any) -> dict[str, str]:
 def test_a_login_in_the_file(tmp_path: Path) -> None:
     auth = b64encode("ada:p:w ä".encode()).decode()
     found = config(tmp_path, {"auths": {"host:5000": {"auth": auth}, "other": {}}})
-    assert login_of("host:5000", found) == Login("ada", "p:w ä")
+    assert login_of("host:5000", found) == RegistryLogin("ada", "p:w ä")
     assert login_of("other", found) is None
     assert login_of("nowhere", found) is None
 
@@ -45,7 +45,7 @@ def test_a_helper_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     hosts = {"helped": "mine", "unknown": "mine", "missing": "none"}
     found = config(tmp_path, {key: "mine" if key == "credsStore" else hosts})
-    assert login_of("helped", found) == Login("ada", "s")
+    assert login_of("helped", found) == RegistryLogin("ada", "s")
     assert login_of("unknown", found) is None
     if key == "credHelpers":
         with pytest.raises(InvalidRequest, match="docker-credential-none"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.client.registry.references import Reference, is_reference
+from anabranch.client.registry.references import ImageReference, is_reference
 from anabranch.errors import InvalidRequest
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -20,7 +20,7 @@ DIGEST = f"sha256:{'ab' * 32}"
     ],
 )
 def test_references(text: str, host: str, name: str, wanted: str) -> None:
-    found = Reference.parse(text)
+    found = ImageReference.parse(text)
     assert (found.host, found.name, found.wanted) == (host, name, wanted)
     assert str(found) == text
 
@@ -32,13 +32,13 @@ def test_references(text: str, host: str, name: str, wanted: str) -> None:
 )  # fmt: skip
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is no reference to a registry"):
-        Reference.parse(text)
+        ImageReference.parse(text)
 
 
 @given(st.text(max_size=30))
 def test_no_text_is_read_as_something_else(text: str) -> None:
     try:
-        found = Reference.parse(f"oci://{text}")
+        found = ImageReference.parse(f"oci://{text}")
     except InvalidRequest:
         return
     assert str(found) == f"oci://{text}"
@@ -50,7 +50,7 @@ def test_no_text_is_read_as_something_else(text: str) -> None:
      ("[::1]", True), ("host", False), ("127.0.0.1.evil", False), ("10.0.0.1:5000", False)],
 )  # fmt: skip
 def test_registries_of_this_machine(host: str, is_here: bool) -> None:
-    assert Reference.parse(f"oci://{host}/a").is_loopback is is_here
+    assert ImageReference.parse(f"oci://{host}/a").is_loopback is is_here
 
 
 def test_what_is_meant_as_a_reference() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.bundle.packing import digest
-from anabranch.components.artefacts import bundle_store, cache
+from anabranch.components.artefacts import cache
 from anabranch.components.artefacts.fetching import fetched_bundle
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.release.bundles import BundleStore
 from anabranch.control.release.environments import key

@@ -30,11 +30,11 @@ Target = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    add(app, build, "build graph.yaml --version 1.2.0")
-    add(app, sign, "sign digits-1.2.0.bundle --key release.key")
-    add(app, verify, "verify digits-1.2.0.bundle --keys release.pub")
-    add(app, push, "push digits-1.2.0.bundle oci://registry.example/models/digits:1.2.0")
-    add(app, pull, "pull oci://registry.example/models/digits:1.2.0")
+    add(app, build, "build examples/quickstart/graph.yaml --version 1.2.0")
+    add(app, sign, "sign quickstart-1.2.0.bundle --key release.key")
+    add(app, verify, "verify quickstart-1.2.0.bundle --keys release.pub")
+    add(app, push, "push quickstart-1.2.0.bundle oci://registry.example/models/quickstart:1.2.0")
+    add(app, pull, "pull oci://registry.example/models/quickstart:1.2.0")
 
 
 def build(
@@ -120,12 +120,12 @@ def push(
     """
     from anabranch.client.portable.bundle import open_bundle
     from anabranch.client.portable.pushing import push as push_bundle
-    from anabranch.client.registry.references import Reference
-    from anabranch.client.registry.registry import Registry
+    from anabranch.client.registry.references import ImageReference
+    from anabranch.client.registry.registry import RegistryClient
 
-    to = Reference.parse(reference)
+    to = ImageReference.parse(reference)
     bundle = open_bundle(file)
-    with Registry(to) as registry, progress(f"pushing {file}") as say:
+    with RegistryClient(to) as registry, progress(f"pushing {file}") as say:
         pushed = push_bundle(bundle, to, registry, say)
     options.show({"reference": str(pushed), "digest": pushed.digest}, output, _reference_text)
 
@@ -136,11 +136,11 @@ def pull(
 ) -> None:
     """Pull a portable bundle from an OCI registry, with its signatures, and verify its bytes."""
     from anabranch.client.portable.pushing import pull as pull_bundle
-    from anabranch.client.registry.references import Reference
-    from anabranch.client.registry.registry import Registry
+    from anabranch.client.registry.references import ImageReference
+    from anabranch.client.registry.registry import RegistryClient
 
-    of = Reference.parse(reference)
-    with Registry(of) as registry, progress(f"pulling {reference}") as say:
+    of = ImageReference.parse(reference)
+    with RegistryClient(of) as registry, progress(f"pulling {reference}") as say:
         bundle = pull_bundle(of, registry, target, say)
     _show(bundle)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from anabranch.components.artefacts.bundle_store import BLOB
 from anabranch.components.artefacts.bundled import BundledArtefact
+from anabranch.components.artefacts.kept.bundle_store import BLOB
 from anabranch.components.artefacts.sources import CHUNK, ArtefactSource, RemoteFile, Stream
 from anabranch.environment import Environment
 from anabranch.errors import ArtefactError

@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from anabranch.client.bundle.packing import digest, zipped
-from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.fetching import fetched_bundle
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.errors import ArtefactError, NotFound, Unavailable
 

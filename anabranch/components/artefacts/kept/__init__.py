@@ -1,0 +1,1 @@
+"""What an engine keeps for its machines: bundles, and models that they have brought along."""

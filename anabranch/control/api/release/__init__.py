@@ -1,0 +1,1 @@
+"""Endpoints of the control API that take what a deploy needs."""
