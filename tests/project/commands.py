@@ -208,6 +208,14 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         '"{\\"photo\\": \\"$(base64 -w 0 cat.png)\\"}"',
         DOWN,
     ),
+    "shared": (
+        UP,
+        "anabranch deploy examples/shared/model.yaml",
+        "anabranch deploy examples/shared/pay.yaml",
+        "anabranch deploy examples/shared/refund.yaml",
+        "anabranch models",
+        DOWN,
+    ),
     "kserve": (
         KSERVE,
         "anabranch import kserve.yaml --output services",

@@ -90,6 +90,15 @@ def test_the_others_mostly_get_the_cheap_model(headers: dict[str, str]) -> None:
     assert 220 < terms.count(4) < 300
 
 
+def test_two_graphs_use_one_model_with_limits_of_their_own() -> None:
+    rows = np.float32([[1500, 12, 0], [100, 12, 3], [3000, 3, 0]])
+    found = {}
+    for name in ("pay", "refund"):
+        with Graph.load(EXAMPLES / "shared" / f"{name}.yaml") as graph:
+            found[name] = graph.run({"payment": rows})["accepted"].tolist()
+    assert found == {"pay": [True, True, False], "refund": [False, True, False]}
+
+
 def test_the_rush_makes_trips_longer() -> None:
     graph = Graph.load(EXAMPLES / "canary" / "graph.yaml")
     minutes = graph.run({"trip": np.float32([[10, 12], [10, 17.5]])})["minutes"]

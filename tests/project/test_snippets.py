@@ -34,7 +34,10 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
+from anabranch.specs.loader import Document
 from anabranch.specs.models import InputSpec
+from anabranch.specs.shared.document import expanded, is_model
+from anabranch.specs.shared.reference import is_shared
 from tests.certificates import Authority
 from tests.client.connection import test_trust
 from tests.components.runtimes.remote.servers import answering
@@ -166,6 +169,9 @@ def test_every_command_is_in_a_script_and_scripts_have_no_other() -> None:
 def spec_of(text: str) -> dict[str, Any]:
     """Return the graph that a block is, or a part of."""
     data: dict[str, Any] = yaml.safe_load(text)
+    if is_model(data):
+        found: Any = expanded(Document(data)).data
+        return dict(found)
     if "apiVersion" in data:
         return data
     graph: dict[str, Any] = yaml.safe_load((QUICKSTART / "graph.yaml").read_text())
@@ -207,7 +213,9 @@ def write_files(graph: dict[str, Any], folder: Path) -> None:
     (folder / "components.py").write_text(components())
     spec = graph["spec"]
     for node in spec["nodes"].values():
-        if "model" in node:
+        if is_shared(node.get("model")):
+            write_shared(str(node["model"]), folder)
+        elif "model" in node:
             inputs = {name: spec["inputs"][source] for name, source in node["inputs"].items()}
             model = folder / node["model"].format(model="berlin")
             write_model(node["runtime"], model, training(inputs))
@@ -222,6 +230,15 @@ def write_files(graph: dict[str, Any], folder: Path) -> None:
                 folder / monitor["reference"]["data"], np.random.default_rng(0).random((500, 2)),
                 delimiter=",", header="unripe,ripe", comments="",
             )  # fmt: skip
+
+
+def write_shared(reference: str, folder: Path) -> None:
+    """Write the document of a shared model that a page shows, and the model's file."""
+    name = reference.removeprefix("shared://")
+    texts = (one.text for one in snippets("yaml") if "anabranch/v1\nkind: Model" in one.text)
+    (text,) = [one for one in texts if yaml.safe_load(one)["metadata"]["name"] == name]
+    (folder / "shared.yaml").write_text(text)
+    write_files(spec_of(text), folder)
 
 
 def training(inputs: Mapping[str, Any]) -> Data:

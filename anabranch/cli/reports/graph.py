@@ -32,7 +32,7 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
         (
             segment["name"],
             ", ".join(segment["nodes"]),
-            _flat(segment["resources"], " "),
+            segment.get("model") or _flat(segment["resources"], " "),
             _flat(segment["placement"], ": "),
         )
         for segment in plan["segments"]
@@ -121,6 +121,7 @@ def _graph_parts(found: Json) -> Iterator[str]:
     yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
     yield _watches_text(found.get("watches", ()))
     yield _segments_text(found["segments"])
+    yield _sharing_text(found)
     revisions = [
         (f"r{one['revision']}", one["state"], one["author"], one["message"], one["reason"])
         for one in found["revisions"]
@@ -162,6 +163,12 @@ def _clock(at: str) -> str:
 def _pin(pin: str) -> str:
     """Return a version alone, or the first digits of the mark or digest of a file."""
     return shown_pin(pin) if pin else "-"
+
+
+def _sharing_text(found: Json) -> str:
+    """Return the shared models that a graph uses, or the graphs that use a shared model."""
+    lines = [f"uses {one}" for one in found.get("models", ())]
+    return "\n".join([*lines, *(f"used by {one}" for one in found.get("users", ()))])
 
 
 def _segments_text(segments: Sequence[Json]) -> str:

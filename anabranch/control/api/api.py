@@ -290,6 +290,8 @@ class ControlApi:
             "revisions": [revision_view(one) for one in self._newest(now, limit)],
             "watches": [watch_view(one) for one in self._watching(name)],
             "segments": self._segments(now, apps),
+            "models": sorted(map(str, self._models.used_by(now))),
+            "users": [str(user) for user in self._models.users(name)],
         }
 
     def _newest(self, now: Situation, limit: int) -> list[RevisionInfo]:

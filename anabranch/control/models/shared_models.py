@@ -86,6 +86,12 @@ class SharedModels:
         """Return who uses a model, in the order of their names."""
         return sorted(one for one in self._users() if one.reference.name == model)
 
+    def used_by(self, now: Situation) -> frozenset[SharedReference]:
+        """Return the models that a graph uses, by any revision that is up or on its way."""
+        find = self._catalogue.of(now.graph)
+        found = (find(number) for number in now.members)
+        return frozenset[SharedReference]().union(*(one.models for one in found if one is not None))
+
     def pinned(self) -> Mapping[str, frozenset[int]]:
         """Return the revisions of models that graphs name, and that must stay up."""
         found: dict[str, set[int]] = defaultdict(set)

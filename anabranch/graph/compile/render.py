@@ -53,6 +53,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "resources": _dump(segment.resources),
         "scaling": _dump(segment.scaling),
         "placement": _dump(segment.placement),
+        **({} if segment.model is None else {"model": str(segment.model)}),
     }
 
 
@@ -115,6 +116,8 @@ def _shape(node: PlannedNode) -> str:
 
 def _title(segment: Segment) -> str:
     asked = {} if segment.resources is None else segment.resources.amounts()
+    if segment.model is not None:
+        return f"{segment.name}, {segment.model}"
     return ", ".join([segment.name, *(f"{key} {value}" for key, value in asked.items())])
 
 

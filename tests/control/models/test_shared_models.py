@@ -71,6 +71,9 @@ def test_a_model_in_use_is_neither_deleted_nor_unloaded(engine: TestControl) -> 
         "shared://fraud@1), pay (revision 1), pay (revision 2); delete these graphs, or deploy "
         "them without it"
     )
+    status = engine.call("GET", "/graphs/fraud")[1]
+    assert status["users"][0] == "claim (revision 1, which holds shared://fraud@1)"
+    assert engine.call("GET", "/graphs/claim")[1]["models"] == ["shared://fraud@1"]
     assert "cannot be unloaded" in refused(engine.call("POST", "/graphs/fraud/unload"), 409)
     assert engine.call("GET", "/graphs/fraud")[1]["state"] != "deleting"
 
