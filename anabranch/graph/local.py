@@ -32,7 +32,7 @@ from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
 from anabranch.graph.shared.documents import open_model
 from anabranch.graph.shared.local_call import LocalModelCall
-from anabranch.graph.shared.model_node import ModelNode
+from anabranch.graph.shared.model_node import SharedModelNode
 from anabranch.specs.shared.document import NODE
 
 T = TypeVar("T")
@@ -100,15 +100,15 @@ class LocalGraph:
         self._plan = plan
         self._root = root
         shared = [part.name for part in plan.segments if part.model is not None]
-        self._nodes = {name: ModelNode(plan, name) for name in shared}
+        self._nodes = {name: SharedModelNode(plan, name) for name in shared}
         others = {name: one for name, one in plan.nodes.items() if name not in shared}
         names = [name for name, node in others.items() if node.type != "explainer"]
         self._restore = saved(node.spec for node in plan.nodes.values())
         self._models: dict[str, LocalGraph] = {}
         try:
+            self._open_models()
             with loading_in(root):
                 self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
-            self._open_models()
         except BaseException:
             self._close_models()
             self._restore()
@@ -118,12 +118,15 @@ class LocalGraph:
         self._explainers: dict[str, Explaining] = {}
 
     async def _build(self) -> HeadExecutor:
-        calls = {
-            name: self._models[node.model.name]._as(node) for name, node in self._nodes.items()
-        }
+        calls = {name: self._call(name) for name in self._nodes}
         return HeadExecutor(self._plan, self._bound, calls)
 
-    def _as(self, node: ModelNode) -> LocalModelCall:
+    def _call(self, name: str) -> LocalModelCall:
+        """Return the call of a node to the shared model that it uses."""
+        node = self._nodes[name]
+        return self._models[node.model.name]._as(node)
+
+    def _as(self, node: SharedModelNode) -> LocalModelCall:
         """Return the call by which a node of another graph uses this one, a shared model."""
         return LocalModelCall(node, self._executor, streaming_of(self._bound).get(NODE))
 
@@ -171,7 +174,8 @@ class LocalGraph:
             with loading_in(self._root):
                 if name not in self._explainers:  # another thread may have been first
                     plan = in_one_process(self._plan)
-                    self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
+                    loading = Explaining.load(plan, name, self._root, self._call)
+                    self._explainers[name] = wait(loading)
         return self._explainers[name]
 
     def close(self) -> None:

@@ -16,12 +16,16 @@ from pathlib import Path
 from anabranch.components.raised import pass_interrupt
 from anabranch.components.source.classes import explain
 from anabranch.errors import AnabranchError, ArtefactError, LoadError, Problem
+from anabranch.graph.compile.explainers import explained_part
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.local import in_one_process, no_call, wait
 from anabranch.graph.monitor.windows import load_monitors
+from anabranch.graph.plan.plan import Plan
+from anabranch.specs.checks import check
 from anabranch.specs.loader import read
+from anabranch.specs.shared.reference import shared_reference
 
 Part = tuple[str, str]
 """``nodes`` or ``monitors``, and a name."""
@@ -33,10 +37,11 @@ def load_problems(path: Path, timeout: float, say: Callable[[str], None]) -> lis
     """Construct and load the nodes and monitors of a spec; return a problem for each that fails.
 
     A part that takes longer than ``timeout`` seconds, or ends its process, fails; those after it
-    are loaded in another process. ``say`` is told which part is next. Raises SpecError.
+    are loaded in another process. Shared models are loaded elsewhere, and what calls them with
+    them. ``say`` is told which part is next. Raises SpecError.
     """
-    plan, document = open_graph(path).plan, read(path)
-    left: list[Part] = [("nodes", name) for name in plan.nodes]
+    plan, document = open_graph(path).plan, check(read(path)).document
+    left: list[Part] = [("nodes", name) for name in plan.nodes if not _is_elsewhere(plan, name)]
     left += [("monitors", name) for name in plan.monitors]
     problems = []
     while left:
@@ -45,6 +50,13 @@ def load_problems(path: Path, timeout: float, say: Callable[[str], None]) -> lis
             if failure:
                 problems.append(document.problem(("spec", kind, name), failure))
     return problems
+
+
+def _is_elsewhere(plan: Plan, name: str) -> bool:
+    """Return whether a node is a shared model, or an explainer that calls one."""
+    if plan.nodes[name].type != "explainer":
+        return shared_reference(plan.nodes[name].spec) is not None
+    return bool(explained_part(in_one_process(plan), name).called)
 
 
 def _tried(

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.e2e
 
 MODELS = ("scorer", "ranker", "steady", "picky", "frail")
 GRAPHS = ("pay", "claim", "login", "audit")
+POOLED = ("login", "audit")
+"""Those of the graphs that share a process."""
 SCORE = {"datatype": "FP32", "shape": [-1]}
 CODE = """
 import os
@@ -131,7 +133,10 @@ def log(given_once: Given) -> str:
     batching = {"max_size": 64, "max_delay": "100ms"}
     given_once.deployed(model("scorer", log=path, batching=batching), CODE)
     for number, name in enumerate(GRAPHS):
-        given_once.deployed(graph(name, "shared://scorer", by=number * 10), CODE)
+        using = graph(name, "shared://scorer", by=number * 10)
+        if name in POOLED:
+            using["spec"]["serving"] = {"pool": "light"}
+        given_once.deployed(using, CODE)
     return path
 
 

@@ -76,6 +76,11 @@ class SharedModels:
             raise InvalidRequest(
                 f"{model.name!r} is an inference graph, not a shared model (kind: Model)"
             )
+        if now.state == "unloaded":
+            raise NotFound(
+                f"shared model {model.name!r} is unloaded; load it by POST "
+                f"/control/v1/graphs/{model.name}/load"
+            )
         number = _number(now, model)
         outline = None if number is None else self._catalogue.of(model.name)(number)
         if outline is None:

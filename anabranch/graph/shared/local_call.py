@@ -9,7 +9,7 @@ from typing import Any
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import NodeError, StatusError
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.graph.shared.model_node import ModelNode
+from anabranch.graph.shared.model_node import SharedModelNode
 
 
 class LocalModelCall:
@@ -18,7 +18,7 @@ class LocalModelCall:
     ``joins`` tells whether the results of a model that streams can be joined; None for others.
     """
 
-    def __init__(self, node: ModelNode, model: HeadExecutor, joins: bool | None) -> None:
+    def __init__(self, node: SharedModelNode, model: HeadExecutor, joins: bool | None) -> None:
         self._node = node
         self._model = model
         self._joins = joins

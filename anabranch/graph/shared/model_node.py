@@ -15,7 +15,7 @@ from anabranch.specs.shared.reference import SharedReference
 Array = np.ndarray[Any, Any]
 
 
-class ModelNode:
+class SharedModelNode:
     """The node ``name`` of a plan, which uses the shared model ``model``."""
 
     def __init__(self, plan: Plan, name: str) -> None:

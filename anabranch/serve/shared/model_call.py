@@ -18,7 +18,7 @@ from anabranch.errors import (
 )
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import Plan
-from anabranch.graph.shared.model_node import ModelNode
+from anabranch.graph.shared.model_node import SharedModelNode
 from anabranch.router.admission.bulkheads import Bulkhead
 from anabranch.router.core import TIMEOUT, Array, InferenceRequest, InferenceResponse
 from anabranch.router.traffic.explaining import EXPLAIN
@@ -37,7 +37,7 @@ class SharedModelCall:
     def __init__(
         self, plan: Plan, node: str, counts: Counts | None, models: OpenModels = MODELS
     ) -> None:
-        self._node = ModelNode(plan, node)
+        self._node = SharedModelNode(plan, node)
         self._reference = self._node.model
         self._hops = None if counts is None else counts.hop(node)
         self._use = ModelUse(self._reference.name, plan.name)

@@ -93,6 +93,11 @@ def test_an_unknown_model_is_refused_at_its_place_naming_the_others(engine: Test
     )
 
 
+def test_an_unloaded_model_is_not_to_be_used(engine: TestControl) -> None:
+    assert engine.call("POST", "/graphs/fraud/unload")[0] == 202
+    assert "'fraud' is unloaded; load it" in refused(engine.deploy("pay", spec=user()), 400)
+
+
 def test_a_graph_is_no_model(engine: TestControl) -> None:
     up(engine, "pay", user())
     said = refused(engine.deploy("claim", spec=user("pay")), 400)

@@ -9,6 +9,7 @@ import pytest
 
 from anabranch import Graph, InvalidRequest, NodeError
 from anabranch.client.prepared import prepare
+from anabranch.graph.trial import load_problems
 
 CODE = """
 from pathlib import Path
@@ -104,3 +105,25 @@ def test_a_model_that_streams_streams_through_the_graph(folder: Path) -> None:
     spec = GRAPH.replace("shared://sum@4", "shared://chat").replace("two.total", "two")
     with opened(folder, spec) as graph, pytest.raises(InvalidRequest, match="stream"):
         graph.run({"x": [[1, 2]]})
+
+
+def test_an_explainer_calls_a_shared_model(folder: Path) -> None:
+    why = "{type: explainer, component: why.py:Why, explains: one}"
+    (folder / "why.py").write_text(
+        "class Why:\n"
+        "    def attach(self, model):\n        self.model = model\n\n"
+        "    def explain(self, x):\n        return self.model({'x': x})['total'].tolist()\n"
+    )
+    with opened(folder, GRAPH.replace("  outputs:", f"    why: {why}\n  outputs:")) as graph:
+        (found,) = graph.explain({"x": [[1, 2]]})["explanations"]
+    assert found["library"] == [3.0]
+
+
+def test_shared_models_are_not_loaded_where_a_spec_is_tried(folder: Path) -> None:
+    opened(folder).close()
+    assert load_problems(folder / "graph.yaml", 60, lambda text: None) == []
+    model = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(model.replace("parts.py:Sum", "parts.py:Sun"))
+    (problem,) = load_problems(folder / "model.yaml", 60, lambda text: None)
+    assert str(problem).startswith(f"{folder / 'model.yaml'}:5:1: spec: ")
+    assert not (folder / "loads.txt").exists()
