@@ -188,7 +188,8 @@ def test_the_use_of_a_model_is_counted_by_graph(engine: Engine, log: str) -> Non
     def are_counted() -> bool:
         now = users(engine, "scorer")
         claimed = now["claim"]["requests"] - before["claim"]["requests"]
-        return claimed >= 5 and now["login"]["errors"] > before["login"]["errors"]
+        failed = now["login"]["errors"] - before["login"]["errors"]
+        return bool(claimed >= 5 and failed > 0)
 
     until(are_counted, 30)
     text = done(engine.command("models")).stdout
@@ -237,7 +238,7 @@ def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
 
 
 def test_a_held_revision_stays_up_until_nobody_holds_it(engine: Engine, given: Given) -> None:
-    short = {"traffic": {"grace": "0s"}}
+    short: dict[str, Any] = {"traffic": {"grace": "0s"}}
     given.deployed(model("steady", **short), CODE)
     given.deployed(graph("past", "shared://steady@1"), CODE)
     given.deployed(model("steady", 10, **short), CODE)
@@ -277,7 +278,7 @@ def test_a_model_whose_process_dies_is_a_segment_that_is_down(engine: Engine, gi
     path = str(given.folder / "frail.log")
     given.deployed(model("frail", log=path), CODE)
     given.deployed(graph("needs", "shared://frail"), CODE)
-    stand_in = {"on_error": {"value": 7.0}, "outputs": {"score": SCORE}}
+    stand_in: dict[str, Any] = {"on_error": {"value": 7.0}, "outputs": {"score": SCORE}}
     given.deployed(graph("copes", "shared://frail", **stand_in), CODE)
     assert score(engine, "copes") == 3
 

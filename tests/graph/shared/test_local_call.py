@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from anabranch import Graph, InvalidRequest, NodeError
@@ -73,8 +72,8 @@ def test_a_model_is_loaded_once_for_all_nodes(folder: Path) -> None:
     with opened(folder) as graph:
         found = graph.run({"x": [[1, 2], [3, 4]]})
 
-    np.testing.assert_array_equal(found["y"], np.float32([3, 7]))
-    np.testing.assert_array_equal(found["z"], np.float32([6, 14]))
+    assert found["y"].tolist() == [3, 7]
+    assert found["z"].tolist() == [6, 14]
     assert (folder / "loads.txt").read_text() == "loaded "
 
 
@@ -93,7 +92,7 @@ def test_errors_of_a_model_name_the_node_and_the_model(folder: Path) -> None:
 
 def test_a_model_may_be_run_by_itself(folder: Path) -> None:
     with Graph.load(folder / "model.yaml") as graph:
-        np.testing.assert_array_equal(graph.run({"x": [[1, 2]]})["total"], np.float32([3]))
+        assert graph.run({"x": [[1, 2]]})["total"].tolist() == [3]
 
 
 def test_a_graph_that_stands_for_a_model_is_not_deployed_as_a_graph(folder: Path) -> None:
