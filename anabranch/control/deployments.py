@@ -21,7 +21,7 @@ _MAX_NOTE = 1000
 
 
 @dataclass(frozen=True)
-class Deployment:
+class AskedRevision:
     """A revision that is asked for, of a bundle that was received."""
 
     graph: str
@@ -58,7 +58,7 @@ class Deployments:
         self._models = models
         self._writer = writer
 
-    async def deploy(self, asked: Deployment) -> tuple[Revision, bool]:
+    async def deploy(self, asked: AskedRevision) -> tuple[Revision, bool]:
         """Return the revision, and whether it is new: a new one is on its way.
 
         Raises what ``Store.ensure_revision`` does, InvalidRequest for a rollout that the settings
@@ -70,7 +70,7 @@ class Deployments:
             await self._writer.publish(asked.graph)
         return revision, is_new
 
-    def _recorded(self, asked: Deployment) -> tuple[Revision, bool]:
+    def _recorded(self, asked: AskedRevision) -> tuple[Revision, bool]:
         received, intent = asked.received, asked.intent
         if intent.kind == "rollout":
             intent = replace(intent, author=str(ACTOR.get()))
@@ -84,7 +84,7 @@ class Deployments:
                 partial(self._check, asked), asked.seen, asked.cause,
             )  # fmt: skip
 
-    def _check(self, asked: Deployment, before: Situation, after: Situation) -> None:
+    def _check(self, asked: AskedRevision, before: Situation, after: Situation) -> None:
         if asked.check is not None:
             asked.check(before, after)
         self._quotas.check(before, after, asked.received.plan)

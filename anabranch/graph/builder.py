@@ -40,6 +40,7 @@ from anabranch.specs.models import (
     ContractName,
     GraphPlacement,
     InferenceGraph,
+    ModelWatch,
     Placement,
     ProtocolName,
     Reference,
@@ -56,7 +57,6 @@ from anabranch.specs.models import (
     TensorSpec,
     TrafficRule,
     Triggers,
-    Watch,
 )
 from anabranch.specs.units import Duration, Percentage
 
@@ -225,7 +225,7 @@ class GraphBuilder:
         runtime: str | None = None,
         model: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
-        watch: bool | Watch | Fields = False,
+        watch: bool | ModelWatch | Fields = False,
         method: str | None = None,
         quorum: int | None = None,
         optional_outputs: Sequence[str] | None = None,
@@ -326,7 +326,7 @@ class GraphBuilder:
         method: str | None = None,
         model: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
-        watch: bool | Watch | Fields = False,
+        watch: bool | ModelWatch | Fields = False,
         data: str | os.PathLike[str] | None = None,
         inputs: Mapping[str, str] | None = None,
         colocate: bool | None = None,

@@ -366,7 +366,7 @@ class Multiplex(Model):
     """Most models that a replica holds; the least recently used model is unloaded for a new one."""
 
 
-class Watch(Model):
+class ModelWatch(Model):
     """A watched model: where it moves, the engine makes a revision with what it means then."""
 
     every: Duration | None = None
@@ -374,7 +374,7 @@ class Watch(Model):
 
 
 Watched: TypeAlias = Annotated[
-    Annotated[bool, Tag(BOOL)] | Annotated[Watch, Tag(MAP)],
+    Annotated[bool, Tag(BOOL)] | Annotated[ModelWatch, Tag(MAP)],
     by_shape(BOOL, MAP, expected="must be true, false, or a map such as {every: 30s}"),
 ]
 

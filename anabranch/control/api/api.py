@@ -75,7 +75,7 @@ from anabranch.control.api.views import (
     segments_view,
     watch_view,
 )
-from anabranch.control.deployments import Deployment, Deployments
+from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.housekeeping import KeptItems
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
@@ -352,14 +352,14 @@ class ControlApi:
         sent = {"graph": call.graph, "revision": revision.number, "state": revision.state}
         return answer(202 if is_new else 200, {**sent, "new": is_new})
 
-    def _asked(self, call: ApiCall) -> Deployment:
+    def _asked(self, call: ApiCall) -> AskedRevision:
         """Return the revision that a request asks for."""
         force = whole_number(call.query, "force", 0, 1)
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
         author, message = call.query.get("author", ""), call.query.get("message", "")
         self._models.check_caller(received.plan, call.identity)
-        return Deployment(call.graph, received, intent, author, message, force == 1)
+        return AskedRevision(call.graph, received, intent, author, message, force == 1)
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)

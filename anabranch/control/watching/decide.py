@@ -24,7 +24,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Return:
+class BackToStable:
     """The stable revision has what the references mean again: whatever was to replace it goes."""
 
     changes: Mapping[str, str]
@@ -37,7 +37,7 @@ class Acknowledge:
     changes: Mapping[str, str]
 
 
-Decision: TypeAlias = Move | Return | Acknowledge
+Decision: TypeAlias = Move | BackToStable | Acknowledge
 
 
 def followed(now: Situation) -> int | None:
@@ -69,5 +69,5 @@ def decide(
     if pins == base.pins:
         return Acknowledge(changes)
     if stable is not None and (stable.digest, stable.pins) == (base.digest, pins):
-        return Return(changes)
+        return BackToStable(changes)
     return Move(pins, changes)

@@ -27,10 +27,10 @@ class ReferenceLooks:
     at: float | None = None
     """When that look ended, as a Unix time; None before the first."""
     failures: int = 0
-    """Looks in a row that failed."""
+    """WatchLooks in a row that failed."""
 
 
-class Looks:
+class WatchLooks:
     """The looks at all references; for one thread."""
 
     def __init__(self, chance: random.Random | None = None) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from anabranch.components.artefacts.uris import redacted
-from anabranch.control.watching.looks import Looks
+from anabranch.control.watching.looks import WatchLooks
 from anabranch.control.watching.models import WatchingGraph
 from anabranch.telemetry.definitions import WATCH_AGE, WATCH_MOVES
 from anabranch.telemetry.registry import REGISTRY, Registry
@@ -22,7 +22,7 @@ class WatchMetrics:
         self._clock = clock
         self._shown: set[tuple[str, str]] = set()
 
-    def see(self, graphs: Mapping[str, WatchingGraph], looks: Looks) -> None:
+    def see(self, graphs: Mapping[str, WatchingGraph], looks: WatchLooks) -> None:
         """Show how old the last look is at each model of each graph; none before the first."""
         shown: set[tuple[str, str]] = set()
         for graph, one in graphs.items():

@@ -9,7 +9,7 @@ from anabranch.control.release.references import watched_reference
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Store
 from anabranch.errors import SpecError
-from anabranch.specs.models import InferenceGraph, NodeBase, Watch
+from anabranch.specs.models import InferenceGraph, ModelWatch, NodeBase
 
 EVERY_S = 30.0
 """Time between two looks at a model unless its spec says otherwise, in seconds."""
@@ -60,7 +60,7 @@ def watched_references(graph: InferenceGraph) -> dict[str, WatchedReference]:
 
 def _every(node: NodeBase) -> float:
     watch = getattr(node, "watch", False)
-    return watch.every.seconds if isinstance(watch, Watch) and watch.every else EVERY_S
+    return watch.every.seconds if isinstance(watch, ModelWatch) and watch.every else EVERY_S
 
 
 class WatchingRevisions:

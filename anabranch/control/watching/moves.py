@@ -17,13 +17,13 @@ from anabranch.components.artefacts.pins import shown_pin
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.components.artefacts.uris import is_mlflow, redacted
-from anabranch.control.deployments import Deployment, Deployments
+from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Intent, Moment, Note, Situation
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.writer import TrafficWriter
-from anabranch.control.watching.decide import Decision, Move, Return, followed
+from anabranch.control.watching.decide import BackToStable, Decision, Move, followed
 from anabranch.control.watching.models import WatchingRevision
 from anabranch.errors import ArtefactError, Conflict, Unavailable
 from anabranch.specs.excerpts import listing
@@ -65,7 +65,7 @@ class Moves:
         with _acting(_author(decision.changes)):
             if isinstance(decision, Move):
                 return await self._move(base, decision)
-            if isinstance(decision, Return):
+            if isinstance(decision, BackToStable):
                 back = partial(_returned, base=base, changes=decision.changes)
                 await self._writer.change(base.graph, back)
             await asyncio.to_thread(self._store.see, base.graph, decision.changes)
@@ -76,7 +76,7 @@ class Moves:
         revision, is_new = await self._deployments.deploy(asked)
         return revision.number if is_new else None
 
-    def _asked(self, base: WatchingRevision, move: Move) -> Deployment:
+    def _asked(self, base: WatchingRevision, move: Move) -> AskedRevision:
         revision = self._store.revision(base.graph, base.number)
         received = self._releases.again(revision, move.pins)
         message = "; ".join(self._described(one, pin) for one, pin in move.changes.items())
@@ -84,7 +84,7 @@ class Moves:
             redacted(one): {"before": base.pins.get(one), "after": pin}
             for one, pin in move.changes.items()
         }
-        return Deployment(
+        return AskedRevision(
             base.graph,
             received,
             Intent.of(received.rollout),

@@ -19,7 +19,7 @@ from anabranch.components.artefacts.uris import redacted
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.tasks import within
 from anabranch.control.watching.decide import Decision, decide, followed
-from anabranch.control.watching.looks import Looks
+from anabranch.control.watching.looks import WatchLooks
 from anabranch.control.watching.metrics import WatchMetrics
 from anabranch.control.watching.models import WatchingGraph, WatchingRevisions
 from anabranch.control.watching.moves import Moves, Overtaken
@@ -65,7 +65,7 @@ class Watcher:
         revisions: WatchingRevisions,
         moves: Moves,
         artefacts: ArtefactSettings,
-        looks: Looks | None = None,
+        looks: WatchLooks | None = None,
         metrics: WatchMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +73,7 @@ class Watcher:
         self._revisions = revisions
         self._moves = moves
         self._artefacts = artefacts
-        self._looks = looks or Looks()
+        self._looks = looks or WatchLooks()
         self._metrics = metrics or WatchMetrics()
         self._clock = clock
         self._troubles = Troubles(store)

@@ -75,8 +75,6 @@ _REVISIONS = Section(
         _graph.level(d.ROLLOUT_STATE, "state").when("== 1"),
         kind="state-timeline",
     ),
-    Panel("Moves of watched models", "short", _graph.increase(d.WATCH_MOVES)),
-    Panel("Age of looks at watched models", "s", _all.level(d.WATCH_AGE, *d.WATCH_AGE.labels)),
     Panel("Verdicts", "cps", _graph.rate(d.ROLLOUT_VERDICTS, "verdict")),
     _Stacked(
         "Replicas", "short", _all.level(d.REPLICAS, *d.REPLICAS.labels).summed("graph", "state")
@@ -96,6 +94,17 @@ _DRIFT = Section(
         per(_arm.rate(d.MIRROR_AGREED), _arm.rate(d.MIRROR_COMPARED)),
     ),
     widths=(12,),
+)
+_WATCHES = Section(
+    "Watched models",
+    Panel("Revisions made", "short", _graph.increase(d.WATCH_MOVES), note=SHOWN),
+    Panel(
+        "Age of the last look",
+        "s",
+        _all.level(d.WATCH_AGE, *d.WATCH_AGE.labels).called("{graph} {model}"),
+    ),
+    widths=(12,),
+    folded=True,
 )
 _OUTLETS = Section(
     "Telemetry",
@@ -127,5 +136,5 @@ OVERVIEW = Dashboard(
     "anabranch: all graphs",
     "Traffic, errors, latency, rollouts, drift and telemetry of every graph.",
     (Variable("graph", "Graph", Queries().series(d.ARM_WEIGHT), "graph", many=True),),
-    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _OUTLETS, _ACCESS),
+    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _WATCHES, _OUTLETS, _ACCESS),
 )

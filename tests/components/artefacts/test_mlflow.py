@@ -16,7 +16,7 @@ import pytest
 from anabranch.components.artefacts import model_path
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.fetching import fetched
-from anabranch.components.artefacts.mlflow.versions import resolve
+from anabranch.components.artefacts.mlflow.versions import described, resolve, set_tag
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.errors import ArtefactError
@@ -35,6 +35,9 @@ class Tracking:
     def __init__(self, web: Web) -> None:
         self.web = web
         self.aliases = {"champion": "1"}
+        self.stages = {"1": "Archived", "2": "Production", "10": "Production", "11": "None"}
+        self.notes: dict[str, dict[str, Any]] = {}
+        self.tags: list[Any] = []
         self.places = {"1": PLACE, "2": f"models:/{LOGGED}"}
         self.files = dict(TREE)
         self.run: dict[str, Any] = {"info": {"artifact_uri": "mlflow-artifacts:/one"}}
@@ -47,6 +50,9 @@ class Tracking:
         if asked.path.startswith(f"{FILES}/"):
             data = self.files.get(asked.path.removeprefix(f"{FILES}/"))
             return Answer(404) if data is None else Answer(200, data)
+        if asked.path == f"{API}/model-versions/set-tag":
+            self.tags.append(asked.json)
+            return Answer(200, b"{}")
         found = self.described(asked.path, asked.query)
         body = found if found is not None else {"message": f"no such thing, token={'s' * 999}"}
         return Answer(200 if found is not None else 404, json.dumps(body).encode())
@@ -56,6 +62,12 @@ class Tracking:
             case "/registered-models/alias":
                 version = self.aliases.get(query["alias"])
                 return version and {"model_version": {"version": version}}
+            case "/registered-models/get-latest-versions":
+                wanted = query.get("stages")
+                found = [n for n, stage in self.stages.items() if wanted in (None, stage)]
+                return {"model_versions": [{"version": one} for one in found]}
+            case "/model-versions/get":
+                return self.notes.get(query["version"])
             case "/model-versions/get-download-uri":
                 place = self.places.get(query["version"])
                 return place and {"artifact_uri": place}
@@ -240,3 +252,49 @@ def test_a_listing_without_end(
     tracking.listed = lambda top: {"files": [{"path": "a", "is_dir": True}]}  # type: ignore[method-assign]
     with pytest.raises(ArtefactError, match="holds over 20 files"):
         fetched("models:/m/1", None, here)
+
+
+@pytest.mark.parametrize(
+    ("reference", "version"),
+    [
+        ("models:/m/Production", "models:/m/10"),
+        ("models:/m/Archived", "models:/m/1"),
+        ("models:/m/latest", "models:/m/11"),
+        ("models:/m/7", "models:/m/7"),
+    ],
+)
+def test_stages(tracking: Tracking, here: ArtefactSettings, reference: str, version: str) -> None:
+    assert resolve(reference, here) == version
+
+
+def test_a_stage_without_a_version(tracking: Tracking, here: ArtefactSettings) -> None:
+    with pytest.raises(ArtefactError, match="'m' has no version in the stage Staging"):
+        resolve("models:/m/Staging", here)
+    tracking.stages = {}
+    with pytest.raises(ArtefactError, match=r"'m' has no version$"):
+        resolve("models:/m/latest", here)
+
+
+def test_notes_on_a_version(tracking: Tracking, here: ArtefactSettings) -> None:
+    tags = [{"key": "f1", "value": "0.9"}, {"key": "empty"}]
+    tracking.notes["3"] = {"model_version": {"description": "sharper", "tags": tags}}
+    tracking.notes["4"] = {"model_version": {}}
+    found = described("models:/m/3", here)
+    assert found is not None
+    assert (found.name, found.number, found.description) == ("m", 3, "sharper")
+    assert found.tags == {"f1": "0.9", "empty": ""}
+    bare = described("models:/m/4", here)
+    assert bare is not None and (bare.description, bare.tags) == ("", {})
+    assert described("models:/m@champion", here) is None
+    with pytest.raises(ArtefactError, match="404"):
+        described("models:/m/5", here)
+
+
+def test_a_tag(tracking: Tracking, here: ArtefactSettings) -> None:
+    set_tag("models:/m/3", "state", "live", here)
+    assert tracking.tags == [{"name": "m", "version": "3", "key": "state", "value": "live"}]
+    with pytest.raises(ArtefactError, match="no version such as models:/name/3"):
+        set_tag("models:/m@champion", "state", "live", here)
+    tracking.broken = Answer(503)
+    with pytest.raises(TransferInterrupted):
+        set_tag("models:/m/3", "state", "live", here)

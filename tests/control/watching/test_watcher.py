@@ -1,0 +1,312 @@
+"""The watcher over a store of its own and a registry that moves, goes away, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anabranch.cli.reports.graph import status_text
+from anabranch.control.deployments import AskedRevision, Deployments
+from anabranch.control.lifecycle import operations
+from anabranch.control.watching.metrics import WatchMetrics
+from anabranch.telemetry.definitions import WATCH_AGE, WATCH_MOVES
+from anabranch.telemetry.registry import Registry as MetricRegistry
+from tests.control.watching.registry import (
+    CHAMPION,
+    STEPS,
+    Registry,
+    WatchingControl,
+    a_registry,
+    then,
+    watching_spec,
+)
+from tests.control.web import Answer, Asked
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with a_registry() as one:
+        yield one
+
+
+@pytest.fixture
+def control(tmp_path: Path, registry: Registry) -> WatchingControl:
+    return WatchingControl(tmp_path, registry)
+
+
+def move(registry: Registry, version: int) -> Any:
+    return then(lambda: setattr(registry, "champion", version))
+
+
+def looked(registry: Registry, more: int = 2) -> Any:
+    """A step that lasts until some more looks have been made."""
+    goal: list[int] = []
+
+    def step() -> bool:
+        goal.append(registry.looks + more)
+        return registry.looks >= goal[0]
+
+    return step
+
+
+def has(control: WatchingControl, *versions: int, name: str = "digits") -> Any:
+    return lambda: control.pins(name) == [f"models:/m/{one}" for one in versions]
+
+
+def test_a_move_makes_a_revision_by_the_specs_rollout(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched(rollout=STEPS)
+    registry.notes = {
+        "description": "sharper",
+        "tags": [
+            {"key": "f1", "value": "0.9"},
+            {"key": "anabranch.state", "value": "x"},
+            {"key": "mlflow.note", "value": "x"},
+        ],
+    }
+    control.drive(looked(registry), move(registry, 2), has(control, 1, 2), looked(registry))
+    assert len(control.pins()) == 2
+    made = control.store.revision("digits", 2)
+    assert (made.author, made.intent.kind) == ("mlflow", "rollout")
+    assert made.message == f"{CHAMPION} is 2: sharper (f1=0.9)"
+    assert made.digest == control.store.revision("digits", 1).digest
+    (event,) = [one for one in control.store.events("digits") if one.kind == "model_moved"]
+    assert (event.revision, event.message) == (2, made.message)
+    assert (event.actor.kind, event.actor.name) == ("engine", "mlflow")
+    change = {CHAMPION: {"before": "models:/m/1", "after": "models:/m/2"}}
+    assert event.data == {"models": change}
+
+
+def test_one_look_is_for_all_graphs(control: WatchingControl, registry: Registry) -> None:
+    for name in ("digits", "iris"):
+        control.watched(name)
+    before = registry.looks
+    registry.champion = 2
+    control.drive(has(control, 1, 2), has(control, 1, 2, name="iris"))
+    assert registry.looks - before <= 2
+
+
+def test_an_older_look_than_the_deploy_does_not_count(
+    control: WatchingControl, registry: Registry
+) -> None:
+    """A look that another graph has begun ends once the alias has moved, and was deployed."""
+    control.watched("iris")
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow_once(asked: Asked) -> Answer:
+        found = registry.answer(asked)
+        if not begun.is_set():
+            begun.set()
+            goes_on.wait(20)
+        return found
+
+    registry.web.answer = slow_once
+    control.drive(
+        begun.is_set, move(registry, 2), then(control.watched), then(goes_on.set),
+        has(control, 1, 2, name="iris"), looked(registry),
+    )  # fmt: skip
+    assert control.pins() == ["models:/m/2"]
+
+
+def test_a_move_in_a_rollout_replaces_the_candidate(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched(rollout=STEPS)
+    control.drive(
+        move(registry, 2), has(control, 1, 2), then(lambda: control.arrive(2)),
+        move(registry, 3), has(control, 1, 2, 3), then(lambda: control.arrive(3)),
+    )  # fmt: skip
+    rollout = control.store.situation("digits").situation.rollout
+    assert rollout is not None and (rollout.revision, rollout.phase) == (3, "running")
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_move_back_ends_the_rollout(
+    control: WatchingControl, registry: Registry, is_up: bool
+) -> None:
+    control.watched(rollout=STEPS)
+
+    def over() -> bool:
+        now = control.store.situation("digits").situation
+        return not now.coming and now.weights == {1: 100.0}
+
+    control.drive(
+        move(registry, 2), has(control, 1, 2), then(lambda: control.arrive(2) if is_up else None),
+        move(registry, 1), lambda: control.kinds().count("model_moved") == 2, over,
+        move(registry, 2), has(control, 1, 2, 2),
+    )  # fmt: skip
+    assert "rollout_aborted" in control.kinds() if is_up else "deploy_failed" in control.kinds()
+
+
+def test_what_failed_is_not_tried_again_by_another_controller_either(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched()
+    registry.champion = 2
+    control.drive(has(control, 1, 2), then(lambda: control.fail(2, "no file")), looked(registry))
+    control.drive(looked(registry, 3))
+    assert len(control.pins()) == 2
+    control.drive(move(registry, 3), has(control, 1, 2, 3))
+
+
+def test_a_first_revision_that_failed_is_followed(
+    control: WatchingControl, registry: Registry
+) -> None:
+    assert control.deploy(spec=watching_spec())[0] == 202
+    control.fail(1, "no file")
+    registry.champion = 2
+    control.drive(has(control, 1, 2))
+
+
+def test_a_rollback_is_not_undone(control: WatchingControl, registry: Registry) -> None:
+    control.watched()
+    registry.champion = 2
+    control.drive(has(control, 1, 2), then(lambda: control.arrive(2)))
+    control.change("digits", partial(operations.rolled_back, number=1))
+    control.drive(looked(registry, 3))
+    assert len(control.pins()) == 2
+    control.drive(move(registry, 1), looked(registry), move(registry, 2), has(control, 1, 2, 2))
+
+
+@pytest.mark.parametrize("state", [operations.unloaded, operations.deleted])
+def test_a_graph_that_does_not_run_stays_as_it_is(
+    control: WatchingControl, registry: Registry, state: Any
+) -> None:
+    control.watched()
+    control.watched("iris")
+    control.change("digits", state)
+    registry.champion = 2
+    control.drive(has(control, 1, 2, name="iris"), looked(registry))
+    assert control.pins() == ["models:/m/1"]
+
+
+def test_a_registry_that_goes_away_is_told_once_each_way(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched()
+    watcher = control.drive(
+        looked(registry), then(lambda: setattr(registry, "away", True)),
+        lambda: "watch_failed" in control.kinds(), looked(registry),
+    )  # fmt: skip
+    (shown,) = watcher.of("digits")
+    assert "answers 503" in shown.trouble and shown.since and shown.looked_at
+    again = control.drive(looked(registry))  # another controller
+    assert again.of("digits")[0].since == pytest.approx(shown.since, abs=5)
+    registry.away, registry.champion = False, 2
+    watcher = control.drive(has(control, 1, 2), lambda: "watch_recovered" in control.kinds())
+    assert [control.kinds().count(f"watch_{one}") for one in ("failed", "recovered")] == [1, 1]
+    assert watcher.of("digits")[0].trouble == ""
+
+
+def test_an_alias_that_is_taken_away_changes_nothing(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched()
+    registry.champion = None
+    control.drive(lambda: "watch_failed" in control.kinds())
+    assert control.pins() == ["models:/m/1"]
+
+
+def limit(control: WatchingControl, quota: str) -> None:
+    body = f"namespaces: {{team: {{{quota}}}}}".encode()
+    assert control.call("PUT", "/access", body=body)[0] == 200
+
+
+def test_a_move_that_is_refused_is_told_and_tried_again(
+    control: WatchingControl, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anabranch.control.watching.watcher._REFUSED_S", 0.1)
+    name = "team/digits"
+    control.watched(name, STEPS)
+    limit(control, "replicas: 1")
+    registry.champion = 2
+    control.drive(
+        lambda: "watch_failed" in control.kinds(name), looked(registry),
+        then(lambda: limit(control, "replicas: 9")), has(control, 1, 2, name=name),
+        lambda: "watch_recovered" in control.kinds(name),
+    )  # fmt: skip
+    (event,) = [one for one in control.store.events(name) if one.kind == "watch_failed"]
+    assert event.message.startswith(f"cannot follow {CHAMPION}: namespace 'team' may have 1")
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_controller_that_dies_in_a_move_makes_it_once(
+    control: WatchingControl,
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    is_recorded: bool,
+) -> None:
+    control.watched()
+    died, recorded = threading.Event(), Deployments._recorded
+
+    def dying(self: Deployments, asked: AskedRevision) -> Any:
+        """Write the move or not, and do nothing more in this life."""
+        if is_recorded:
+            recorded(self, asked)
+        died.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Deployments, "_recorded", dying)
+    registry.champion = 2
+    control.drive(died.is_set)
+    assert len(control.pins()) == 1 + is_recorded
+    monkeypatch.undo()
+    control.drive(has(control, 1, 2), looked(registry, 3))
+    assert control.pins() == ["models:/m/1", "models:/m/2"]
+    assert control.kinds().count("model_moved") == 1
+
+
+def test_status_says_what_is_watched(control: WatchingControl, registry: Registry) -> None:
+    control.watched()
+    assert control.call("GET", "/graphs/digits")[1]["watches"] == []
+    registry.champion = 2
+    control.drive(has(control, 1, 2), watcher=control.parts.watcher)
+    (found,) = control.call("GET", "/graphs/digits")[1]["watches"]
+    assert found.pop("looked_at")
+    assert found == {
+        "model": CHAMPION, "nodes": ["m"], "every": 1.0, "pin": "models:/m/1",
+        "found": "models:/m/2", "trouble": "", "since": None,
+    }  # fmt: skip
+    text = status_text(control.call("GET", "/graphs/digits")[1])
+    assert f"{CHAMPION}  m      1           2      0s ago" in text
+
+
+def test_a_file_is_watched_by_its_digest(
+    control: WatchingControl, registry: Registry, tmp_path: Path
+) -> None:
+    place = tmp_path / "model.skops"
+    place.write_bytes(b"one")
+    assert control.deploy(spec=watching_spec(place.as_uri()))[0] == 202
+    control.arrive(1)
+
+    def revisions() -> int:
+        return len(control.store.revisions("digits"))
+
+    control.drive(then(lambda: place.write_bytes(b"two")), lambda: revisions() == 2)
+    made = control.store.revision("digits", 2)
+    digest = hashlib.sha256(b"two").hexdigest()
+    assert made.pins == {place.as_uri(): f"sha256:{digest}"}
+    assert (made.author, made.message) == ("watch", f"{place.as_uri()} is {digest[:12]}")
+
+
+def test_metrics(control: WatchingControl, registry: Registry) -> None:
+    metrics = MetricRegistry()
+    watcher = control.watcher()
+    watcher._metrics = WatchMetrics(metrics)
+    control.watched()
+    registry.champion = 2
+    control.drive(has(control, 1, 2), looked(registry), watcher=watcher)
+    shown = metrics.snapshot()
+    assert shown[WATCH_MOVES.name] == {("digits",): 1.0}
+    assert 0 <= shown[WATCH_AGE.name]["digits", CHAMPION] < 30  # type: ignore[operator]
+    control.change("digits", operations.deleted)
+    asyncio.run(watcher._round())
+    assert metrics.snapshot()[WATCH_AGE.name] == {}
