@@ -33,6 +33,8 @@ NOT_TYPED: Mapping[str, str] = {
     "clusters.md: anabranch up --address": "needs a Ray; test_cluster_attached.py has one",
     "clusters.md: anabranch logs digits": "needs machines; test_cluster_ingress.py has them",
     "bundles.md: anabranch push": "needs a registry; test_portable.py has one",
+    "registry.md: export MLFLOW_TRACKING_URI": "needs a registry; test_watch.py has one",
+    "registry.md: anabranch status fruit": "needs a registry; test_watch.py has one",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
     "standalone.md: podman load": "needs Podman and a registry",
     "standalone.md: skopeo copy": REGISTRY,

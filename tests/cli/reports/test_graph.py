@@ -147,3 +147,27 @@ def test_a_segment_that_is_down_shows_since_when():
     ]
     assert "STATE" not in graph._segments_text(segments[:1])
     assert graph._segments_text([]) == ""
+
+
+def watch(**parts):
+    return {
+        "model": "models:/m@champion", "nodes": ["a", "b"], "every": 30.0, "pin": "models:/m/1",
+        "found": "models:/m/2", "looked_at": "2026-01-01T00:00:00+00:00", "trouble": "",
+        "since": None, **parts,
+    }  # fmt: skip
+
+
+def test_watched_models():
+    assert graph._watches_text([]) == ""
+    head, row = graph._watches_text([watch()]).splitlines()
+    assert head.split("  ")[0] == "WATCHES" and "TROUBLE" not in head
+    assert row.split()[:5] == ["models:/m@champion", "a,", "b", "1", "2"]
+    text = graph._watches_text([watch(found=None, looked_at=None)])
+    assert text.splitlines()[1].split()[-3:] == ["-", "not", "yet"]
+    away = watch(trouble="no answer", since="2026-01-01T00:00:00+00:00")
+    assert "no answer (since " in graph._watches_text([away])
+    file = watch(model="file:///m", pin="sha256:" + "ab" * 32, found="mark:" + "cd" * 32)
+    assert graph._watches_text([file]).splitlines()[1].split()[3:5] == [
+        "abababababab",
+        "cdcdcdcdcdcd",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,43 @@ def test_a_revision_keeps_its_pins_and_its_replicas_get_them(
     variables = release.environment(release.plan.head)["env_vars"]
     assert variables["ANABRANCH_PINS"] == json.dumps(pins)
     assert variables["ANABRANCH_GRAPH"] == "digits"
+    store.close()
+
+
+def test_a_file_is_pinned_where_it_is_watched(tmp_path: Path) -> None:
+    place = tmp_path / "m.skops"
+    place.write_bytes(b"one")
+    uri, digest = place.as_uri(), hashlib.sha256(b"one").hexdigest()
+    reception = Reception(tmp_path)
+    received = reception.receive(predictor(uri), predictor(f"{uri}#a.skops", ", watch: true"))
+    assert received.pins == {uri: f"sha256:{digest}"}
+    assert reception.receive(predictor(uri)).pins == {}
+    place.unlink()
+    with pytest.raises(InvalidRequest, match=r"node 'n0': .*there is no such file"):
+        reception.receive(predictor(uri, ", watch: true"))
+
+
+def test_a_secret_in_a_query_is_not_shown(tmp_path: Path) -> None:
+    with running(lambda _: Answer(503)) as web:
+        model = f"{web.url}/m.skops?token=secret"
+        with pytest.raises(Unavailable) as caught:
+            Reception(tmp_path).receive(predictor(model, ", watch: true"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bundle_again_with_other_pins(tmp_path: Path, tracking: Web, url: str) -> None:
+    reception, store = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url), Store.open(url)
+    received = reception.receive(predictor(SKOPS))
+    store.ensure_revision("digits", received.spec, received.digest, pins=received.pins)
+    pins = {"models:/m@champion": "models:/m/9"}
+    again = reception.releases.again(store.revision("digits", 1), pins)
+    assert (again.digest, again.spec, again.pins) == (received.digest, received.spec, pins)
+    refuses = Reception(tmp_path, ANABRANCH_UNTRUSTED_ARTEFACTS="refuse")
+    trusts = {"ANABRANCH_MLFLOW_TRUSTED": tracking.url, "MLFLOW_TRACKING_URI": tracking.url}
+    received = Reception(tmp_path, **trusts).receive(predictor(PICKLE))
+    store.ensure_revision("digits", received.spec, received.digest, pins=received.pins)
+    with pytest.raises(InvalidRequest, match="can run code"):
+        refuses.releases.again(store.revision("digits", 2), pins)
     store.close()
 
 

@@ -75,6 +75,35 @@ def test_the_same_content_is_another_revision_where_a_model_moved(store: Store) 
     assert states(store) == {1: "warm", 2: "failed", 3: "live", 4: "pending"}
 
 
+def test_what_was_seen_of_references_is_noted_with_the_revision(store: Store) -> None:
+    def seen() -> dict[str, str]:
+        return dict(store.situation("digits").seen)
+
+    store.ensure_revision("digits", "spec", "d", pins={"a": "a1", "b": "b1"})
+    assert seen() == {"a": "a1", "b": "b1"}
+    store.ensure_revision("digits", "spec", "d", pins={"a": "a2", "b": "b1"}, seen={"a": "a2"})
+    assert seen() == {"a": "a2", "b": "b1"}
+    store.ensure_revision("digits", "spec", "d", pins={"a": "a2", "b": "b1"}, seen={"b": "b2"})
+    assert seen() == {"a": "a2", "b": "b2"}  # also where nothing new is made
+    assert len(store.revisions("digits")) == 2
+
+    def refuse(before: Situation, after: Situation) -> None:
+        raise Conflict("no")
+
+    with pytest.raises(Conflict):
+        store.ensure_revision("digits", "spec", "e", pins={"a": "a3"}, check=refuse)
+    store.see("digits", {"c": "c1"})
+    assert seen() == {"a": "a2", "b": "b2", "c": "c1"}
+
+
+def test_the_cause_of_a_revision_is_an_event_of_it(store: Store) -> None:
+    cause = Note(None, "model_moved", "it moved", {"a": 1})
+    for _ in range(2):
+        store.ensure_revision("digits", "spec", "d", cause=cause)
+    kinds = [(one.kind, one.revision) for one in store.events("digits")]
+    assert kinds == [("model_moved", 1), ("revision_created", 1)]
+
+
 def test_a_mirror_that_is_to_answer_becomes_another_revision(store: Store) -> None:
     def ensured(intent: Intent) -> tuple[int, bool]:
         revision, is_new = store.ensure_revision("digits", "spec", "new", intent=intent)
