@@ -124,12 +124,12 @@ def test_two_graphs_follow_an_alias_and_the_verdicts_are_tags(
     until_told(tracking, 1, "watch-at-once", state="replaced", revision=1)
     until_told(tracking, 2, "watch-in-steps", state="canary", revision=2)
 
-    done = engine.command("abort", "watch-in-steps", "--reason", "worse at zeros")
+    done = engine.command("abort", "watch-in-steps")
     assert done.returncode == 0, done.stderr
     until_told(tracking, 2, "watch-in-steps", state="aborted", revision=2)
     found = tags(tracking.url, MODEL, 2)
     assert (found["graph"], found["state"]) == ("watch-in-steps", "aborted")
-    assert "worse at zeros" in found["reason"]
+    assert found["reason"].startswith("aborted")
 
     events = engine.command("events", "watch-at-once").stdout
     assert "model_moved" in events and "mlflow" in events
@@ -211,7 +211,7 @@ def test_a_controller_that_dies_in_a_move_makes_it_once(
         pause = turn / times * 1.5  # from before a look to after the move
         kill_controller(engine, pause)
         until(partial(is_state, engine, name, turn + 2, "live"), 120)
-        assert answer(engine, name) == SLOPES[version - 1] * 3
+        until(lambda: answer(engine, name) == SLOPES[version - 1] * 3)  # noqa: B023
     assert sorted(states(engine, name)) == list(range(1, times + 2))
     assert kinds(engine, name).count("model_moved") == times
     until_told(tracking, version, name, state="live", revision=times + 1)
