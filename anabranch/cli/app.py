@@ -27,7 +27,7 @@ from anabranch.cli.commands import (
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 from anabranch.cli.commands.exports import dashboards, kuberay
-from anabranch.cli.commands.jobs import batch
+from anabranch.cli.commands.jobs import batch, on_engine
 from anabranch.cli.commands.portable import bundles
 from anabranch.cli.commands.shared import models
 from anabranch.cli.commands.standalone import containerize, serve
@@ -55,6 +55,7 @@ for module in (
     request,
     replay,
     batch,
+    on_engine,
     explain,
     spec,
     bundles,

@@ -276,6 +276,39 @@ def drain(node: str) -> Operation[Json]:
     return ask("POST", f"{CONTROL}/nodes/{quote(node, safe='')}/drain", json={})
 
 
+def jobs(graph: str | None = None) -> Operation[list[Json]]:
+    """Return the batch jobs that the engine runs or has run, the newest first; of one graph or all.
+
+    Each has what it was started with, ``state`` and ``progress``.
+    """
+    asked = ask("GET", f"{CONTROL}/jobs", params=given(graph=graph))
+    found: list[Json] = (yield from asked)["jobs"]
+    return found
+
+
+def job(id: str) -> Operation[Json]:
+    """Return a batch job of the engine. Raise NotFound without one of that id."""
+    return ask("GET", f"{CONTROL}/jobs/{quote(id, safe='')}")
+
+
+def start_job(graph: str, input: str, output: str, **fields: Any) -> Operation[Json]:
+    """Have the engine send the rows of files through a graph, and return the job at once.
+
+    ``input`` and ``output`` are paths on the engine's machine, or URLs, below what the setting
+    ``ANABRANCH_JOBS`` allows. ``fields`` may be ``revision``, ``columns`` (those of each input),
+    ``kept`` (columns that are copied), ``outputs`` (those that are asked for), ``chunk``, ``rows``,
+    ``concurrency``, ``rate``, and ``replicas`` of the job's own. Raise InvalidRequest for what does
+    not fit, NotFound for an unknown graph or revision.
+    """
+    body = {"graph": graph, "input": input, "output": output, **given(**fields)}
+    return ask("POST", f"{CONTROL}/jobs", json=body)
+
+
+def cancel_job(id: str) -> Operation[Json]:
+    """Cancel a batch job, and return it; one that is over stays so. Its output so far stays."""
+    return ask("POST", f"{CONTROL}/jobs/{quote(id, safe='')}/cancel", json={})
+
+
 def kept() -> Operation[list[Json]]:
     """Return how much the engine keeps of events, revisions, bundles and so on, and the bounds."""
     found: list[Json] = (yield from ask("GET", f"{CONTROL}/kept"))["kept"]

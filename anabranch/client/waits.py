@@ -1,4 +1,4 @@
-"""Operations that wait for an engine: for a revision, a rollout, the end of a graph."""
+"""Operations that wait for an engine: for a revision, a rollout, a job, the end of a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ ROLLING = ("running", "paused")
 """Phases of a rollout that is not over."""
 QUIET_S = 5.0
 """Time after which a deploy that has no news is asked for what it does, in seconds."""
+JOB_OVER = ("finished", "failed", "cancelled")
+"""States of batch jobs that nothing runs any more."""
 _PAUSE_S = 0.1
+_JOB_PAUSE_S = 1.0
 _DRAIN_PAUSE_S = 0.5
 _REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
@@ -227,3 +230,20 @@ def _not_drained(node: Json, timeout: float, pending: Sequence[Json]) -> str:
     )
     missing = f"; no other machine has {wanted} free" if wanted and names else ""
     return f"machine {node['name']!r} still has {has} after {timeout:g} s{missing}"
+
+
+def until_job_over(id: str, said: Callable[[Json], None] = lambda found: None) -> Operation[Json]:
+    """Wait until a batch job of the engine is over, and return it; ``said`` hears how it goes.
+
+    An engine that restarts is waited for.
+    """
+    while True:
+        try:
+            found = yield from control.job(id)
+        except _AWAY:
+            found = {}
+        if found:
+            said(found)
+        if found.get("state") in JOB_OVER:
+            return found
+        yield from pause(_JOB_PAUSE_S)

@@ -15,12 +15,15 @@ from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
+from anabranch.control.api.jobs import JobApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.api.shared.models import ModelApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.deployments import Deployments
 from anabranch.control.housekeeping import Housekeeping
+from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.runner import JobRunner, RayJobProcesses
 from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.models.load import METRICS as MODEL_METRICS
 from anabranch.control.models.load import ModelLoad
@@ -157,6 +160,8 @@ class ControllerParts:
         counts = MachineCounts(lambda: self.reconciler.applications)
         runner = FaceRunner(settings, serving, lambda: self.reconciler.applications)
         keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see)
+        jobs = JobBook(store.database)
+        self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings))
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
@@ -171,6 +176,7 @@ class ControllerParts:
             ),
             models,
             ModelApi(store, models, load, memory.taken, lambda: self.reconciler.applications),
+            JobApi(store, jobs, settings.jobs, self._jobs.wake),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
@@ -184,6 +190,7 @@ class ControllerParts:
         self._work = {
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
+            "the jobs": self._jobs.run,
             "the delivery to webhooks": deliveries.run,
             "the watcher of models": self.watcher.run,
             "the verdicts on models": registry_tags.run,

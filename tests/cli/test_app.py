@@ -82,6 +82,9 @@ feedback digits 7f3a --reward 1
 explain digits -i x=[[1]]
 replay digits LOG
 batch digits LOG --output NEW
+jobs
+job status 3f2a9c51d07e
+job cancel 3f2a9c51d07e
 import SELDON --output NEW --force
 logs digits
 nodes

@@ -1,8 +1,14 @@
-"""The reports of ``anabranch batch``. Pure."""
+"""The reports of ``anabranch batch``, and of the jobs of an engine. Pure."""
 
 from __future__ import annotations
 
-from anabranch.client.batch.progress import JobProgress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from anabranch.cli.terminal import table
+
+if TYPE_CHECKING:
+    from anabranch.client.batch.progress import JobProgress
 
 
 def progress_text(found: JobProgress) -> str:
@@ -39,3 +45,52 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes:02}m"
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def jobs_text(found: Sequence[dict[str, Any]]) -> str:
+    """Return jobs of the engine as a table."""
+    rows = [
+        [*(one[name] for name in ("id", "graph", "state")), _share(one["progress"]), one["input"]]
+        for one in found
+    ]
+    return table(("JOB", "GRAPH", "STATE", "DONE", "INPUT"), rows)
+
+
+def job_text(found: dict[str, Any]) -> str:
+    """Return a job of the engine, a line for each of what there is to say."""
+    progress = found["progress"]
+    how = f"{found['replicas']} replicas of its own" if found["replicas"] else "the graph"
+    lines = [
+        f"job {found['id']} of {found['graph']} by {found['author']}, through {how}",
+        f"from  {found['input']}",
+        f"to    {found['output']}",
+        f"state {found['state']}" + (f": {found['reason']}" if found["reason"] else ""),
+    ]
+    if progress:
+        lines.append(f"rows  {job_progress_text(found).partition(': ')[2]}")
+    if progress.get("revisions"):
+        each = ", ".join(f"{rows:,} by {name}" for name, rows in progress["revisions"].items())
+        lines.append(f"answered since the last start: {each}")
+    return "\n".join(lines)
+
+
+def job_progress_text(found: dict[str, Any]) -> str:
+    """Return how far a job of the engine is, in one line."""
+    progress = found["progress"]
+    if not progress:
+        return f"{found['state']}"
+    parts = [f"{found['state']}: {progress['done']:,} of {progress['rows']:,} rows"]
+    if found["state"] == "running" and progress["rate"]:
+        parts.append(f"{progress['rate']:,.0f} rows/s")
+        parts.append(f"{duration_text(progress['remaining_s'])} left")
+    if progress["failed"]:
+        parts.append(f"{progress['failed']:,} failed")
+    return ", ".join(parts)
+
+
+def _share(progress: dict[str, Any]) -> str:
+    if not progress:
+        return ""
+    share = progress["done"] / progress["rows"] if progress["rows"] else 1.0
+    failed = f", {progress['failed']:,} failed" if progress["failed"] else ""
+    return f"{share:.0%} of {progress['rows']:,}{failed}"

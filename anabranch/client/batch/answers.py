@@ -56,12 +56,13 @@ class ChunkAnswers:
         self._failed += failed
         self._count += sum(one.rows.count for one in answered) + len(failed)
 
-    def revisions(self) -> Counter[int]:
-        """Return how many rows each revision has answered."""
-        found: Counter[int] = Counter()
+    @property
+    def counts(self) -> tuple[int, int, Counter[int]]:
+        """The number of rows, of those that failed, and of the others by revision."""
+        revisions: Counter[int] = Counter()
         for one in self._answered:
-            found[one.reply.revision] += one.rows.count
-        return found
+            revisions[one.reply.revision] += one.rows.count
+        return self.chunk.rows, len(self._failed), revisions
 
     @property
     def failed(self) -> list[FailedRow]:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self, TypeAlias
 
 from anabranch.client import control, inference
 from anabranch.client.batch import runner
-from anabranch.client.batch.answers import GraphReply
+from anabranch.client.batch.answers import ChunkAnswers, GraphReply
 from anabranch.client.batch.asking import PATIENCE_S, AskedGraph, RowAsker
+from anabranch.client.batch.beginning import new_manifest
 from anabranch.client.batch.formats.by_suffix import SUFFIXES, format_of, suffix_of
-from anabranch.client.batch.manifest import BatchJob, JobManifest, check_headers, check_same
+from anabranch.client.batch.manifest import BatchJob, JobManifest, check_same
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes, mapped, output_columns
 from anabranch.client.batch.pace import JobGate
 from anabranch.client.batch.parts import JobParts, OutputPlace, PartFiles, PartStream
 from anabranch.client.batch.progress import JobProgress
+from anabranch.client.batch.rows import Chunk
 from anabranch.client.batch.source import JobSource
 from anabranch.client.connection.login import destination
 from anabranch.client.connection.session import EngineSession
 from anabranch.client.http import AsyncTransport
 from anabranch.components.tensors.arrays import Array
-from anabranch.errors import JobError
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.specs.models import TensorSpec
 
 STREAM = "-"
 """Output that is standard output."""
 ROWS, CONCURRENCY = 32, 8
-_LOOKED_AT = 10
-"""Rows that are asked for at most to learn the types of outputs."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _types(tensors: list[dict[str, object]]) -> dict[str, TensorSpec]:
 
 
 async def ask_engine(
-    job: BatchJob, pace: JobPace, home: Path, said: runner.Said, *, restart: bool = False
+    job: BatchJob, pace: JobPace, home: Path, said: Said, *, restart: bool = False
 ) -> JobProgress:
     """Run a job by the engine that a home, a login or the environment names; see ``run_job``."""
     url, key, verify = destination(home)
@@ -108,57 +109,111 @@ async def ask_engine(
         await transport.close()
 
 
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that has begun: its input, and where its answers go."""
+
+    manifest: JobManifest
+    source: JobSource
+    mapping: ColumnMapping
+    parts: JobParts
+
+    @classmethod
+    def of(
+        cls, manifest: JobManifest, source: JobSource, types: GraphTypes, place: OutputPlace | None
+    ) -> Self:
+        """Open a job by its manifest; without a place, its rows go to stdout."""
+        job = manifest.job
+        known = replace(types, outputs=manifest.outputs)
+        mapping = mapped(known, manifest.headers[0], job.columns or {}, job.kept)
+        columns = output_columns(mapping, source.types())
+        parts: JobParts
+        if place is None:
+            parts = PartStream(columns, sys.stdout.buffer, sys.stderr.buffer)
+        else:
+            parts = PartFiles(place, format_of(place.suffix), columns)
+        return cls(manifest, source, mapping, parts)
+
+    async def ask(
+        self,
+        asker: RowAsker,
+        pace: JobPace,
+        chunks: Iterable[Chunk],
+        kept: Callable[[ChunkAnswers], None],
+    ) -> None:
+        """Ask for the answers to chunks, and keep them; ``kept`` hears of each."""
+        await runner.run(
+            chunks,
+            partial(self.source.read, self.manifest, columns=self.mapping.read),
+            self.mapping,
+            asker,
+            self.parts,
+            kept,
+            rows=pace.rows if self.mapping.graph.takes_rows else 1,
+            concurrency=pace.concurrency,
+        )
+
+
+Said: TypeAlias = Callable[[JobProgress], None]
+Answer: TypeAlias = Callable[
+    [OpenJob, Sequence[Chunk], Callable[[int, int, Mapping[int, int]], None]], Awaitable[None]
+]
+"""Answers chunks of a job and keeps the answers, some other way than by requests. It tells of each:
+its rows, how many of them have failed, and how many each revision has answered."""
+
+
 async def run_job(
-    job: BatchJob, graph: AskedGraph, pace: JobPace, said: runner.Said, *, restart: bool = False
+    job: BatchJob,
+    graph: AskedGraph,
+    pace: JobPace,
+    said: Said,
+    *,
+    restart: bool = False,
+    answer: Answer | None = None,
 ) -> JobProgress:
     """Run a job, from where it was if it was begun before; return its counts.
 
     ``restart`` begins it anew. ``said`` is told of progress, for the first time before it begins.
+    ``answer`` answers the chunks in place of ``graph``, which is then only asked for its types.
     Raise JobError where it cannot begin or go on; what it has written stays, and is gone on with.
     """
     source = JobSource.of(job.input)
-    place = None if job.output == STREAM else _place(job.output, source.suffix)
+    place = None if job.output == STREAM else output_place(job, source.suffix)
     manifest = None if place is None else _begun(place, job, source, restart)
     if place is not None and manifest is not None and manifest.is_finished:
         return _finished(place, manifest, said)
-    gate = JobGate(pace.concurrency, pace.rate)
-    asker = RowAsker(graph, gate, pace.patience)
+    asker = RowAsker(graph, JobGate(pace.concurrency, pace.rate), pace.patience)
     if manifest is None:
-        manifest = await _manifest(job, graph, asker, source)
+        manifest = await new_manifest(job, graph, asker, source)
         if place is not None:
             place.begin(manifest)
-    mapping = _mapping(await graph.types(), manifest, job)
-    columns = output_columns(mapping, source.types())
-    parts: JobParts
-    if place is None:
-        parts = PartStream(columns, sys.stdout.buffer, sys.stderr.buffer)
-    else:
-        parts = PartFiles(place, format_of(place.suffix), columns)
-    done = parts.done()
+    opened = OpenJob.of(manifest, source, await graph.types(), place)
+    done = opened.parts.done()
     resumed = sum(chunk.rows for chunk in manifest.chunks if chunk.index in done)
     progress = JobProgress(manifest.rows, resumed, sum(done.values()))
     said(progress)
-    await runner.run(
-        [chunk for chunk in manifest.chunks if chunk.index not in done],
-        partial(source.read, manifest, columns=mapping.read),
-        mapping,
-        asker,
-        parts,
-        progress,
-        rows=pace.rows if mapping.graph.takes_rows else 1,
-        concurrency=pace.concurrency,
-        said=said,
-    )
+
+    def kept(rows: int, failed: int, revisions: Mapping[int, int]) -> None:
+        progress.count(rows, failed, revisions)
+        said(progress)
+
+    todo = [chunk for chunk in manifest.chunks if chunk.index not in done]
+    if answer is not None:
+        await answer(opened, todo, kept)
+    else:
+        await opened.ask(asker, pace, todo, lambda one: kept(*one.counts))
+    await asyncio.to_thread(opened.parts.finish)
     return progress
 
 
 def errors_file(job: BatchJob) -> str:
     """Return the file of the rows that fail."""
-    return "stderr" if job.output == STREAM else _place(job.output, "").errors
+    return "stderr" if job.output == STREAM else output_place(job, "").errors
 
 
-def _place(output: str, suffix: str) -> OutputPlace:
+def output_place(job: BatchJob, suffix: str) -> OutputPlace:
     """Return where the output goes; a folder gets files of the input's format."""
+    output = job.output
     if output.endswith("/") or not output.lower().endswith(tuple(SUFFIXES)):
         return OutputPlace(output, suffix, is_folder=True)
     return OutputPlace(output, suffix_of(output), is_folder=False)
@@ -178,60 +233,9 @@ def _begun(
     return manifest
 
 
-def _finished(place: OutputPlace, manifest: JobManifest, said: runner.Said) -> JobProgress:
+def _finished(place: OutputPlace, manifest: JobManifest, said: Said) -> JobProgress:
     """Remove what a finished job had no time to remove."""
     place.clear()
     progress = JobProgress(manifest.rows, manifest.rows, place.failed())
     said(progress)
     return progress
-
-
-async def _manifest(
-    job: BatchJob, graph: AskedGraph, asker: RowAsker, source: JobSource
-) -> JobManifest:
-    """Return the manifest of a new job; JobError where the input does not suit the graph."""
-    headers = source.headers()
-    draft = JobManifest(job, source.files, headers, source.chunks(job.chunk), {})
-    types = await graph.types()
-    mapping = mapped(types, headers[0], job.columns or {}, job.kept)
-    check_headers(mapping, source.files, headers)
-    outputs = await _outputs(draft, graph, asker, source, mapping)
-    output_columns(ColumnMapping(_with(types, outputs), mapping.columns, mapping.kept), {})
-    return JobManifest(job, source.files, headers, draft.chunks, outputs)
-
-
-async def _outputs(
-    manifest: JobManifest,
-    graph: AskedGraph,
-    asker: RowAsker,
-    source: JobSource,
-    mapping: ColumnMapping,
-) -> Mapping[str, TensorSpec]:
-    """Return the types of the outputs, as the graph tells them once it has answered a first row.
-
-    Inputs without a column are left out; JobError where the graph does not allow that.
-    """
-    if not manifest.chunks:
-        return mapping.graph.outputs
-    first = source.read(manifest, manifest.chunks[0], mapping.read)
-    for at in range(min(first.count, _LOOKED_AT)):
-        answered, failed = await asker.answers(first.part(at, at + 1), mapping)
-        if answered:
-            return (await graph.types()).outputs
-        if mapping.missing and any(f"{name!r}" in failed[0].error for name in mapping.missing):
-            raise JobError(
-                f"no column is mapped to {', '.join(mapping.missing)}, and the graph answers: "
-                f"{failed[0].error}"
-            )
-    unknown = [name for name in manifest.job.outputs if name not in mapping.graph.outputs]
-    if unknown:
-        raise JobError(f"the first rows got no output {', '.join(unknown)}: {failed[0].error}")
-    return mapping.graph.outputs
-
-
-def _mapping(graph: GraphTypes, manifest: JobManifest, job: BatchJob) -> ColumnMapping:
-    return mapped(_with(graph, manifest.outputs), manifest.headers[0], job.columns or {}, job.kept)
-
-
-def _with(graph: GraphTypes, outputs: Mapping[str, TensorSpec]) -> GraphTypes:
-    return GraphTypes(graph.name, graph.inputs, outputs)

@@ -62,7 +62,7 @@ class JobManifest:
         return orjson.dumps(
             {
                 "version": VERSION,
-                "job": _document(self.job),
+                "job": job_document(self.job),
                 "files": [list(file) for file in self.files],
                 "headers": self.headers,
                 "chunks": [astuple(chunk.span) for chunk in self.chunks],
@@ -90,7 +90,8 @@ class JobManifest:
         )
 
 
-def _document(job: BatchJob) -> dict[str, Any]:
+def job_document(job: BatchJob) -> dict[str, Any]:
+    """Return a job as JSON has it."""
     columns = {name: list(listed) for name, listed in (job.columns or {}).items()}
     listed = {"columns": columns, "kept": list(job.kept), "outputs": list(job.outputs)}
     return {**job.__dict__, **listed}
@@ -106,7 +107,7 @@ def _chunks(spans: Sequence[Sequence[int]]) -> Iterator[Chunk]:
 
 def check_same(begun: JobManifest, job: BatchJob, files: Sequence[InputFile], place: str) -> None:
     """Raise JobError where a job that was begun is another than the one that is asked for."""
-    before, now = _document(begun.job), _document(job)
+    before, now = job_document(begun.job), job_document(job)
     differences = [
         f"{name} was {before[name]!r} and is {now[name]!r}"
         for name in now

@@ -51,15 +51,12 @@ class PartFiles:
         self._place = place
         self._format = format
         self._columns = columns
-        self._stale: set[int] = set()
-        """Chunks of which errors may have been written before."""
 
     def done(self) -> dict[int, int]:
         """Return the chunks that have a part, with their rows that failed."""
         names = files.names_in(self._place.folder)
         done = {int(found[1]) for name in names if (found := _PART.fullmatch(name))}
         errors = {int(found[1]) for name in names if (found := _ERRORS.fullmatch(name))}
-        self._stale = errors - done
         return {
             index: files.lines(self._place.errors_of(index)) if index in errors else 0
             for index in done
@@ -68,9 +65,11 @@ class PartFiles:
     def write(self, answers: ChunkAnswers) -> None:
         """Write the errors of a chunk if there are any, then its part."""
         index, failed = answers.chunk.index, answers.failed
-        if failed or index in self._stale:
-            content = b"".join(json_line(one._asdict()) for one in failed)
-            files.put(self._place.errors_of(index), content)
+        if failed:
+            lines = b"".join(json_line(one._asdict()) for one in failed)
+            files.put(self._place.errors_of(index), lines)
+        else:
+            files.remove(self._place.errors_of(index))  # of a start that was cut off here
         content = self._format.encode(self._columns, answers.values(self._columns))
         files.put(self._place.part(index), content)
 

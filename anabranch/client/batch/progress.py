@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from anabranch.client.batch.answers import ChunkAnswers
 
 SPAN_S = 30.0
 """The rate is that of the last so many seconds."""
@@ -45,11 +43,11 @@ class JobProgress:
         """Time since the job was started, the last time."""
         return self.clock() - self._started
 
-    def add(self, answers: ChunkAnswers) -> None:
-        """Count a chunk that is kept."""
-        self.failed += len(answers.failed)
-        self.asked += answers.chunk.rows
-        self.revisions += answers.revisions()
+    def count(self, rows: int, failed: int, revisions: Mapping[int, int]) -> None:
+        """Count rows that are kept, those of them that failed, and the others by revision."""
+        self.failed += failed
+        self.asked += rows
+        self.revisions.update(revisions)
         now = self.clock()
         self._times.append((now, self.asked))
         while len(self._times) > 2 and now - self._times[1][0] > SPAN_S:

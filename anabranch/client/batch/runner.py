@@ -11,12 +11,10 @@ from anabranch.client.batch.answers import ChunkAnswers
 from anabranch.client.batch.asking import RowAsker
 from anabranch.client.batch.mapping import ColumnMapping
 from anabranch.client.batch.parts import JobParts
-from anabranch.client.batch.progress import JobProgress
 from anabranch.client.batch.rows import Chunk, InputRows
 
 Read: TypeAlias = Callable[[Chunk], InputRows]
 """Returns the rows of a chunk."""
-Said: TypeAlias = Callable[[JobProgress], None]
 
 
 async def run(
@@ -25,15 +23,15 @@ async def run(
     mapping: ColumnMapping,
     asker: RowAsker,
     parts: JobParts,
-    progress: JobProgress,
+    kept: Callable[[ChunkAnswers], None],
     *,
     rows: int,
     concurrency: int,
-    said: Said,
 ) -> None:
     """Answer chunks in their order, in requests of so many rows, and keep the answers.
 
-    No more is read than is being asked for. Errors of files, of the engine, and of the job end it.
+    ``kept`` hears of each chunk. No more is read than is being asked for. Errors of files, of the
+    engine, and of the job end it.
     """
     turn = asyncio.Lock()
     async with aclosing(_pieces(chunks, read, rows)) as pieces:
@@ -48,11 +46,9 @@ async def run(
                 answers.add(*await asker.answers(part, mapping))
                 if answers.is_complete:
                     await asyncio.to_thread(parts.write, answers)
-                    progress.add(answers)
-                    said(progress)
+                    kept(answers)
 
         await _together([worker() for _ in range(concurrency)])
-    await asyncio.to_thread(parts.finish)
 
 
 async def _pieces(

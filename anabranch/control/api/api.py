@@ -17,10 +17,10 @@
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
-``replicas``, machines in ``nodes``, other pages in ``links``, links that sign in to the console in
-``sign_in``, keys and access rules in ``access``, models of portable bundles in ``artefacts``,
-shared models in ``shared``. All runs in the controller, which is told who asks; each endpoint says
-what that takes.
+``replicas``, machines in ``nodes``, batch jobs in ``jobs``, other pages in ``links``, links that
+sign in to the console in ``sign_in``, keys and access rules in ``access``, models of portable
+bundles in ``artefacts``, shared models in ``shared``. All runs in the controller, which is told who
+asks; each endpoint says what that takes.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from anabranch.control.api.events import EventApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
+from anabranch.control.api.jobs import JobApi
 from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
@@ -136,6 +137,7 @@ class ControlApi:
         nodes: NodeApi,
         models: SharedModels,
         model_api: ModelApi,
+        jobs: JobApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -172,6 +174,7 @@ class ControlApi:
             "/namespaces": {"GET": Guarded("view", self._namespaces, somewhere=True)},
             **nodes.routes,
             **model_api.routes,
+            **jobs.routes,
             **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,

@@ -51,7 +51,7 @@ def parse(url: str, schemes: Container[str] = HTTP) -> Destination | None:
         return None
     scheme, path = match["scheme"].lower(), match["path"] or ""
     port = int(match["port"] or _PORTS[scheme])
-    if not 0 < port < 65536 or _climbs(path):
+    if not 0 < port < 65536 or climbs(path):
         return None
     segments = tuple(path.rstrip("/").split("/")[1:])
     return Destination(scheme, match["host"].lower(), port, segments, match["query"] or "")
@@ -91,7 +91,7 @@ def _problems(rollout: Rollout, webhooks: tuple[str, ...], prometheus: str) -> I
         yield f"{what}; set ANABRANCH_PROMETHEUS to its URL and start the engine again"
 
 
-def _climbs(path: str) -> bool:
+def climbs(path: str) -> bool:
     """Return whether a path has, or decodes to, a segment that leads up or nowhere.
 
     For some servers ``..;x`` does too: they take what follows for a parameter.

@@ -34,6 +34,7 @@
 | ANABRANCH_GRAFANA | URL of Grafana; the console links to its dashboards of anabranch | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
+| ANABRANCH_JOBS | paths and URLs below which batch jobs may read and write, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
 Those about TLS are in ``control.settings.tls``, those about models that come by URI in
@@ -59,6 +60,8 @@ from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.ingress import EXPECTED as INGRESS_EXPECTED
 from anabranch.control.settings.ingress import Ingress
+from anabranch.control.settings.job_places import EXPECTED as JOB_PLACES
+from anabranch.control.settings.job_places import read_places
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
 from anabranch.control.settings.tls import tls_files
@@ -114,6 +117,8 @@ class Settings:
     webhooks: tuple[str, ...] = ()
     webhook_form: WebhookForm = "json"
     request_logs: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """Paths and URLs below which batch jobs may read and write."""
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
     logs: LogBounds = field(default_factory=LogBounds)
@@ -165,6 +170,7 @@ class Settings:
                 "ANABRANCH_WEBHOOK_FORM", _webhook_form, cls.webhook_form, "json or cloudevents"
             ),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
+            jobs=variables.read("ANABRANCH_JOBS", read_places, cls.jobs, JOB_PLACES),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
             logs=LogBounds.from_env(env),

@@ -25,6 +25,12 @@ def document(connection: Connection, name: str) -> StoredText | None:
     return None if row is None else StoredText(*row)
 
 
+def documents_of(connection: Connection, prefix: str) -> list[str]:
+    """Return the texts of the documents whose names begin with ``prefix``."""
+    named = documents.c.name.startswith(prefix, autoescape=True)
+    return list(connection.scalars(sa.select(documents.c.text).where(named)))
+
+
 def put_document(connection: Connection, name: str, text: str) -> None:
     """Keep a text under a name, in place of the one before; an empty text takes it away."""
     connection.execute(documents.delete().where(documents.c.name == name))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from anabranch.cli.reports.batch import duration_text, progress_text, result_text
-from anabranch.client.batch.answers import ChunkAnswers, FailedRow
 from anabranch.client.batch.progress import JobProgress
-from anabranch.client.batch.rows import Chunk, RowSpan
 
 
 class Clock:
@@ -15,22 +13,16 @@ class Clock:
         return self.now
 
 
-def chunk(rows: int, failed: int = 0) -> ChunkAnswers:
-    found = ChunkAnswers(Chunk(0, 0, RowSpan(0, 0, rows, 0, rows)))
-    found.add([], [FailedRow(at, "bad", {}) for at in range(failed)])
-    return found
-
-
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     clock = Clock()
     progress = JobProgress(100_000, 20_000, 3, clock=clock)
     assert progress_text(progress) == "20,000 of 100,000 rows (20%), 3 failed"
     for _ in range(100):
         clock.now += 1
-        progress.add(chunk(100))
+        progress.count(100, 0, {})
     for _ in range(50):
         clock.now += 1
-        progress.add(chunk(500, 1))
+        progress.count(500, 1, {})
     assert progress.done == 20_000 + 10_000 + 25_000
     assert 480 < progress.rate < 520
     expected = "55,000 of 100,000 rows (55%), 500 rows/s, 1m 30s left, 53 failed"
@@ -42,7 +34,7 @@ def test_results_tell_what_was_done_before() -> None:
     clock = Clock()
     progress = JobProgress(100, 40, 1, clock=clock)
     clock.now = 2.0
-    progress.add(chunk(60))
+    progress.count(60, 0, {})
     progress.revisions.update({3: 50, 4: 9})
     assert result_text(progress, "out.csv", "out.csv.errors.jsonl").splitlines() == [
         "99 rows in out.csv (2.0 s, 30 rows/s)",

@@ -122,6 +122,24 @@ def batch(
         float | None, typer.Option("--rate", min=0.001, max=1e9, help="Most rows a second.")
     ] = None,
     chunk: ChunkRows = None,
+    replicas: Annotated[
+        int,
+        typer.Option(
+            "--replicas",
+            min=0,
+            max=1024,
+            help="Replicas of the job's own, which the engine starts: they leave those of the"
+            " graph alone.",
+        ),
+    ] = 0,
+    engine: Annotated[
+        bool,
+        typer.Option(
+            "--engine",
+            help="Have the engine read and write the files, below what ANABRANCH_JOBS allows; the"
+            " job goes on without this command.",
+        ),
+    ] = False,
     restart: Annotated[
         bool,
         typer.Option("--restart", help="Begin anew, in place of a job that was begun before."),
@@ -156,8 +174,9 @@ def batch(
     where it was when the same command is typed again. Requests have the lowest priority, and the
     job takes what other requests leave. Exits with 1 if a row has failed.
     """
+    from anabranch.cli.commands.jobs.on_engine import run_on_engine
     from anabranch.cli.reports.batch import result_text
-    from anabranch.client.batch.job import JobPace, ask_engine, errors_file
+    from anabranch.client.batch.job import STREAM, JobPace, ask_engine, errors_file
     from anabranch.client.batch.manifest import BatchJob
     from anabranch.client.batch.mapping import read_map
     from anabranch.client.connection.engine_state import resolve_home
@@ -166,6 +185,13 @@ def batch(
     job = BatchJob(
         graph, source, target, revision, read_map(columns or ()), kept, _listed(only), chunk
     )
+    if engine or replicas:
+        if restart or timeout is not None or target == STREAM:
+            raise typer.BadParameter(
+                "a job of the engine writes files, and takes neither --restart nor --timeout"
+            )
+        run_on_engine(job, rows, concurrency, rate, replicas, as_json, home)
+        return
     pace = JobPace(rows, concurrency, rate, timeout, patience)
     os.nice(_NICENESS)
     with _reporting(job, as_json) as said:

@@ -1,0 +1,157 @@
+"""Endpoints of batch jobs.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/jobs?graph=`` | ``{"jobs": [...]}``, the newest first |
+| POST | ``/jobs`` | 201, the job, for ``{"graph", "input", "output", …}``, see ``JobRequest`` |
+| GET | ``/jobs/<job>`` | the job, with its ``state`` and ``progress`` |
+| POST | ``/jobs/<job>/cancel`` | the job; its output so far stays |
+
+Input and output are below what ``ANABRANCH_JOBS`` allows. To start and to cancel a job takes what
+changes the traffic of its graph, to see it what shows the graph.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated
+from uuid import uuid4
+
+from pydantic import Field
+
+from anabranch.access.roles import Action
+from anabranch.client.batch.job import CONCURRENCY, ROWS
+from anabranch.client.batch.manifest import BatchJob
+from anabranch.control.api.endpoints import (
+    ApiAnswer,
+    ApiCall,
+    Guarded,
+    Routes,
+    answer,
+    read_body,
+)
+from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.record import JobPlan, JobRecord
+from anabranch.control.settings.job_places import as_path, check_place
+from anabranch.control.store.store import Store
+from anabranch.specs.models import Model
+
+_Name = Annotated[str, Field(min_length=1, max_length=256)]
+_Url = Annotated[str, Field(min_length=1, max_length=2048)]
+_Names = Annotated[tuple[_Name, ...], Field(max_length=4096, strict=False)]
+_JOB = "/jobs/(?P<key>[0-9a-f]{12})"
+
+
+class JobRequest(Model):
+    """A job to run: ``columns`` by input, ``kept`` are copied, ``outputs`` are asked for.
+
+    With ``replicas`` it runs on so many of its own, else through the graph, in requests of ``rows``
+    rows, ``concurrency`` of them at a time, and at most ``rate`` rows a second.
+    """
+
+    graph: _Name
+    input: _Url
+    output: _Url
+    revision: Annotated[int, Field(ge=1)] | None = None
+    columns: Annotated[dict[_Name, _Names], Field(max_length=256)] = Field(default_factory=dict)
+    kept: _Names = ()
+    outputs: _Names = ()
+    chunk: Annotated[int, Field(ge=1)] | None = None
+    rows: Annotated[int, Field(ge=1, le=100_000)] = ROWS
+    concurrency: Annotated[int, Field(ge=1, le=256)] = CONCURRENCY
+    rate: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
+
+    def job(self) -> BatchJob:
+        """Return the job itself."""
+        columns = {name: list(listed) for name, listed in self.columns.items()}
+        return BatchJob(
+            self.graph,
+            as_path(self.input),
+            as_path(self.output),
+            self.revision,
+            columns,
+            list(self.kept),
+            list(self.outputs),
+            self.chunk,
+        )
+
+    def plan(self) -> JobPlan:
+        """Return how it runs."""
+        return JobPlan(self.rows, self.concurrency, self.rate, self.replicas)
+
+
+class JobApi:
+    """Answers about jobs; ``changed`` is called where one was added or cancelled."""
+
+    def __init__(
+        self, store: Store, book: JobBook, allowed: tuple[str, ...], changed: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._allowed = allowed
+        self._changed = changed
+
+    @property
+    def routes(self) -> Routes:
+        """Endpoints by path and by method."""
+        return {
+            "/jobs": {
+                "GET": Guarded("view", self._list, somewhere=True),
+                "POST": Guarded("operate", self._start, somewhere=True),
+            },
+            _JOB: {"GET": Guarded("view", self._show, somewhere=True)},
+            f"{_JOB}/cancel": {"POST": Guarded("operate", self._cancel, somewhere=True)},
+        }
+
+    async def _list(self, call: ApiCall) -> ApiAnswer:
+        found = await asyncio.to_thread(self._book.all)
+        graph = call.query.get("graph")
+        shown = [
+            one.view()
+            for one in found
+            if call.may_view(one.job.graph) and graph in (None, one.job.graph)
+        ]
+        return answer(200, {"jobs": shown})
+
+    async def _show(self, call: ApiCall) -> ApiAnswer:
+        return answer(200, (await self._found(call, "view")).view())
+
+    async def _start(self, call: ApiCall) -> ApiAnswer:
+        asked = read_body(call.body, JobRequest)
+        _check(call, "operate", asked.graph)
+        check_place("input", asked.input, self._allowed)
+        check_place("output", asked.output, self._allowed)
+        record = JobRecord(
+            uuid4().hex[:12], asked.job(), asked.plan(), str(call.identity), time.time()
+        )
+        await asyncio.to_thread(self._add, record)
+        self._changed()
+        return answer(201, record.view())
+
+    def _add(self, record: JobRecord) -> None:
+        """Keep a job; NotFound for a graph or revision that is not there."""
+        self._store.graph(record.job.graph)
+        if record.job.revision is not None:
+            self._store.revision(record.job.graph, record.job.revision)
+        self._book.add(record)
+
+    async def _cancel(self, call: ApiCall) -> ApiAnswer:
+        record = await self._found(call, "operate")
+        found = await asyncio.to_thread(
+            self._book.change, record.id, lambda one: one.ended(time.time(), "cancelled")
+        )
+        self._changed()
+        return answer(200, found.view())
+
+    async def _found(self, call: ApiCall, action: Action) -> JobRecord:
+        record = await asyncio.to_thread(self._book.get, call.key)
+        _check(call, action, record.job.graph)
+        return record
+
+
+def _check(call: ApiCall, action: Action, graph: str) -> None:
+    if not call.identity.may(action, graph):
+        raise call.identity.refusal(action, graph)

@@ -1,0 +1,178 @@
+"""Sees to it that each job which should run has a process, and that none has which should not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.record import JobRecord
+from anabranch.control.jobs.replicas import ReplicaSpec
+from anabranch.control.jobs.worker import JobStatus, JobWorker
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from anabranch.control.tasks import within
+from anabranch.errors import AnabranchError, NotFound
+from anabranch.serve import bound_actors
+from anabranch.serve.data_pipeline import ReplicaNeeds
+from anabranch.serve.node import node_id
+
+logger = logging.getLogger("anabranch.control")
+
+PERIOD_S = 1.0
+MOST_AT_ONCE = 2
+"""Jobs that run at the same time; others wait for their turn, the oldest first."""
+ACTOR = "job."
+_PATIENCE_S = 2.0
+
+
+class JobProcesses(Protocol):
+    """The processes that run jobs, by the jobs' ids; ``RayJobProcesses`` is one."""
+
+    def running(self) -> set[str]:
+        """Return the jobs that have a process."""
+        ...
+
+    def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
+        """Start the process of a job, if it has none; returns before it is up."""
+        ...
+
+    def status(self, id: str) -> JobStatus | None:
+        """Return what a job's process tells; None if it does not answer now."""
+        ...
+
+    def stop(self, id: str) -> None:
+        """End the process of a job."""
+        ...
+
+
+class RayJobProcesses:
+    """Actors on the engine's own machine, which Ray starts again where they die."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
+
+    def running(self) -> set[str]:
+        """Return the jobs that have an actor."""
+        names = bound_actors.actors()
+        return {name.removeprefix(ACTOR) for name in names if name.startswith(ACTOR)}
+
+    def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
+        """Start an actor."""
+        name, text = ACTOR + record.id, record.to_json()
+        bound_actors.start_on(node_id(), JobWorker, name, text, self._home, replicas)
+
+    def status(self, id: str) -> JobStatus | None:
+        """Ask the actor."""
+        found: Any = bound_actors.ask(ACTOR + id, "status", _PATIENCE_S)
+        return found if isinstance(found, JobStatus) else None
+
+    def stop(self, id: str) -> None:
+        """End the actor for good."""
+        bound_actors.stop(ACTOR + id, last="close")
+
+
+class JobRunner:
+    """Runs the jobs in the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: JobBook,
+        releases: Releases,
+        processes: JobProcesses,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._releases = releases
+        self._processes = processes
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at once: a job was added, or cancelled."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Look each second, for ever."""
+        while True:
+            self._changed.clear()
+            await asyncio.to_thread(self.round)
+            await within(PERIOD_S, self._changed)
+
+    def round(self) -> None:
+        """Look once: note what has ended, start what is due, and end what is over."""
+        records = self._book.all()
+        processes = self._processes.running()
+        for record in records:
+            if record.state == "running":
+                self._follow(record, record.id in processes)
+        running = [one for one in self._book.all() if one.state == "running"]
+        waiting = [one for one in records if one.state == "pending"]
+        for record in _due(waiting, MOST_AT_ONCE - len(running)):
+            self._begin(record)
+        wanted = {one.id for one in self._book.all() if one.state == "running"}
+        for id in processes - wanted:
+            self._processes.stop(id)
+
+    def _follow(self, record: JobRecord, has_process: bool) -> None:
+        """Note how far a job is; start its process again if it has none."""
+        if not has_process:
+            self._start(record)
+            return
+        status = self._processes.status(record.id)
+        if status is None:
+            return
+        now = replace(record, progress=status.progress)
+        if status.state in ("finished", "failed"):
+            now = now.ended(self._clock(), status.state, status.reason)  # type: ignore[arg-type]
+        if self._book.change(record.id, lambda before: now) == now and now.is_over:
+            self._log(now)
+
+    def _begin(self, record: JobRecord) -> None:
+        begun = self._book.change(record.id, lambda before: before.begun(self._clock()))
+        if begun.state == "running":
+            self._log(begun)
+            self._start(begun)
+
+    def _start(self, record: JobRecord) -> None:
+        try:
+            self._processes.start(record, self._replicas(record))
+        except AnabranchError as error:
+            failed = record.ended(self._clock(), "failed", str(error))
+            self._book.change(record.id, lambda before: failed)
+            self._log(failed)
+
+    def _replicas(self, record: JobRecord) -> ReplicaSpec | None:
+        """Return the replicas of a job; None where it goes through the graph."""
+        if not record.plan.replicas:
+            return None
+        job = record.job
+        number = job.revision or self._store.graph(job.graph).stable
+        if number is None:
+            raise NotFound(f"graph {job.graph!r} has no stable revision")
+        release = self._releases.release(self._store.revision(job.graph, number))
+        wanted = [one.resources for one in release.plan.segments if one.resources is not None]
+        needs = ReplicaNeeds(
+            max((one.cpu or 0 for one in wanted), default=0.0),
+            sum(one.gpu or 0 for one in wanted),
+            release.environment(release.plan.head),
+        )
+        return ReplicaSpec(record.plan.replicas, number, release.spec, needs)
+
+    def _log(self, record: JobRecord) -> None:
+        reason = f": {record.reason}" if record.reason else ""
+        message = f"job {record.id} is {record.state}{reason}"
+        data = {"job": record.id, "author": record.actor, "progress": dict(record.progress)}
+        self._store.log(record.job.graph, record.job.revision, f"job_{record.state}", message, data)
+
+
+def _due(waiting: Sequence[JobRecord], places: int) -> Sequence[JobRecord]:
+    """Return the jobs whose turn it is."""
+    return sorted(waiting, key=lambda one: one.created_at)[: max(0, places)]
