@@ -80,6 +80,7 @@ def engine(outside: Web, mlflow_url: str, collector: Collector, sink: Moody) -> 
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
         "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs,{sink.url}/",
         "ANABRANCH_PROMETHEUS": outside.url,
+        "ANABRANCH_JOBS": tempfile.gettempdir(),
         "MLFLOW_TRACKING_URI": mlflow_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",

@@ -17,6 +17,7 @@ from anabranch.components.contract import NodeFeedback
 from anabranch.components.weights import DRAW, Draw
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.ceiling import FEWEST
+from anabranch.router.admission.offline import OfflineTurns, is_offline
 from anabranch.router.core import (
     Head,
     InferenceCore,
@@ -73,6 +74,7 @@ class Arms:
         self.limits = limits
         self.gate = Admission(graph, limits.max_ongoing, fewest)
         """Adapters hold a place from before they decode a request until its reply is encoded."""
+        self._offline = OfflineTurns(self.gate)
         self.explain_gate = ConcurrencyLimit(
             max(1, limits.max_ongoing // 4), "may wait for explanations"
         )
@@ -159,7 +161,10 @@ class Arms:
         not there.
         """
         self._confirm(request)
-        return self.routing.way(request, revision).infer(request, encode)
+        work = self.routing.way(request, revision).infer(request, encode)
+        if request.parameters and is_offline(request.parameters):
+            return self._offline.run(work)
+        return work
 
     async def explain(
         self,

@@ -1,0 +1,85 @@
+"""Turns of offline work: requests of the lowest priority, which only use what others leave.
+
+While there are requests of other priorities, one of the lowest begins at a time, when none of the
+others is in progress, and then as much time passes as leaves ``SHARE`` of it to such requests. So
+another request meets one of them seldom, and never a queue of them. Where nobody else has asked for
+a while, they begin as they come. None waits longer than ``LONGEST_S`` for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
+from anabranch.router.admission.admission import Admission
+
+T = TypeVar("T")
+
+SHARE = 0.1
+"""Most of the time that offline work takes beside other requests."""
+QUIET_S = 1.0
+"""Time without any other request, after which offline work has all."""
+LONGEST_S = 1.0
+_LOOK_S = 0.002
+
+
+def is_offline(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a request is offline work, by its parameters."""
+    priority = parameters.get(PRIORITY)
+    return type(priority) is int and priority >= LOWEST_LEVEL
+
+
+class OfflineTurns:
+    """The offline requests of one gate; ``clock`` gives monotonic seconds."""
+
+    def __init__(self, gate: Admission, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._inside = self._came = self._running = 0
+        """Offline requests that wait or run, that ever came, and that run."""
+        self._others_came = 0
+        self._others_at = float("-inf")
+        self._rest_until = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run an offline request, which has its place inside the gate, when it is its turn."""
+        self._inside += 1
+        self._came += 1
+        try:
+            await self._begin(work)
+            began = self._clock()
+            try:
+                return await work
+            finally:
+                self._running -= 1
+                self._rest(began, self._clock())
+        finally:
+            self._inside -= 1
+
+    async def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            async with self._turn:
+                until = self._clock() + LONGEST_S
+                while not self.may_begin(self._clock(), until):
+                    await asyncio.sleep(_LOOK_S)
+                self._running += 1
+        except BaseException:
+            work.close()
+            raise
+
+    def may_begin(self, now: float, until: float) -> bool:
+        """Return whether the next offline request begins now; ``until`` then it waits at most."""
+        came = self._gate.passed - self._came
+        others = self._gate.inside - self._inside
+        if others or came != self._others_came:
+            self._others_came, self._others_at = came, now
+        if now - self._others_at > QUIET_S:
+            return True
+        return not self._running and (now >= until or (not others and now >= self._rest_until))
+
+    def _rest(self, began: float, ended: float) -> None:
+        self._rest_until = ended + (ended - began) * (1 / SHARE - 1)

@@ -1,0 +1,230 @@
+"""Batch jobs on a real engine: each row once, whatever is killed on the way."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Given, spec
+from tests.engines import Engine, actor_processes, done
+from tests.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+BAD = -1.0
+CODE = f"""
+import time
+
+
+class Sums:
+    def predict(self, x):
+        if (x == {BAD}).any():
+            raise ValueError("a bad row")
+        time.sleep(0.002)
+        return x.sum(axis=1)
+"""
+OUTPUT = {"y": {"datatype": "FP32", "shape": [-1]}}
+EVERY = 997
+"""One row of so many is bad."""
+
+
+def graph(name: str, **fields: Any) -> dict[str, Any]:
+    node = {
+        "type": "predictor", "component": "components.py:Sums", "inputs": {"x": "x"},
+        "outputs": OUTPUT, **fields,
+    }  # fmt: skip
+    found = spec(name, sums=node)
+    found["spec"]["outputs"] = {"y": "sums.y"}
+    return found
+
+
+def write_rows(path: Path, count: int) -> Path:
+    with path.open("w") as file:
+        file.write("id,a,b\n")
+        for at in range(count):
+            file.write(f"{at},{at},{BAD if at % EVERY == 5 else at % 7}\n")
+    return path
+
+
+def check_once(path: Path, count: int) -> None:
+    """Each row has its own answer, or its error, once."""
+    files = [path] if path.is_file() else sorted(path.glob("part-*.csv"))
+    found: list[tuple[int, float]] = []
+    for file in files:
+        with file.open(newline="") as lines:
+            found += [(int(row["id"]), float(row["y"])) for row in csv.DictReader(lines)]
+    errors = Path(f"{path}.errors.jsonl") if path.is_file() else path / "_errors.jsonl"
+    bad = [json.loads(line)["row"] for line in errors.read_bytes().splitlines()]
+    assert bad == [at for at in range(count) if at % EVERY == 5]
+    counts = Counter(id for id, _ in found)
+    assert counts == Counter(at for at in range(count) if at % EVERY != 5)
+    assert all(y == id + id % 7 for id, y in found)
+
+
+def command(engine: Engine, *arguments: object) -> subprocess.Popen[bytes]:
+    line = engine.command_line("batch", *arguments)
+    return subprocess.Popen(
+        line, env=engine.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def parts_of(output: Path) -> int:
+    return len(list(Path(f"{output}.parts").glob("part-*")))
+
+
+def arguments(name: str, rows: Path, output: Path) -> list[object]:
+    return [name, rows, "-o", output, "--id", "id", "--map", "x=a,b", "--chunk", 500]
+
+
+def test_a_command_that_was_killed_goes_on(engine: Engine, given: Given, tmp_path: Path) -> None:
+    given.deployed(graph("batch-killed"), CODE)
+    rows, output = write_rows(tmp_path / "rows.csv", 8000), tmp_path / "answers.csv"
+    asked = arguments("batch-killed", rows, output)
+    process = command(engine, *asked)
+    until(lambda: parts_of(output) >= 3 or process.poll() is not None)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = parts_of(output)
+    assert not output.exists()
+    again = engine.process("batch", *asked, "--json")
+    assert again.returncode == 1, again.stderr
+    last = json.loads(again.stdout.splitlines()[-1])
+    assert (last["rows"], last["failed"]) == (8000, len(range(5, 8000, EVERY)))
+    assert last["resumed"] >= 500 * before
+    check_once(output, 8000)
+
+
+@pytest.mark.parametrize("replicas", [0, 2])
+def test_the_engine_runs_jobs(engine: Engine, given: Given, tmp_path: Path, replicas: int) -> None:
+    name = f"batch-engine-{replicas}"
+    given.deployed(graph(name), CODE)
+    rows, output = write_rows(tmp_path / "rows.csv", 3000), tmp_path / "answers"
+    body = {
+        "graph": name, "input": str(rows), "output": f"{output}/", "kept": ["id"],
+        "columns": {"x": ["a", "b"]}, "chunk": 500, "replicas": replicas,
+    }  # fmt: skip
+    begun = engine.api("POST", "/jobs", json=body)
+    assert begun.status_code == 201, begun.text
+    id = begun.json()["id"]
+    shown = engine.process("job", "status", id, "--wait", "-o", "json")
+    found = json.loads(done(shown).stdout)
+    assert (found["state"], found["reason"]) == ("finished", "")
+    assert (found["progress"]["rows"], found["progress"]["done"]) == (3000, 3000)
+    assert found["progress"]["revisions"] == {"r1": 3000 - found["progress"]["failed"]}
+    check_once(output, 3000)
+    assert id in done(engine.process("jobs", "--graph", name)).stdout
+    kinds = [one["kind"] for one in engine.api("GET", f"/events?graph={name}").json()["events"]]
+    assert kinds[-2:] == ["job_running", "job_finished"]
+
+
+def test_jobs_keep_to_what_is_allowed_and_can_be_cancelled(
+    engine: Engine, given: Given, tmp_path: Path
+) -> None:
+    given.deployed(graph("batch-cancelled"), CODE)
+    rows, output = write_rows(tmp_path / "rows.csv", 20_000), tmp_path / "answers.csv"
+    body = {"graph": "batch-cancelled", "input": str(rows), "output": str(output), "kept": ["id"]}
+    refused = engine.api("POST", "/jobs", json={**body, "input": "/etc/rows.csv"})
+    assert refused.status_code == 400
+    assert "not below what ANABRANCH_JOBS allows" in refused.json()["error"]
+    slow = {**body, "columns": {"x": ["a", "b"]}, "rate": 1000, "chunk": 500}
+    id = engine.api("POST", "/jobs", json=slow).json()["id"]
+    until(lambda: parts_of(output) >= 1)
+    assert "state cancelled" in done(engine.process("job", "cancel", id)).stdout
+    until(lambda: actor_processes(engine, "JobWorker") == [])
+    assert engine.api("GET", f"/jobs/{id}").json()["state"] == "cancelled"
+    assert not output.exists()
+    again = engine.process("batch", *arguments("batch-cancelled", rows, output), "--engine")
+    assert "finished" in again.stderr, again.stderr
+    check_once(output, 20_000)
+
+
+@contextmanager
+def killing(engine: Engine, seconds: float, *names: str) -> Iterator[Counter[str]]:
+    """Kill a process of one name after the other, by turns, every so many seconds."""
+    import threading
+
+    killed: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def work() -> None:
+        for name in itertools.cycle(names):
+            if ended.wait(seconds):
+                return
+            for process in actor_processes(engine, name)[:1]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    killed[name] += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
+
+
+def run_with_kills(engine: Engine, asked: Sequence[object], seconds: float) -> int:
+    """Run a command, kill it every so many seconds, and run it again until it ends by itself."""
+    for kills in itertools.count():
+        process = command(engine, *asked)
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            continue
+        assert process.returncode == 1, said.decode()
+        return kills
+    raise AssertionError
+
+
+@pytest.mark.nightly
+def test_a_hundred_thousand_rows_are_there_once_while_everything_is_killed(
+    engine: Engine, given: Given, tmp_path: Path
+) -> None:
+    given.deployed(graph("batch-loop", placement={"isolate": True}), CODE)
+    rows, output = write_rows(tmp_path / "rows.csv", 100_000), tmp_path / "answers.csv"
+    began = time.monotonic()
+    with killing(engine, 3.0, "SegmentReplica", "Controller") as killed:
+        kills = run_with_kills(engine, arguments("batch-loop", rows, output), 7.0)
+    print(f"{time.monotonic() - began:.0f} s, {kills} kills of the command, {dict(killed)}")
+    assert kills >= 2
+    assert min(killed["SegmentReplica"], killed["Controller"]) >= 2
+    check_once(output, 100_000)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("replicas", [0, 2])
+def test_jobs_of_the_engine_end_while_their_processes_are_killed(
+    engine: Engine, given: Given, tmp_path: Path, replicas: int
+) -> None:
+    name = f"batch-loop-{replicas}"
+    given.deployed(graph(name, placement={"isolate": True}), CODE)
+    rows, output = write_rows(tmp_path / "rows.csv", 100_000), tmp_path / "answers.csv"
+    body = {
+        "graph": name, "input": str(rows), "output": str(output), "kept": ["id"],
+        "columns": {"x": ["a", "b"]}, "chunk": 500, "replicas": replicas,
+    }  # fmt: skip
+    id = engine.api("POST", "/jobs", json=body).json()["id"]
+    worker = "MapWorker" if replicas else "SegmentReplica"
+    began = time.monotonic()
+    with killing(engine, 5.0, worker, "JobWorker", "Controller") as killed:
+        found = json.loads(done(engine.process("job", "status", id, "--wait", "-o", "json")).stdout)
+    print(f"{time.monotonic() - began:.0f} s, {dict(killed)}")
+    assert (found["state"], found["reason"]) == ("finished", "")
+    assert killed["JobWorker"] >= 1
+    check_once(output, 100_000)

@@ -1,0 +1,142 @@
+"""Offline work uses what other requests leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from anabranch.graph.batch.batching import LOWEST_LEVEL
+from anabranch.router.admission.admission import Admission
+from anabranch.router.admission.offline import (
+    LONGEST_S,
+    QUIET_S,
+    SHARE,
+    OfflineTurns,
+    is_offline,
+)
+from tests.clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(100.0)
+
+
+@contextmanager
+def others(gate: Admission) -> Iterator[None]:
+    """Another request is in progress."""
+    gate.inside += 1
+    gate.passed += 1
+    yield
+    gate.inside -= 1
+
+
+def begins(turns: OfflineTurns, clock: Clock) -> bool:
+    return turns.may_begin(clock(), clock() + LONGEST_S)
+
+
+def test_without_others_all_begin_at_once(clock: Clock) -> None:
+    turns = OfflineTurns(Admission("g", 10), clock)
+    assert begins(turns, clock)
+    turns._running = 5
+    assert begins(turns, clock)
+
+
+def test_beside_others_one_begins_when_none_of_them_is_in_progress(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+    with others(gate):
+        assert not begins(turns, clock)
+        assert turns.may_begin(clock(), clock())  # it has waited long enough
+    assert begins(turns, clock)
+    turns._running = 1
+    assert not begins(turns, clock)
+    assert not turns.may_begin(clock(), clock())
+    clock.now += QUIET_S + 0.1
+    assert begins(turns, clock)
+
+
+def test_others_that_came_and_went_between_two_looks_are_seen(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+    assert begins(turns, clock)
+    with others(gate):
+        pass
+    turns._running = 1
+    assert not begins(turns, clock)
+
+
+def test_after_each_time_passes_for_the_share_of_others(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+    with others(gate):
+        assert not begins(turns, clock)
+
+    async def work() -> str:
+        clock.now += 0.02
+        return "answered"
+
+    async def main() -> str:
+        with gate.place():
+            return await turns.run(work())
+
+    clock.now += QUIET_S + 0.1
+    with others(gate):
+        assert not begins(turns, clock)
+    assert asyncio.run(main()) == "answered"
+    assert not begins(turns, clock)
+    clock.now += 0.02 * (1 / SHARE - 1) - 0.001
+    assert not begins(turns, clock)
+    clock.now += 0.002
+    assert begins(turns, clock)
+
+
+def test_offline_requests_do_not_count_as_others_and_errors_end_them(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def main() -> None:
+        with gate.place(), pytest.raises(ValueError, match="no"):
+            await turns.run(fail())
+
+    asyncio.run(main())
+    assert (turns._inside, turns._running) == (0, 0)
+    turns._running = 3
+    assert begins(turns, clock)
+
+
+def test_one_that_is_given_up_while_it_waits_never_begins(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+    begun = False
+
+    async def work() -> None:
+        nonlocal begun
+        begun = True
+
+    async def main() -> None:
+        with others(gate), gate.place():
+            task = asyncio.create_task(turns.run(work()))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert not begun
+    assert turns._inside == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [({}, False), ({"priority": LOWEST_LEVEL}, True), ({"priority": 100}, True),
+     ({"priority": 5}, False), ({"priority": "9"}, False), ({"priority": True}, False)],
+)  # fmt: skip
+def test_the_lowest_priority_is_offline_work(parameters: dict[str, object], expected: bool) -> None:
+    assert is_offline(parameters) is expected
