@@ -26,7 +26,7 @@ from anabranch.cli.commands import (
 )
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
-from anabranch.cli.commands.exports import dashboards, kuberay
+from anabranch.cli.commands.exports import dashboards, features, kuberay
 from anabranch.cli.commands.jobs import batch, on_engine
 from anabranch.cli.commands.portable import bundles
 from anabranch.cli.commands.shared import models
@@ -56,6 +56,7 @@ for module in (
     replay,
     batch,
     on_engine,
+    features,
     explain,
     spec,
     bundles,

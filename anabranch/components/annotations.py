@@ -1,4 +1,4 @@
-"""Data that travel with a request beside its tensors: tags, names of columns, and measures.
+"""Data that travel with a request beside its tensors: tags, names of columns, measures, values.
 
 Components write them by their ``context``. They cross processes with the request and with its
 answer, and protocols that have a place for them put them there: the ``meta`` of Seldon Core, the
@@ -10,7 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 Tag: TypeAlias = bool | int | float | str
 MeasureKind: TypeAlias = Literal["counter", "gauge", "timer"]
@@ -79,11 +83,13 @@ class Annotations:
     tags: Tags = field(default_factory=Tags)
     names: Names = field(default_factory=Names)
     measures: list[Measure] = field(default_factory=list)
+    values: dict[str, Array] | None = None
+    """Values of nodes for the request log, by ``node.output``; None where none are wanted."""
     uncounted: int = 0
     """How many of the last measures no metric of this process has counted yet."""
 
     def __bool__(self) -> bool:
-        return bool(self.tags or self.names or self.measures)
+        return bool(self.tags or self.names or self.measures or self.values is not None)
 
     def measure(self, node: str, name: str, value: float, kind: MeasureKind) -> None:
         """Add a measure of a node; ValueError for one that no metric can hold."""
@@ -108,6 +114,7 @@ class Annotations:
             Tags({name: tag for name, tag in self.tags.items() if not _same(tags, name, tag)}),
             Names({name: found for name, found in self.names.items() if names.get(name) != found}),
             self.measures,
+            self.values,
         )
 
     def merge(self, others: Annotations) -> None:
@@ -115,6 +122,8 @@ class Annotations:
         self.tags.update(others.tags)
         for tensor, names in others.names.items():
             self.names[tensor] = names
+        if self.values is not None:
+            self.values.update(others.values or {})
         room = MAX_MEASURES - len(self.measures)
         kept = len(self.measures) - self.uncounted
         self.measures[kept:kept] = others.measures[:room]

@@ -147,6 +147,8 @@ class InferenceRequest(Struct):
     """The name of who asks; empty where that is nobody known."""
     annotations: Annotations | None = None
     """Tags and names of columns that came with it, over protocols that have them."""
+    records: bool = False
+    """Whether its log is to have the values of nodes that the spec names."""
     is_answered: bool = False
     """Whether a stream that is closed has given all that was asked for."""
 
@@ -468,6 +470,8 @@ def context_of(request: InferenceRequest, deadline: float) -> Context:
     if request.annotations is not None:
         # Each evaluation adds to its own, for mirrors evaluate the request too.
         context.annotations.merge(request.annotations)
+    if request.records:
+        context.annotations.values = {}
     return context
 
 

@@ -818,8 +818,11 @@ class RequestLog(Model):
     format: Literal["jsonl", "parquet"] = "jsonl"
     """Format of complete files; the file in progress is JSON lines."""
     redact: Annotated[list[TensorName], Field(min_length=1, max_length=256)] | None = None
-    """Inputs or outputs of which only datatype and shape are logged; with any, messages of errors,
-    which may quote them, are left out."""
+    """Inputs or outputs, of the graph or of ``nodes``, of which only datatype and shape are logged;
+    with any, messages of errors, which may quote them, are left out."""
+    nodes: Annotated[list[Source], Field(min_length=1, max_length=256)] | None = None
+    """Nodes, or outputs of nodes as ``node.output``, whose values are logged beside inputs and
+    outputs, such as looked-up features; none if left out."""
     max_tensor: Size | None = None
     """Largest logged tensor; of larger tensors only datatype and shape are logged; 64KiB if left
     out."""

@@ -85,6 +85,8 @@ batch digits LOG --output NEW
 jobs
 job status 3f2a9c51d07e
 job cancel 3f2a9c51d07e
+features export FILE --from LOG --output NEW
+features check FILE --from LOG
 import SELDON --output NEW --force
 logs digits
 nodes

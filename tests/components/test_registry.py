@@ -9,7 +9,9 @@ from anabranch.components import registry
 from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
-    "transformer": "argmax cast rename require_success scale select softmax split stack threshold",
+    "transformer": (
+        "argmax cast lookup rename require_success scale select softmax split stack threshold"
+    ),
     "predictor": (
         "catboost huggingface lightgbm mlflow onnx open_inference openai rest seldon sklearn torch "
         "v1 vllm xgboost"

@@ -98,10 +98,8 @@ class FeatureCache:
             return found, None
         calls = self._called(wanted, now)
         if calls:
-            # A call has an end of its own, and says more about it.
-            patience = seconds if seconds < self._limits.seconds else None
-            await asyncio.wait(calls, timeout=patience)
-        away = self._take(found, wanted, calls)
+            await asyncio.wait(calls, timeout=seconds)
+        away = self._take(found, wanted, calls, seconds)
         if away is not None:
             self._take_stale(found, wanted)
         return found, away
@@ -145,7 +143,7 @@ class FeatureCache:
             outcome = "answered"
         except TimeoutError:
             outcome = "late"
-            return DeadlineExceeded(f"it gave no answer within {self._limits.seconds:.3g}s")
+            return _late(self._limits.seconds)
         except DeadlineExceeded as error:
             outcome = "late"
             return error
@@ -175,12 +173,13 @@ class FeatureCache:
         found: dict[Key, FoundRow],
         wanted: Iterable[Key],
         calls: Iterable[asyncio.Task[Rows | AnabranchError]],
+        seconds: float,
     ) -> AnabranchError | None:
         """Add the rows that calls have brought; return why others are not there."""
         away: AnabranchError | None = None
         brought: dict[Key, FeatureRow] = {}
         for call in calls:
-            result = _result(call)
+            result = _result(call, seconds)
             if isinstance(result, AnabranchError):
                 away = result
             else:
@@ -198,12 +197,16 @@ class FeatureCache:
                 found[key] = FoundRow(kept.row, "stale")
 
 
-def _result(call: asyncio.Task[Rows | AnabranchError]) -> Rows | AnabranchError:
+def _result(call: asyncio.Task[Rows | AnabranchError], seconds: float) -> Rows | AnabranchError:
     if not call.done():
-        return DeadlineExceeded("it gave no answer in the time that the request has")
+        return _late(seconds)
     if call.cancelled():
         return Unavailable("the node is being unloaded")
     return call.result()
+
+
+def _late(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"it gave no answer within {seconds:.3g}s")
 
 
 def seconds_of(text: str | None) -> float:

@@ -52,45 +52,48 @@ class RowReader:
     def outputs(
         self, keys: Sequence[Key], rows: Sequence[FeatureRow | None], now: float
     ) -> dict[str, Array]:
-        """Return the outputs; rows that are None have no values but defaults.
+        """Return the outputs at a time; rows that are None have no values but defaults.
 
         NodeError for a row that cannot be read, and where a value is missing without a default.
+        """
+        found: dict[str, Array] = {}
+        elements = self.elements(rows, [now] * len(rows))
+        for column in self.columns:
+            place = next((at for at, one in enumerate(elements[column.name]) if one is None), None)
+            if place is None:
+                found[column.name] = column.array(elements[column.name])
+            elif self.missing == "fail":
+                raise NodeError(
+                    self.node,
+                    f"there is no {column.ref!r} of {shown_key(self.entities, keys[place])}, and "
+                    f"output {column.name!r} has no default",
+                )
+        return found
+
+    def elements(
+        self, rows: Sequence[FeatureRow | None], times: Sequence[float]
+    ) -> dict[str, list[Any]]:
+        """Return the elements of each output, each row at its time; None where one is missing.
+
+        NodeError for a row that cannot be read.
         """
         problem = next((row.problem for row in rows if row is not None and row.problem), None)
         if problem is not None:
             raise NodeError(self.node, problem)
-        there = [row is not None and self.is_there(row, now) for row in rows]
-        known = [row.values if row is not None and ok else None
-                 for row, ok in zip(rows, there, strict=True)]  # fmt: skip
-        found: dict[str, Array] = {}
-        for place, column in enumerate(self.columns):
-            elements = self._elements(keys, place, column, known)
-            if elements is not None:
-                found[column.name] = column.array(elements)
-        return found
+        known = [row.values if row is not None and self.is_there(row, time) else None
+                 for row, time in zip(rows, times, strict=True)]  # fmt: skip
+        return {
+            column.name: self._with_default(column, [
+                None if values is None else values[place] for values in known
+            ])
+            for place, column in enumerate(self.columns)
+        }  # fmt: skip
 
-    def _elements(
-        self,
-        keys: Sequence[Key],
-        place: int,
-        column: FeatureColumn,
-        known: Sequence[tuple[object, ...] | None],
-    ) -> list[Any] | None:
-        """Return an output's elements; None where the output is left out."""
-        found = [None if values is None else values[place] for values in known]
-        if all(value is not None for value in found):
-            return found
-        if column.name in self.defaults:
-            default = self.defaults[column.name]
-            return [default if value is None else value for value in found]
-        if self.missing == "absent":
-            return None
-        key = next(key for key, value in zip(keys, found, strict=True) if value is None)
-        raise NodeError(
-            self.node,
-            f"there is no {column.ref!r} of {shown_key(self.entities, key)}, and output "
-            f"{column.name!r} has no default",
-        )
+    def _with_default(self, column: FeatureColumn, elements: list[Any]) -> list[Any]:
+        if column.name not in self.defaults:
+            return elements
+        default = self.defaults[column.name]
+        return [default if element is None else element for element in elements]
 
     def _element(self, key: Key, column: FeatureColumn, value: Any) -> Any:
         try:

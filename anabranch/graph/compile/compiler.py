@@ -11,6 +11,7 @@ from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.explainers import check_explainers
 from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
+from anabranch.graph.compile.recorded import check_recorded
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
 from anabranch.graph.compile.serving import check_conditions, check_pool, check_serving
@@ -33,6 +34,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_monitors,
     check_serving,
     prune,
+    check_recorded,
     segment,
     check_variables,
     check_pool,
@@ -67,6 +69,7 @@ def to_plan(draft: Draft) -> Plan:
         warnings=draft.warnings,
         telemetry=draft.source.telemetry or Telemetry(),
         monitors=draft.monitors,
+        recorded=draft.recorded,
         port=None if serving is None else serving.port,
         pool=None if serving is None else _pool(str(draft.source.name), serving.pool),
         protocols=draft.source.protocols,

@@ -40,6 +40,7 @@ class Draft:
     segments: tuple[Segment, ...] = ()
     hops: int = 0
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
+    recorded: Mapping[str, Ref] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     models: KnownModels | None = None

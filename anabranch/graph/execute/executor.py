@@ -39,6 +39,7 @@ from anabranch.graph.calls.values import (
 from anabranch.graph.execute.feedback import FeedbackTakers, takers
 from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
+from anabranch.graph.execute.recorded_values import ValueRecorder
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.execute.streaming import Streams, streaming_of
@@ -90,6 +91,8 @@ class Evaluator:
             counts.hand_out(bound)
         watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
         self._observer = watched or None
+        self._recorder = ValueRecorder(plan, self._vertices, bound) or None
+        self._is_watched = bool(self._observer or self._recorder)
         # To take a reward may take long, and a component is in one call at a time: in a thread.
         self._lanes = Lanes({*threads_only, *takers(bound)})
         self._left_behind = LeftBehind()
@@ -119,8 +122,8 @@ class Evaluator:
         NODE.set("")
         if context.annotations.uncounted:
             self._count(context)
-        if self._observer is not None:
-            self._observer.see(frame, given, context)
+        if self._is_watched:
+            self.see(frame, given, context)
         return [_settled(frame[slots[name]]) for name in wants]
 
     async def stream(
@@ -160,9 +163,11 @@ class Evaluator:
         frame[:] = map(_settled, frame)
 
     def see(self, frame: list[Any], given: Mapping[str, Any], context: Context) -> None:
-        """Let monitors look at the frame of a request."""
+        """Let monitors, and the log, look at the frame of a request."""
         if self._observer is not None:
             self._observer.see(frame, given, context)
+        if self._recorder is not None and context.annotations.values is not None:
+            self._recorder.take(frame, given, context.annotations.values)
 
     @property
     def off_loop(self) -> int:

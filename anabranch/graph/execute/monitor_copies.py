@@ -18,8 +18,7 @@ from anabranch.components.contract import Context
 from anabranch.components.tensors.memory import size_of
 from anabranch.graph.calls.values import UNSET, Convert, Skipped, accessor, identity
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, Ref
-from anabranch.graph.plan.vertices import Vertices, vertex_of
-from anabranch.specs.shared.reference import shared_reference
+from anabranch.graph.plan.vertices import Vertices, is_here, vertex_of
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +62,7 @@ class Observer:
         self._points: list[tuple[str, int, Convert, str, float]] = []
         """Of each: the node, its slot, and what is watched of it; no name for a graph input."""
         for source, (ref, share) in _watched(plan).items():
-            if _is_here(plan, ref, here, vertices.orchestrates):
+            if is_here(plan, ref, here, vertices.orchestrates):
                 access = identity if ref.node is None else accessor(plan.nodes[ref.node], ref)
                 slot = vertices.slots[vertex_of(ref)]
                 self._points.append((ref.node or "", slot, access, source, share))
@@ -112,15 +111,3 @@ def _watched(plan: Plan) -> Mapping[str, tuple[Ref, float]]:
             most = max(share_of(monitor), found.get(source, (ref, 0.0))[1])
             found[source] = ref, most
     return found
-
-
-def _is_here(plan: Plan, ref: Ref, here: Collection[str], orchestrates: bool) -> bool:
-    """Whether a process has the value.
-
-    Inputs, what routers give, and what shared models give are where the graph begins.
-    """
-    if ref.node is None or plan.nodes[ref.node].type == "router":
-        return orchestrates
-    if shared_reference(plan.nodes[ref.node].spec) is not None:
-        return orchestrates
-    return ref.node in here

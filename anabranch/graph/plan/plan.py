@@ -155,6 +155,8 @@ class Plan:
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry)
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
+    recorded: Mapping[str, Ref] = field(default_factory=dict)
+    """Values of nodes for the request log, by ``node.output``."""
     port: int | None = None
     """The graph's own port, at which routers answer without the edge."""
     pool: str | None = None

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
+from anabranch.specs.shared.reference import shared_reference
 
 
 def vertex_of(ref: Ref) -> str:
     """The vertex that a reference reads: a graph input or a node."""
     return str(ref.output) if ref.node is None else ref.node
+
+
+def is_here(plan: Plan, ref: Ref, here: Collection[str], orchestrates: bool) -> bool:
+    """Whether a process has the value.
+
+    Inputs, what routers give, and what shared models give are where the graph begins.
+    """
+    if ref.node is None or plan.nodes[ref.node].type == "router":
+        return orchestrates
+    if shared_reference(plan.nodes[ref.node].spec) is not None:
+        return orchestrates
+    return ref.node in here
 
 
 class Vertices:

@@ -64,6 +64,7 @@ class LogRule:
     """The tensors and parameters of an arm's requests that may be logged."""
 
     redact: frozenset[str] = frozenset()
+    """Names of tensors; of a node's output without the node's."""
     max_tensor: int = MAX_TENSOR
     """Bytes of the raw form of a tensor."""
     known: Collection[str] = ()
@@ -93,6 +94,8 @@ class LogEntry:
     traceparent: str | None = None
     parts: list[list[KeptTensor]] = field(default_factory=list)
     """Outputs of the reply; where the graph streams, of each part of it."""
+    nodes: list[KeptTensor] = field(default_factory=list)
+    """Values of nodes that the log is to have, by ``node.output``."""
     path: Mapping[str, str] = field(default_factory=dict)
     """Routes that were picked, by router node."""
     began: float = field(default_factory=time.perf_counter)
@@ -130,6 +133,12 @@ def begin(rule: LogRule, graph: str, revision: int, request: InferenceRequest) -
 def answered(rule: LogRule, entry: LogEntry, response: InferenceResponse) -> None:
     """Add the reply, or a part of it."""
     entry.path, entry.seconds = response.path, response.seconds
+    if not entry.nodes and response.annotations is not None and response.annotations.values:
+        entry.nodes = [
+            _kept(rule, entry, name, to_datatype(array.dtype), array)
+            for name, array in response.annotations.values.items()
+        ]
+        entry.size += _PART * len(entry.nodes)
     if len(entry.parts) == MAX_PARTS:
         entry.is_cut = True
         return
@@ -159,7 +168,7 @@ def failed(rule: LogRule, entry: LogEntry, error: Exception) -> None:
 def _kept(
     rule: LogRule, entry: LogEntry, name: str, datatype: str, array: Array, is_known: bool = True
 ) -> KeptTensor:
-    if name in rule.redact:
+    if name in rule.redact or name.rpartition(".")[2] in rule.redact:
         return KeptTensor(name, datatype, array.shape, None, "redacted")
     left = min(rule.max_tensor, rule.most - entry.size)
     if not is_known or raw_size(array, left) > left:

@@ -47,7 +47,11 @@ class Data(msgspec.Struct):
     """The data of an event, as far as it is read again."""
 
     request: LoggedRequest
+    graph: str = ""
+    revision: int = 0
     response: LoggedResponse | None = None
+    nodes: list[LoggedTensor] = []
+    """Values of nodes, by ``node.output``."""
     responses: list[LoggedResponse] | None = None
     """The parts of the reply of a graph that streams."""
     omitted: list[str] = []
@@ -60,6 +64,8 @@ class LogEvent(msgspec.Struct):
     id: str
     type: str
     data: Data
+    time: datetime | None = None
+    """When the request came."""
 
 
 def encode(entry: LogEntry, most: int) -> bytes:
@@ -74,6 +80,7 @@ def encode(entry: LogEntry, most: int) -> bytes:
         entry,
         inputs=[_without(tensor) for tensor in entry.inputs],
         parts=[[_without(tensor) for tensor in part] for part in entry.parts],
+        nodes=[_without(tensor) for tensor in entry.nodes],
     )
     return orjson.dumps(_event(bare))
 
@@ -111,6 +118,8 @@ def _data(entry: LogEntry) -> Mapping[str, Any]:
         data["omitted"] = omitted
     if entry.path:
         data["path"] = dict(entry.path)
+    if entry.nodes:
+        data["nodes"] = [encode_tensor(tensor) for tensor in entry.nodes]
     if entry.failure is not None:
         data["error"] = _error(entry)
     elif len(entry.parts) == 1:

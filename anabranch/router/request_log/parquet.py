@@ -123,7 +123,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 def events(path: Path) -> Iterator[bytes]:
     """The events of a Parquet file, each as far as it is read again, in JSON."""
     with require("pyarrow.parquet", "parquet").ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=64, columns=["id", "type", "data"]):
+        for batch in file.iter_batches(batch_size=64, columns=["id", "type", "time", "data"]):
             for row in batch.to_pylist():
                 data = msgspec.Raw(row["data"].encode())
-                yield msgspec.json.encode({"id": row["id"], "type": row["type"], "data": data})
+                yield msgspec.json.encode({**row, "data": data})

@@ -50,7 +50,7 @@ class ArmLog:
         """Keep a request before it is evaluated, if it is drawn."""
         if self._share is not None and self._shared.draw() >= self._share:
             return None
-        origin = self._origin
+        origin, request.records = self._origin, self._log.nodes is not None
         return entries.begin(self._rule, origin.graph, origin.revision, request)
 
     async def followed(

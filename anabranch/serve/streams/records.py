@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, cast
 
@@ -36,8 +36,15 @@ class Record:
 def _take_context(context: Context) -> tuple[Any, ...]:
     return (
         *(context.id, dict(context.headers), dict(context.parameters), context.remaining()),
-        *(context.path, context.trace, context.is_traffic, context.annotations or None),
+        *(context.path, context.trace, context.is_traffic, _asked(context.annotations)),
     )
+
+
+def _asked(annotations: Annotations) -> Annotations | None:
+    """Return annotations as they go with a request: what is recorded elsewhere stays there."""
+    if annotations.values:
+        return replace(annotations, values={})
+    return annotations or None
 
 
 def _make_context(
@@ -56,13 +63,17 @@ def _make_context(
 
 
 def _take_annotations(annotations: Annotations) -> tuple[Any, ...]:
-    return dict(annotations.tags), dict(annotations.names), [list(m) for m in annotations.measures]
+    measures = [list(measure) for measure in annotations.measures]
+    return dict(annotations.tags), dict(annotations.names), measures, annotations.values
 
 
 def _make_annotations(
-    tags: dict[str, Tag], names: dict[str, list[str]], measures: list[Any]
+    tags: dict[str, Tag],
+    names: dict[str, list[str]],
+    measures: list[Any],
+    values: dict[str, Any] | None,
 ) -> Annotations:
-    return Annotations(Tags(tags), Names(names), [Measure(*one) for one in measures])
+    return Annotations(Tags(tags), Names(names), [Measure(*one) for one in measures], values)
 
 
 def _of_fields(cls: type) -> Record:

@@ -220,6 +220,7 @@ _LOOKUPS = Section(
     _Stacked("Calls of the store by outcome", "ops", _node.rate(d.LOOKUP_CALLS, "outcome")),
     Panel("95th percentile of a call", "s", _node.quantile(0.95, d.LOOKUP_DURATION)),
     Panel("Median age of the rows", "s", _node.quantile(0.5, d.LOOKUP_AGE)),
+    widths=(6,),
     folded=True,
 )
 _MONITORS = Section(

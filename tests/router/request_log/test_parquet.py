@@ -46,7 +46,7 @@ def test_events_come_back(tmp_path: Path, event: Any) -> None:
     found = list(map(json.loads, parquet.events(parquet.convert(path))))
     for text, one in zip(texts, found, strict=True):
         whole = json.loads(text)
-        assert one == {key: whole[key] for key in ("id", "type", "data")}
+        assert one == {key: whole[key] for key in ("id", "type", "time", "data")}
 
 
 def test_an_error_has_its_class_as_a_column(tmp_path: Path, event: Any) -> None:
