@@ -10,8 +10,8 @@ from anabranch.graph.compile.batchable import check_batching
 from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.explainers import check_explainers
 from anabranch.graph.compile.monitors import check_monitors
+from anabranch.graph.compile.observing.recorded import check_recorded
 from anabranch.graph.compile.prune import prune
-from anabranch.graph.compile.recorded import check_recorded
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
 from anabranch.graph.compile.serving import check_conditions, check_pool, check_serving
