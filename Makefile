@@ -22,7 +22,7 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes tests/ex
 	tests/graph/plan/test_contents.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ $(DEMO): pyproject.toml requirements.lock
 	@touch $@
 
 $(READY): $(DEMO)
-	$(UV) -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,images,dev]'
+	$(UV) -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,redis,images,dev]'
 	$(COMPILE) || true
 	@touch $@
 
@@ -85,6 +85,12 @@ test-mlserver: setup ## Run the tests of MLServer's contract in an environment t
 		--override tests/components/contracts/mlserver/overrides.txt \
 		-e . hypothesis mlserver pandas pytest
 	$(MLSERVER)/bin/python -m pytest tests/components/contracts
+
+FEAST := .venvs/feast
+test-feast: setup ## Run the tests of Feast in an environment that has the package; this needs the network
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(FEAST)
+	$(BIN)/uv pip install --quiet --python $(FEAST)/bin/python -e '.[feast,redis]' hypothesis pytest
+	$(FEAST)/bin/python -m pytest tests/components/features tests/client/features
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check
@@ -157,7 +163,7 @@ lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: th
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
 		--extra sklearn --extra onnx --extra xgboost --extra lightgbm --extra catboost \
 		--extra mlflow --extra huggingface --extra explain --extra drift --extra s3 \
-		--extra postgres --extra kafka --extra parquet --extra images \
+		--extra postgres --extra kafka --extra parquet --extra redis --extra images \
 		--extra dev --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
 		--no-emit-package xgboost --custom-compile-command "make lock" \

@@ -1,4 +1,4 @@
-"""Lookups of a real engine, whose store stops, slows and dies under load; training sees the same."""
+"""Lookups of a real engine whose store stops, slows and dies; training sees what was served."""
 
 from __future__ import annotations
 

@@ -143,6 +143,31 @@ name: "net" backend: "python" max_batch_size: 8
 input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
 output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }
 END""")
+FEATURES = Own("""python - <<END
+import sqlite3
+database = sqlite3.connect("features.db")
+database.execute("CREATE TABLE users (user_id INTEGER, age INTEGER, updated_at TIMESTAMP)")
+database.execute("INSERT INTO users VALUES (7, 30, '2026-01-01 00:00:00')")
+database.commit()
+END
+cat > graph.yaml <<END
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: shop}
+spec:
+  inputs: {user_id: {datatype: INT64, shape: [-1]}}
+  nodes:
+    profile:
+      type: transformer
+      method: lookup
+      args: {store: "sqlite:///$PWD/features.db", table: users, timestamp: updated_at,
+             features: {age: age}, defaults: {age: 0}}
+      inputs: {user_id: user_id}
+      outputs: {age: {datatype: INT64, shape: [-1]}}
+  outputs: {age: profile}
+  telemetry: {requests: {nodes: [profile]}}
+END""")
+USER = '{"name": "user_id", "datatype": "INT64", "shape": [2], "data": [7, 8]}'
 UP, DOWN = "anabranch up", "anabranch down"
 
 
@@ -162,6 +187,17 @@ PREDICT = "curl localhost:8000/v2/models/quickstart/predict"
 V1 = "curl localhost:8000/v1/models/quickstart"
 
 SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
+    "features": (
+        UP,
+        FEATURES,
+        Own("anabranch deploy graph.yaml"),
+        asked("shop", "one", USER),
+        Own("until grep -q one ~/.anabranch/requests/shop/*; do sleep 0.1; done"),
+        Own("mkdir logs && cp -r ~/.anabranch/requests/shop logs/shop"),
+        "anabranch features export graph.yaml --from logs/shop -o train.parquet",
+        "anabranch features check graph.yaml --from logs/shop --since 1d",
+        DOWN,
+    ),
     "quickstart": (
         UP,
         "anabranch deploy examples/quickstart/graph.yaml",

@@ -56,6 +56,7 @@ NOT_RUN = {
     "model-uris.md: spec:": "its model is in S3; tests/components/artefacts fetches from one",
     "registry.md: apiVersion: anabranch/v1": "its model is in MLflow, as that of test_watch.py",
     "registry.md: from mlflow import MlflowClient": "asks a tracking server, as test_watch.py does",
+    "features.md": "its stores are elsewhere; tests/components/features compiles its graph",
     "dashboards.md: rule_files: [rules/*.yml]": "configuration of Prometheus",
     "dashboards.md: - job_name: ray": "configuration of Prometheus",
     "components.md: # A model with MLServer's contract.": (

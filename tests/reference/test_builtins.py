@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,8 @@ def test_the_example_uses_the_built_in(kind: str, name: str) -> None:
 @pytest.mark.parametrize("kind", ["transformer", "combiner", "router"])
 def test_what_needs_no_library_runs(kind: str) -> None:
     for name, example in examples(kind, DOCS).items():
+        if name == "lookup":
+            continue
         answer = run(load(example, DOCS), example["request"])
         assert set(answer) == set(example["spec"]["outputs"]), name
 
@@ -113,6 +117,17 @@ def test_a_runtime_s_example_runs(name: str, tmp_path: Path) -> None:
         answer = graph.run({given: data.x[:3]})
     assert answer.keys() == loaded.plan.outputs.keys()
     assert {len(one) for one in answer.values()} == {3}
+
+
+def test_the_example_of_a_lookup_runs(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "features.db")) as database, database:
+        database.execute("CREATE TABLE users (user_id INTEGER, age INTEGER, tier TEXT)")
+        database.execute("INSERT INTO users VALUES (7, 30, 'gold')")
+    loaded = load(examples("transformer", DOCS)["lookup"], tmp_path)
+    with Graph.from_spec(loaded.graph, tmp_path) as graph:
+        answer = graph.run({"user_id": np.array([7, 8])})
+    found = {name: array.tolist() for name, array in answer.items()}
+    assert found == {"age": [30, 0], "tier": ["gold", "none"]}
 
 
 async def half(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:

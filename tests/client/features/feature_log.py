@@ -31,7 +31,8 @@ class Model:
 """
 
 
-def document(**requests: Any) -> dict[str, Any]:
+def document(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the spec; ``args`` replace those of the lookup."""
     columns = {"age": "INT64", "score": "FP32", "tier": "BYTES"}
     profile = {
         "type": "transformer",
@@ -43,7 +44,10 @@ def document(**requests: Any) -> dict[str, Any]:
             "timestamp": "at",
             "features": {name: name for name in columns},
             "defaults": {"age": -1, "score": 0.1, "tier": ""},
-        },
+        }
+        if args is None
+        else dict(args),
+        "timeout": "30s",
         "outputs": {name: {"datatype": kind, "shape": [-1]} for name, kind in columns.items()},
     }
     model = {
@@ -60,7 +64,7 @@ def document(**requests: Any) -> dict[str, Any]:
             "inputs": {"user_id": {"datatype": "INT64", "shape": [-1]}},
             "nodes": {"profile": profile, "model": model},
             "outputs": {"y": "model.y"},
-            "telemetry": {"requests": {"nodes": ["profile"], **requests}},
+            "telemetry": {"requests": {"nodes": ["profile"]}},
         },
     }
 
@@ -68,9 +72,9 @@ def document(**requests: Any) -> dict[str, Any]:
 class FeatureLog:
     """Grows a history by days, asks the graph in between, and logs as a router does."""
 
-    def __init__(self, folder: Path, **requests: Any) -> None:
+    def __init__(self, folder: Path, args: Mapping[str, Any] | None = None) -> None:
         self.spec, self.log = folder / "graph.yaml", folder / "r1-a-1.jsonl"
-        self.spec.write_text(yaml.safe_dump(document(**requests)))
+        self.spec.write_text(yaml.safe_dump(document(args)))
         (folder / "model.py").write_text(CODE)
         self._database = folder / "features.db"
         self._count = 0
@@ -110,9 +114,9 @@ class FeatureLog:
             log.write(line + b"\n")
 
 
-def grown(folder: Path, **requests: Any) -> FeatureLog:
+def grown(folder: Path) -> FeatureLog:
     """Return a log of five requests in the middle of a history, seven rows in all."""
-    log = FeatureLog(folder, **requests)
+    log = FeatureLog(folder)
     log.ask(0.5, 1, 2)
     log.insert(1, 1, 30, 0.1, "silver")
     log.ask(1.5, 1)
@@ -123,7 +127,3 @@ def grown(folder: Path, **requests: Any) -> FeatureLog:
     log.insert(4, 1, 32, 0.9, "gold")
     log.ask(4, 1)
     return log
-
-
-def by_name(rows: list[Mapping[str, Any]], *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in rows]

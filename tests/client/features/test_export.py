@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,27 @@ def test_keys_from_nodes_must_be_in_the_log(tmp_path: Path) -> None:
     log.spec.write_text(text)
     with pytest.raises(InvalidRequest, match=r"comes from 'same\.output', whose values are not"):
         exported(log, "--point-in-time")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Feast and the libraries below it
+def test_rows_of_feasts_past_equal_those_that_were_served(tmp_path: Path) -> None:
+    pytest.importorskip("feast", reason="feast is not installed: pip install anabranch[feast]")
+    from tests.components.features.feast_repository import make_repository
+
+    store = make_repository(tmp_path / "repo", until=START)
+    log = FeatureLog(
+        tmp_path,
+        {
+            "store": "feast://repo",
+            "features": {name: f"users:{name}" for name in ("age", "score", "tier")},
+            "defaults": {"age": -1, "score": 0.1, "tier": ""},
+        },
+    )
+    with closing(log.graph):
+        for day in (0.5, 1.5, 2.5):
+            store.materialize(START - timedelta(days=1), START + timedelta(days=day))
+            log.ask(day, 1, 2, 3)
+    served = exported(log)
+    assert [row["profile.age"] for row in served] == [30, -1, -1, 30, 40, -1, 31, 40, -1]
+    assert exported(log, "--point-in-time") == served
+    assert run("check", str(log.spec), "--from", str(log.log)).startswith("0 9 rows")

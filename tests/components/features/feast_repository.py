@@ -15,12 +15,12 @@ registry: registry.db
 online_store: {type: sqlite, path: online.db}
 entity_key_serialization_version: 3
 """
-Rows = Sequence[tuple[int, datetime, int, str, list[float]]]
-"""User, time, age, tier, and a vector."""
+Rows = Sequence[tuple[int, datetime, int, float, str, list[float]]]
+"""User, time, age, score, tier, and a vector."""
 ROWS: Rows = [
-    (1, START, 30, "silver", [0.0, 0.5]),
-    (1, START + timedelta(days=2), 31, "gold", [1.0, 1.5]),
-    (2, START + timedelta(days=1), 40, "gold", [2.0, 2.5]),
+    (1, START, 30, 0.1, "silver", [0.0, 0.5]),
+    (1, START + timedelta(days=2), 31, 0.7, "gold", [1.0, 1.5]),
+    (2, START + timedelta(days=1), 40, 1 / 3, "gold", [2.0, 2.5]),
 ]
 
 
@@ -32,11 +32,11 @@ def make_repository(folder: Path, rows: Rows = ROWS, until: datetime | None = No
 
     folder.mkdir()
     (folder / "feature_store.yaml").write_text(CONFIGURATION)
-    columns = ["user_id", "event_timestamp", "age", "tier", "vector"]
+    columns = ["user_id", "event_timestamp", "age", "score", "tier", "vector"]
     file = folder / "users.parquet"
     pd.DataFrame(rows, columns=columns).to_parquet(file)
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
-    fields = {"age": Int64, "tier": String, "vector": Array(Float64)}
+    fields = {"age": Int64, "score": Float64, "tier": String, "vector": Array(Float64)}
     view = FeatureView(
         name="users",
         entities=[user],

@@ -67,7 +67,10 @@ def test_the_offline_store_gives_the_rows_of_a_time(root: Path) -> None:
     ("refs", "text"),
     [
         (("user:age",), r"Feast has no view 'user' \(available: users\)"),
-        (("users:aged",), r"view 'users' has no feature 'aged' \(available: age, tier, vector\)"),
+        (
+            ("users:aged",),
+            r"view 'users' has no feature 'aged' \(available: age, score, tier, vector\)",
+        ),
     ],
 )
 def test_features_that_no_view_has(root: Path, refs: tuple[str, ...], text: str) -> None:

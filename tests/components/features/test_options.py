@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import load_data
@@ -99,3 +102,14 @@ def test_no_mistakes() -> None:
         {"store": "postgresql+psycopg://reader@db:5432/features", "table": "public.users"},
     ):
         load_data(lookup_document(args, **variables, **more))
+
+
+def test_the_graph_of_the_page_has_no_mistakes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "features.md").read_text()
+    graph, log, offline = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    node = graph["spec"]["nodes"]["profile"]
+    node["args"] |= offline["args"]
+    node["secrets"]["WAREHOUSE"] = {"env": "WAREHOUSE"}
+    head = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": "shop"}}
+    plan = load_data({**head, "spec": {**graph["spec"], **log["spec"]}}).plan
+    assert list(plan.recorded) == ["profile.age", "profile.score", "profile.tier"]
