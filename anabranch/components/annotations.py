@@ -87,9 +87,13 @@ class Annotations:
     """Values of nodes for the request log, by ``node.output``; None where none are wanted."""
     uncounted: int = 0
     """How many of the last measures no metric of this process has counted yet."""
+    caches: dict[str, str] = field(default_factory=dict)
+    """How each cache on the way has handled the request, in the terms of RFC 9211: by node, that of
+    the whole graph by an empty name."""
 
     def __bool__(self) -> bool:
-        return bool(self.tags or self.names or self.measures or self.values is not None)
+        values = self.values is not None
+        return bool(self.tags or self.names or self.measures or self.caches or values)
 
     def measure(self, node: str, name: str, value: float, kind: MeasureKind) -> None:
         """Add a measure of a node; ValueError for one that no metric can hold."""
@@ -115,11 +119,13 @@ class Annotations:
             Names({name: found for name, found in self.names.items() if names.get(name) != found}),
             self.measures,
             self.values,
+            caches=self.caches,
         )
 
     def merge(self, others: Annotations) -> None:
         """Take over what another process has added; those measures count there."""
         self.tags.update(others.tags)
+        self.caches.update(others.caches)
         for tensor, names in others.names.items():
             self.names[tensor] = names
         if self.values is not None:
@@ -127,6 +133,15 @@ class Annotations:
         room = MAX_MEASURES - len(self.measures)
         kept = len(self.measures) - self.uncounted
         self.measures[kept:kept] = others.measures[:room]
+
+    def join(self, others: Annotations) -> None:
+        """Take over what was added beside these in this process; those measures still count."""
+        self.tags.update(others.tags)
+        for tensor, names in others.names.items():
+            self.names[tensor] = names
+        added = others.measures[: MAX_MEASURES - len(self.measures)]
+        self.measures += added
+        self.uncounted += len(added)
 
 
 def _same(tags: Mapping[str, Tag], name: str, tag: Tag) -> bool:

@@ -101,6 +101,8 @@ class Context:
     """False for calls without a client: warm-up, and an explanation's calls of the model."""
     annotations: Annotations = field(default_factory=Annotations)
     """Tags, names of columns and measures that travel with the request and its answer."""
+    has_stand_in: bool = False
+    """Whether something stands in for what a node has failed to give; the executor sets it."""
 
     @property
     def tags(self) -> Tags:

@@ -22,6 +22,9 @@ Optional static methods describe the built-in before the first request:
 - ``fits(explained)``, of an explainer: return why it cannot explain a node of that spec, or for
   None the whole graph; None where it can. The attribute ``looks_inside`` says that the explainer
   reads the explained component itself and not only its answers.
+
+The attribute ``is_deterministic``, True if left out, says that a transformer or a combiner gives
+equal outputs for equal inputs, at any time, so that answers of it may be kept.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Kind:
     """Of an explainer: why it cannot explain a node, or the whole graph."""
     looks_inside: bool
     """Of an explainer: whether it needs the explained component itself."""
+    is_deterministic: bool = True
+    """Of a transformer or combiner: whether equal inputs always give equal outputs."""
 
     def factory(self, node: NodeBase, root: Path, node_name: str = "") -> Any:
         """Construct the built-in of a node without ``problems``.
@@ -102,6 +107,7 @@ def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
             executes_code=getattr(cls, "executes_code", _runs_nothing),
             fits=getattr(cls, "fits", _fits_all),
             looks_inside=bool(getattr(cls, "looks_inside", False)),
+            is_deterministic=bool(getattr(cls, "is_deterministic", True)),
         )
         return cls
 

@@ -23,6 +23,7 @@ _BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_
 _STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _FIELD = re.compile(r"(?<![\w.])(request|inputs)\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
 _HEADER = re.compile(r"""request\.headers\s*\[\s*['"]([^'"]*)['"]\s*\]""")
+_CALL = re.compile(r"(?<![\w.])request(?!\s*\.\s*parameters\b)\b")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {"gjson_exists": exists, "json": json_of}
 _PATH = re.compile(rf"gjson_exists\s*\([^'\"]*,\s*({_STRING.pattern})\s*\)")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -95,6 +96,11 @@ def mistakes(text: str, inputs: Iterable[str] | None) -> list[str]:
         *_upper_case_headers(text),
         *_wrong_paths(text),
     ]
+
+
+def reads_call(text: str) -> bool:
+    """Return whether a condition may read more of a request than inputs and parameters."""
+    return _CALL.search(_STRING.sub("''", text)) is not None
 
 
 def _compile(text: str) -> Any:

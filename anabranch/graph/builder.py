@@ -35,6 +35,7 @@ from anabranch.graph.plan.plan import Plan
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,
+    Caching,
     Compare,
     Content,
     ContractName,
@@ -79,6 +80,8 @@ class NodeOptions(TypedDict, total=False):
     batching: Batching | Fields
     timeout: Duration | str
     idempotent: bool
+    deterministic: bool
+    cache: Caching | Fields
     retries: int
     on_error: str | StandIn | Fields
     triggers: Triggers | Fields
@@ -101,6 +104,7 @@ class GraphBuilder:
         placement: GraphPlacement | Fields | None = None,
         serving: Serving | Fields | None = None,
         protocols: Sequence[ProtocolName] = (),
+        cache: Caching | Fields | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
         """Start a graph with a name.
@@ -109,6 +113,7 @@ class GraphBuilder:
         ``timeout`` bounds a request. ``scaling`` and ``placement`` hold for the graph's
         routers; nodes have their own. ``serving`` gives the graph a port of its own.
         ``protocols`` are those over which the graph answers beside the Open Inference Protocol.
+        An engine keeps answers of the graph as ``cache`` says.
         """
         self.name = name
         self._labels = dict(labels or {})
@@ -117,6 +122,7 @@ class GraphBuilder:
         self._placement = plain(placement)
         self._serving = plain(serving)
         self._protocols = list(protocols)
+        self._cache = plain(cache)
         self.root = Path(root or ".").resolve()
         self.is_model = False
         """Whether it stands for a shared model, whose document it was loaded from."""
@@ -155,6 +161,7 @@ class GraphBuilder:
             placement=body.get("placement"),
             serving=body.get("serving"),
             protocols=body.get("protocols", ()),
+            cache=body.get("cache"),
             root=root,
         )
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
@@ -553,6 +560,7 @@ class GraphBuilder:
             "monitors": self._monitors or None,
             "serving": self._serving,
             "protocols": self._protocols or None,
+            "cache": self._cache,
         }
         return {
             "apiVersion": "anabranch/v1",

@@ -16,6 +16,7 @@ SECTIONS = {
     "Models that share a replica": ("multiplex",),
     "Shared models": ("model_",),
     "Lookups of features": ("lookup",),
+    "Caches": ("cache",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
     "Bundles": ("bundle",),

@@ -24,6 +24,7 @@ from anabranch.components.extras import require
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
+from anabranch.graph.calls.cache_status import header_of, is_kept
 from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.contents import as_declared, contents_of
 from anabranch.graph.plan.plan import Signature
@@ -181,6 +182,18 @@ class InferenceResponse(Struct):
     """Parameters of the answer, beside its tensors."""
     annotations: Annotations | None = None
     """Tags, names of columns and measures of components; None where there are none."""
+
+    @property
+    def cache_status(self) -> str:
+        """How caches on the way have handled the request; empty where there are none."""
+        if self.annotations is None or not self.annotations.caches:
+            return ""
+        return header_of(self.annotations.caches)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the answer was made for another request, and comes from a cache."""
+        return self.annotations is not None and is_kept(self.annotations.caches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.messages import ALL_FIELDS, Said, explain
 from anabranch.specs.models import (
     MAX_RULES,
+    Caching,
     Condition,
     GraphName,
     GraphPlacement,
@@ -85,6 +86,8 @@ class Partial:
     """Of a valid graph only, likewise."""
     is_model: bool = False
     """Whether the graph stands for a shared model."""
+    cache: Caching | None = None
+    """Of a valid graph only, likewise."""
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
@@ -104,6 +107,7 @@ class Partial:
             serving=spec.serving,
             placement=spec.placement,
             protocols=tuple(dict.fromkeys(spec.protocols or ())),
+            cache=spec.cache,
         )
 
 

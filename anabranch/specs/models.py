@@ -335,6 +335,18 @@ class Batching(Model):
     """Most requests that may wait in the queue; further requests are refused at once."""
 
 
+class Caching(Model):
+    """Answers that are kept, so that the same question is evaluated once."""
+
+    ttl: Duration
+    """Longest time for which an answer is given again."""
+    size: Size = Size.parse("64MiB")
+    """Most bytes of all answers that are kept, by the replicas of a machine together."""
+    store: Literal["machine", "redis"] = "machine"
+    """Place of the answers: a file of each ``machine``, or the ``redis`` of the whole engine, at
+    ANABRANCH_CACHE_URL, which then bounds the size."""
+
+
 class StandIn(Model):
     """The stand-in for the outputs of a failed node: exactly one of the fields."""
 
@@ -431,6 +443,11 @@ class NodeBase(Model):
     """Longest time of one attempt."""
     idempotent: bool = False
     """Whether a second call of the node does no harm; only such nodes may have ``retries``."""
+    deterministic: bool = False
+    """Whether equal inputs and request parameters always give equal outputs, whatever the headers
+    and the time are; only what is deterministic may have a ``cache``."""
+    cache: Caching | None = None
+    """Answers of the node that are kept; none if left out."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     """Further attempts after a failed one, for nodes that are ``idempotent``."""
     on_error: Annotated[
@@ -880,6 +897,8 @@ class Spec(Model):
     """Machines of the routers; any if left out."""
     warmup: Warmup | None = None
     """Requests that a router evaluates before its first request."""
+    cache: Caching | None = None
+    """Answers of the graph that are kept, for each revision its own; none if left out."""
     traffic: Traffic | None = None
     """How requests are split between revisions."""
     rollout: Rollout | None = None

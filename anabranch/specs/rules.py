@@ -14,6 +14,7 @@ from typing import Any
 from anabranch.specs.excerpts import nearest, quoted_all
 from anabranch.specs.messages import Said, guess_type
 from anabranch.specs.models import BUILTIN_FIELD, DATATYPES, NODE_TYPES
+from anabranch.specs.sections.caching import caching_rules, node_caching_rules
 from anabranch.specs.sections.contracts import contract_rules, names_method
 from anabranch.specs.sections.monitors import monitor_rules
 from anabranch.specs.sections.request_log import request_log_rules
@@ -54,6 +55,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
     yield from under(("spec",), _positive_timeout(spec))
     yield from under(("spec",), _scaled(spec))
     yield from under(("spec",), _empty(spec, "placement"))
+    yield from under(("spec", "cache"), caching_rules(as_map(spec.get("cache"))))
     for name, tensor in as_map(spec.get("inputs")).items():
         yield from under(("spec", "inputs", name), _content(as_map(tensor)))
     for name, node in nodes.items():
@@ -286,6 +288,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _variables,
     contract_rules,
     watch_rules,
+    node_caching_rules,
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
     "router": (*_EVERY_NODE, _router),

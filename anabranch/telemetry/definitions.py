@@ -355,6 +355,25 @@ LOOKUP_AGE = _histogram(
     bounds=AGES,
 )
 
+# Caches.
+CACHE_REQUESTS = _counter(
+    "cache_requests",
+    "Questions to a cache, by outcome: hit, miss, wait (the same question was being answered), "
+    "bypass (the request asked for a fresh answer); the cache of a whole graph has no node.",
+    *_NODE, "outcome",
+)  # fmt: skip
+CACHE_EVICTIONS = _counter(
+    "cache_evictions", "Answers that left a cache of a machine to make room.", *_NODE
+)
+CACHE_ERRORS = _counter(
+    "cache_errors", "Answers that could not be read from the store of a cache, or kept.", *_NODE
+)
+CACHE_BYTES = _gauge(
+    "cache_bytes",
+    "Bytes that a cache takes on a machine: that with the most bytes, of several.",
+    *_NODE, across="max",
+)  # fmt: skip
+
 # Explainers.
 EXPLANATIONS = _counter(
     "explanations",

@@ -35,6 +35,7 @@ from tests.control import web
 from tests.control.web import Web
 from tests.engines import BODY, Engine
 from tests.ports import free_ports
+from tests.redis_server import RedisServer
 from tests.telemetry.collector import Collector, collecting
 from tests.waiting import until
 
@@ -74,7 +75,18 @@ def mlflow_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def engine(outside: Web, mlflow_url: str, collector: Collector, sink: Moody) -> Iterator[Engine]:
+def cache_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The Redis of the engine's caches, which only their tests start."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"), free_ports(1)[0])
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def engine(
+    outside: Web, mlflow_url: str, collector: Collector, sink: Moody, cache_redis: RedisServer
+) -> Iterator[Engine]:
     """In a folder that anybody may enter, so that the home's own mode is what protects it."""
     env = {
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
@@ -82,6 +94,7 @@ def engine(outside: Web, mlflow_url: str, collector: Collector, sink: Moody) -> 
         "ANABRANCH_PROMETHEUS": outside.url,
         "ANABRANCH_JOBS": tempfile.gettempdir(),
         "MLFLOW_TRACKING_URI": mlflow_url,
+        "ANABRANCH_CACHE_URL": cache_redis.url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         # Replaced revisions of one test must not compete with the next.

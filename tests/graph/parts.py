@@ -217,3 +217,30 @@ class SlowSome(Some):
     def combine(self, context: Context, **inputs: np.ndarray) -> dict[str, np.ndarray | None]:
         time.sleep(0.001)
         return super().combine(context, **inputs)
+
+
+class Noted:
+    """Adds a request parameter, and tells of it in a tag, in names of columns and in a measure."""
+
+    def predict(self, x: np.ndarray, context: Context) -> np.ndarray:
+        total = x + context.parameters.get("plus", 0)
+        context.tags["total"] = float(total.sum())
+        context.names["noted"] = [f"c{n}" for n in range(len(total))]
+        context.measure("noted", 1)
+        return total
+
+
+class Brittle:
+    """Fails where a header says so, else negates."""
+
+    def predict(self, x: np.ndarray, context: Context) -> np.ndarray:
+        if context.headers:
+            raise RuntimeError("not today")
+        return -x
+
+
+class PickByParameter:
+    """Routes by a request parameter."""
+
+    def route(self, context: Context) -> str:
+        return "noted" if context.parameters.get("plus") else "even"

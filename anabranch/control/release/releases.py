@@ -20,7 +20,7 @@ from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
 from anabranch.control.release.signatures import check_signature
 from anabranch.control.release.worker_python import COMMAND, TIMEOUT
-from anabranch.control.settings import destinations, log_sinks
+from anabranch.control.settings import cache_stores, destinations, log_sinks
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision
 from anabranch.errors import InvalidRequest
@@ -59,6 +59,7 @@ class Releases:
         self._artefacts = settings.artefacts
         self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
         self._request_logs = settings.request_logs
+        self._cache_url = settings.cache_url
         self._home = settings.home
         self._keys = settings.bundle_keys
         self._is_cluster, self._install_timeout = settings.is_cluster, settings.install_timeout
@@ -114,6 +115,7 @@ class Releases:
         """InvalidRequest for what the settings do not allow, but for URIs that were ``brought``."""
         self.check(loaded.graph.spec.rollout)
         log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
+        cache_stores.check(loaded.plan, self._cache_url)
         references.check(loaded.graph, self._artefacts, brought)
 
     def _require_room(self, packed: int, unpacked: int) -> None:

@@ -36,6 +36,7 @@
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
 | ANABRANCH_JOBS | paths and URLs below which batch jobs may read and write, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
+| ANABRANCH_CACHE_URL | Redis of caches with `store: redis`, such as redis://host:6379/0 | none |
 
 Those about TLS are in ``control.settings.tls``, those about models that come by URI in
 ``components.artefacts.settings``, about traces in ``telemetry.trace_settings``, about logs in
@@ -47,6 +48,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,7 @@ from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.http.access import is_loopback
 from anabranch.router.http.doors.engine_protocols import engine_protocols
 from anabranch.router.request_log.settings import LogSettings
+from anabranch.serve.cache.opening import URL
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.tls.certificates import TlsFiles
 from anabranch.telemetry.log_settings import LogBounds
@@ -119,6 +122,8 @@ class Settings:
     request_logs: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
     """Paths and URLs below which batch jobs may read and write."""
+    cache_url: str = ""
+    """URL of a Redis, which may hold a password; empty for none."""
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
     logs: LogBounds = field(default_factory=LogBounds)
@@ -171,6 +176,7 @@ class Settings:
             ),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             jobs=variables.read("ANABRANCH_JOBS", read_places, cls.jobs, JOB_PLACES),
+            cache_url=variables.read(URL, _redis_url, ""),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
             logs=LogBounds.from_env(env),
@@ -210,6 +216,12 @@ def bundle_store_url(env: Mapping[str, str]) -> str:
     """The URL of the store of bundles; empty where there is none."""
     expected = f"a URL such as s3://bucket/folder, with one of {', '.join(bundle_store.SCHEMES)}"
     return Environment(env).read("ANABRANCH_BUNDLE_STORE", bundle_store.parse, "", expected)
+
+
+def _redis_url(text: str) -> str:
+    if not re.fullmatch(r"rediss?://[^\s/]+(/[0-9]+)?", text):
+        raise ValueError("is not a URL such as redis://host:6379/0")  # it may hold a password
+    return text
 
 
 def _key_file(text: str) -> Path:

@@ -22,8 +22,11 @@ class AnnotatedValue:
 Annotate: TypeAlias = Callable[[Any], Any]
 
 
-def annotator(context: Context) -> Annotate:
-    """Return the function that adds to a value what nodes add to the annotations from now on."""
+def annotator(context: Context, is_kept: bool = False) -> Annotate:
+    """Return the function that adds to a value what nodes add to the annotations from now on.
+
+    With a value that ``is_kept``, caches do not tell how they have handled this request.
+    """
     annotations = context.annotations
     tags, names = annotations.tags.copy(), annotations.names.copy()
 
@@ -31,6 +34,8 @@ def annotator(context: Context) -> Annotate:
         if not annotations:
             return value
         added = annotations.since(tags, names)
+        if is_kept:
+            added.caches = {}
         return AnnotatedValue(value, added) if added else value
 
     return annotate

@@ -1,4 +1,4 @@
-"""Pass: refuse graphs in which a node needs itself.
+"""Passes: refuse graphs in which a node needs itself, and leave out what nothing asks for.
 
 Each strongly connected component is reported once, by one cycle in it, so that a tangle of many
 cycles stays one message. Nodes on a cycle are left out of ``order``; all others are in it, so the
@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import networkx as nx
 
-from anabranch.graph.compile.draft import Draft, FieldPath, edges
+from anabranch.errors import Problem
+from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 
 MAX_SHOWN = 12
 
@@ -34,6 +35,26 @@ def check_acyclic(draft: Draft) -> Draft:
     graph.remove_nodes_from(tangled)
     order = tuple(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     return replace(draft, order=order).with_problems(mistakes)
+
+
+def prune(draft: Draft) -> Draft:
+    """Drop nodes that nothing asks for, each with a warning."""
+    graph = edges(draft.nodes)
+    roots = {ref.node for ref in draft.outputs.values() if ref.node is not None}
+    roots |= {name for name, node in draft.nodes.items() if node.type == "explainer"}
+    roots &= graph.nodes
+    wanted = set(roots).union(*(nx.ancestors(graph, root) for root in roots))
+    unused = [name for name in draft.nodes if name not in wanted]
+    warnings = tuple(
+        Problem(node_path(name), f"no output needs node {name!r}; it will not run")
+        for name in unused
+    )
+    return replace(
+        draft,
+        nodes={name: node for name, node in draft.nodes.items() if name in wanted},
+        order=tuple(name for name in draft.order if name in wanted),
+        warnings=draft.warnings + warnings,
+    )
 
 
 def _describe(

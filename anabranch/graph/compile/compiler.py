@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.graph.compile.absence import mark_absent
-from anabranch.graph.compile.acyclic import check_acyclic
+from anabranch.graph.compile.acyclic import check_acyclic, prune
 from anabranch.graph.compile.batchable import check_batching
+from anabranch.graph.compile.caching import check_caches
 from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.explainers import check_explainers
 from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.observing.recorded import check_recorded
-from anabranch.graph.compile.prune import prune
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
 from anabranch.graph.compile.serving import check_conditions, check_pool, check_serving
@@ -38,6 +38,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     segment,
     check_variables,
     check_pool,
+    check_caches,
 )
 DEFAULT_TIMEOUT = 60.0
 """Longest time that a request may take where the spec does not say, in seconds."""
@@ -74,6 +75,7 @@ def to_plan(draft: Draft) -> Plan:
         pool=None if serving is None else _pool(str(draft.source.name), serving.pool),
         protocols=draft.source.protocols,
         is_model=draft.source.is_model,
+        cache=draft.source.cache,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.graph.calls.values import Convert, Skipped, identity
+from anabranch.graph.execute.cached import CachedStep
 from anabranch.graph.execute.run import Frame, Run
 from anabranch.graph.execute.steps import NodeStep
 from anabranch.graph.plan.absence import needed_triggers
@@ -74,7 +75,7 @@ def _skipped(frame: Frame, places: Sequence[_Place]) -> list[Skipped]:
 class GatedStep:
     """The step of a conditional node."""
 
-    def __init__(self, gate: TriggerGate, step: NodeStep) -> None:
+    def __init__(self, gate: TriggerGate, step: NodeStep | CachedStep) -> None:
         self.slot = step.slot
         self.leaves = step.leaves
         self._gate = gate

@@ -24,6 +24,7 @@ import numpy as np
 
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import InvalidRequest
+from anabranch.graph.calls.cache_status import GRAPH
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.calls.interrupt import STUCK
 from anabranch.graph.calls.lanes import Lanes
@@ -36,6 +37,7 @@ from anabranch.graph.calls.values import (
     identity,
     protect,
 )
+from anabranch.graph.execute.cached import NO_CACHES, CachedGraph, Caches, ValueCache
 from anabranch.graph.execute.feedback import FeedbackTakers, takers
 from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
@@ -85,6 +87,7 @@ class Evaluator:
         counts: Counts | None = None,
         offer: Offer | None = None,
         threads_only: Collection[str] = (),
+        caches: Caches = NO_CACHES,
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         if counts is not None:
@@ -97,7 +100,7 @@ class Evaluator:
         self._lanes = Lanes({*threads_only, *takers(bound)})
         self._left_behind = LeftBehind()
         self._steps = StepFactory(
-            self._vertices, bound, calls, self._lanes, self._lazily, notice, counts
+            self._vertices, bound, calls, self._lanes, self._lazily, notice, counts, caches
         )
         self._needs_tasks = bool(calls) or self._steps.guarded
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
@@ -170,6 +173,25 @@ class Evaluator:
             self._recorder.take(frame, given, context.annotations.values)
 
     @property
+    def seen(self) -> Mapping[str, int]:
+        """The nodes that monitors watch here, and their slots."""
+        return {} if self._observer is None else self._observer.seen
+
+    async def made(
+        self, frame: list[Any], given: Mapping[str, Any], wants: Sequence[str], context: Context
+    ) -> None:
+        """Evaluate as ``evaluate`` does, in a frame that began with ``given``."""
+        REQUESTS.set((context,))
+        await self.fill(frame, given, wants, context)
+        NODE.set("")
+        self._count(context)
+        self.see(frame, given, context)
+
+    def from_cache(self, cache: ValueCache) -> CachedGraph:
+        """Return what evaluates likewise, and keeps values."""
+        return CachedGraph(cache, self, self._vertices.slots)
+
+    @property
     def off_loop(self) -> int:
         """How many components do not run on the event loop just now."""
         return self._lanes.off_loop
@@ -224,7 +246,8 @@ def _name_columns(context: Context, sources: Mapping[str, str]) -> None:
 class HeadExecutor:
     """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process.
 
-    Nodes that are ``threads_only`` are never called on the event loop.
+    Nodes that are ``threads_only`` are never called on the event loop. Values are kept in
+    ``caches``, where there are any.
     """
 
     def __init__(
@@ -236,10 +259,17 @@ class HeadExecutor:
         counts: Counts | None = None,
         offer: Offer | None = None,
         threads_only: Collection[str] = (),
+        caches: Caches = NO_CACHES,
     ) -> None:
         self._plan = plan
         self._evaluator = Evaluator(
-            plan, bound, calls or {}, True, notice, counts, offer, threads_only
+            plan, bound, calls or {}, True, notice, counts, offer, threads_only, caches
+        )
+        self._cached = GRAPH in caches
+        self._evaluate = (
+            self._evaluator.from_cache(caches[GRAPH]).evaluate
+            if self._cached
+            else self._evaluator.evaluate
         )
         self._access = {
             name: (str(ref.output), identity)
@@ -271,7 +301,7 @@ class HeadExecutor:
         given: Mapping[str, Any] = {**self._absent, **inputs} if self._absent else inputs
         if self._shared:
             given = self._protected(given)
-        values = await self._evaluator.evaluate(given, wants, context)
+        values = await self._evaluate(given, wants, context)
         if context.names:
             _name_columns(context, {name: wants[index] for name, index, _ in takes})
         found = {name: access(values[index]) for name, index, access in takes}
@@ -291,6 +321,9 @@ class HeadExecutor:
         What does not stream comes with the first of the results, of which there is but one if
         nothing does. Closing the iterator closes the component's. Raises as ``run`` does.
         """
+        if self._cached:  # no node of it streams
+            yield await self.run(inputs, context, outputs)
+            return
         wants, takes = self._asked(self._all if outputs is None else tuple(outputs))
         given = self._protected({**self._absent, **inputs})
         async with aclosing(self._evaluator.stream(given, wants, context)) as found:
@@ -365,10 +398,13 @@ class SegmentExecutor:
         counts: Counts | None = None,
         offer: Offer | None = None,
         threads_only: Collection[str] = (),
+        caches: Caches = NO_CACHES,
     ) -> None:
         self.segment = segment
         self._bound = bound
-        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts, offer, threads_only)
+        self._evaluator = Evaluator(
+            plan, bound, {}, False, notice, counts, offer, threads_only, caches
+        )
 
     async def run(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context

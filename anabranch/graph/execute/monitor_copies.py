@@ -70,6 +70,11 @@ class Observer:
     def __bool__(self) -> bool:
         return bool(self._points)
 
+    @property
+    def seen(self) -> dict[str, int]:
+        """The nodes that are watched here, and their slots."""
+        return {node: slot for node, slot, *_ in self._points if node}
+
     def see(self, frame: list[Any], given: Collection[str], context: Context) -> None:
         """Look at the frame of a request whose outputs are there; never raises.
 

@@ -17,6 +17,7 @@ from anabranch.components.raised import (
 )
 from anabranch.components.source.classes import explain
 from anabranch.errors import AnabranchError, LoadError
+from anabranch.graph.execute.cached import check_caches
 from anabranch.graph.execute.quorum import check_quorums
 from anabranch.graph.execute.streaming import check_streams
 from anabranch.graph.plan.plan import Plan
@@ -47,6 +48,7 @@ async def load_nodes(
     with PULSE.resting():
         bound = await asyncio.to_thread(constructed) if in_thread else constructed()
         check_streams(plan, bound)
+        check_caches(plan, bound)
         check_quorums(plan, bound)
         await _load(plan, bound, root, in_thread)
         return bound

@@ -150,6 +150,7 @@ class RecoveryPolicy:
         if self._stand_in is None:
             raise error
         self._tell(self._stand_in.what, error)
+        run.context.has_stand_in = True
         return await self._stand_in.take(run, error)
 
     def _delay(self, retry: int, context: Context) -> float | None:

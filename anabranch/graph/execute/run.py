@@ -41,6 +41,10 @@ class Run:
         self.launched = False
         self._tasks = tasks
 
+    def within(self, context: Context) -> Run:
+        """Return the same request under way, with another context for what is begun in it."""
+        return Run(self.frame, context, self._tasks)
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task; if it fails, the request fails and its other tasks are cancelled."""
         self.launched = True

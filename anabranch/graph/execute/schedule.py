@@ -21,6 +21,7 @@ from anabranch.graph.calls.values import (
 )
 from anabranch.graph.execute.absence import GatedStep, TriggerGate
 from anabranch.graph.execute.batched import BatchedStep, lane_of
+from anabranch.graph.execute.cached import NO_CACHES, CachedNode, CachedStep, Caches
 from anabranch.graph.execute.invoke import invoker, joining, refusing
 from anabranch.graph.execute.policy import Notice
 from anabranch.graph.execute.quorum import quorum_invoker
@@ -116,9 +117,11 @@ class StepFactory:
         lazily: Callable[[str], Schedule],
         notice: Notice,
         counts: Counts | None = None,
+        caches: Caches = NO_CACHES,
     ) -> None:
         self._vertices = vertices
         self._bound = bound
+        self._caches = caches
         self._calls = calls
         self._lazily = lazily
         self.counts = counts
@@ -128,8 +131,10 @@ class StepFactory:
         }
         self._built: dict[str, Step] = {}
         self._policies = Policies(vertices, notice, lazily, self._access)
-        self.guarded = any(self._policies.of_node(vertices.node(name)) for name in bound)
-        """Whether anything is to be done where a node of this process fails."""
+        self.guarded = any(
+            name in caches or self._policies.of_node(vertices.node(name)) for name in bound
+        )
+        """Whether anything is to be done around the calls of a node of this process."""
 
     def build(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> Step:
         """The step of a unit, in a schedule for ``wants`` that evaluates ``needed``."""
@@ -145,20 +150,26 @@ class StepFactory:
         if node.type == "router" and vertex == node.name:
             return self._join(node)
         slots, bound = self._vertices.slots, self._bound[node.name]
+        policy, cache = self._policies.of_node(node), self._caches.get(vertex)
+        needs = [slots[vertex_of(ref)] for ref in node.inputs.values()]
         common: dict[str, Any] = {
             "slot": slots[vertex],
-            "needs": [slots[vertex_of(ref)] for ref in node.inputs.values()],
+            "needs": needs,
             "finish": self._finish(node, vertex),
             "lane": self.lanes[node.name],
-            "policy": self._policies.of_node(node),
+            "policy": policy if cache is None else None,
             "about": self._about(node),
             "counts": self.node_counts(node.name),
         }
-        step: NodeStep
+        step: NodeStep | CachedStep
         if node.spec.batching is not None:
             step = BatchedStep(bound, node.spec, self._parameters(node), **common)
         else:
             step = NodeStep(invoke=self._whole(node, bound), **common)
+        if cache is not None:
+            shape = protect if self._vertices.shared(vertex) else identity
+            cached = CachedNode(cache, self._parameters(node), bound.wants_context, shape)
+            step = CachedStep(step, cached, needs, policy)
         gated = node.is_conditional and self._vertices.gates(node)
         return GatedStep(self._gate(node), step) if gated else step
 

@@ -13,6 +13,7 @@ from html import escape
 from anabranch.errors import Problem
 from anabranch.graph.plan.drawing import DrawnArrow, DrawnBox, svg
 from anabranch.specs.models import (
+    Caching,
     InputSpec,
     Monitor,
     NodeBase,
@@ -165,6 +166,8 @@ class Plan:
     """Protocols over which the graph answers, beside the Open Inference Protocol."""
     is_model: bool = False
     """Whether it is a shared model, which other graphs may use."""
+    cache: Caching | None = None
+    """The cache of the whole graph's answers."""
 
     @property
     def signature(self) -> Signature:

@@ -16,6 +16,7 @@ import grpc
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound, Unavailable
+from anabranch.graph.calls.cache_status import HEADER
 from anabranch.names import MAX_NAME
 from anabranch.router.core import TIMEOUT, InferenceRequest, InferenceResponse
 from anabranch.router.errors import ClientGone
@@ -110,13 +111,13 @@ class GraphServicer:
             if len(message) > LARGE:
                 return await self._infer_large(message, call)
             decoded = decode_request(message, self._arms.limits)
-            return await self._evaluated(self._told(decoded, call))
+            return await self._evaluated(self._told(decoded, call), call)
 
     async def _infer_large(self, message: bytes, call: GrpcCall) -> bytes:
         """Answer a large message, which is decoded off the event loop."""
         with HeldBytes(self._arms.under_way) as held:
             decoded = await self._decoded_large(message, held)
-            return await self._evaluated(self._told(decoded, call))
+            return await self._evaluated(self._told(decoded, call), call)
 
     async def _decoded_large(self, message: bytes, held: HeldBytes) -> DecodedMessage:
         held.add(len(message))
@@ -124,12 +125,14 @@ class GraphServicer:
         held.add(memory_of_arrays(decoded.request.inputs.values()))
         return decoded
 
-    async def _evaluated(self, decoded: DecodedMessage) -> bytes:
-        _, answer = await self._arms.infer(
+    async def _evaluated(self, decoded: DecodedMessage, call: GrpcCall) -> bytes:
+        response, answer = await self._arms.infer(
             decoded.request,
             lambda response: b"".join(encode_response(response, decoded.is_typed)),
             decoded.version or None,
         )
+        if status := response.cache_status:
+            call.trailer[HEADER] = status
         return answer
 
     def _told(self, decoded: DecodedMessage, call: GrpcCall) -> DecodedMessage:

@@ -302,8 +302,8 @@ class GraphApp(HttpApp):
             running = Started(arms.infer(decoded, encode, revision))
             if not running.done:
                 async with CancelOnDisconnect(request.receive):
-                    return self._calls.counted((await running)[1], request)
-            return self._calls.counted(running.value[1], request)
+                    return self._calls.answered(*(await running), request)
+            return self._calls.answered(*running.value, request)
 
     async def _large_body(
         self, body: Buffer, length: int | None, revision: str | None, request: HttpRequest

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
@@ -25,6 +25,8 @@ from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.pulse import PULSE
+from anabranch.serve.cache.answers import AnswerCache
+from anabranch.serve.cache.opening import open_caches
 from anabranch.serve.calls.tracing import show_traces
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
@@ -126,6 +128,11 @@ class Hosted:
     def segment(self, name: str) -> Segment:
         """The segment of that name."""
         return self.loaded.plan.segment(name)
+
+    async def caches(self, names: Collection[str]) -> dict[str, AnswerCache]:
+        """Open the caches of nodes, as ``open_caches`` does; raises StartError."""
+        async with _marked():
+            return await open_caches(self.loaded, names)
 
     async def check_health(self, stuck: str | None = None) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell.

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import AnabranchError, DeployError
+from anabranch.graph.calls.cache_status import GRAPH
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
@@ -22,6 +23,8 @@ from anabranch.router.tracing import sampler_of
 from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead
 from anabranch.router.warmup import warm_up
+from anabranch.serve.cache.answers import AnswerCache
+from anabranch.serve.cache.opening import close_caches
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.remote_head import Outputs
 from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
@@ -47,7 +50,9 @@ class HostedHead:
     The other segments are in the Serve application ``segments_app``.
     """
 
-    def __init__(self, hosted: Hosted, segments_app: str) -> None:
+    def __init__(
+        self, hosted: Hosted, segments_app: str, caches: Mapping[str, AnswerCache]
+    ) -> None:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
         counts = counts_here()
@@ -70,8 +75,9 @@ class HostedHead:
         self._calls: dict[str, RemoteSegment | SharedModelCall] = {**own, **self._models}
         self._sender = sender_for(plan, segments_app)
         offer = None if self._sender is None else self._sender.offer
+        self._caches = caches
         self._executor = HeadExecutor(
-            plan, hosted.bound, self._calls, counts.recovered, counts, offer, hung_nodes()
+            plan, hosted.bound, self._calls, counts.recovered, counts, offer, hung_nodes(), caches
         )
         self.head = LocalHead(self._executor, self.obstacle)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
@@ -86,7 +92,7 @@ class HostedHead:
     @classmethod
     async def ready(cls, hosted: Hosted, segments_app: str) -> HostedHead:
         """Let a head that is loaded learn, and warm it up. Raises StartError."""
-        found = cls(hosted, segments_app)
+        found = cls(hosted, segments_app, await hosted.caches([GRAPH, *hosted.bound]))
         await found._use_models()
         await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup
@@ -143,6 +149,7 @@ class HostedHead:
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close)
         self.head.close()
+        await close_caches(self._caches)
         await self._hosted.unload()
 
 

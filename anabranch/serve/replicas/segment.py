@@ -10,6 +10,7 @@ from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.annotated import annotated_each, annotator
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
+from anabranch.serve.cache.opening import close_caches
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered, within
@@ -37,9 +38,10 @@ class SegmentReplica(AnsweringReplica):
         here = hosted.segment(segment)
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
+        self._caches = caches = await hosted.caches(here.nodes)
         counts = counts_here()
         self._executor = SegmentExecutor(
-            plan, here, hosted.bound, counts.recovered, counts, offer, hung_nodes()
+            plan, here, hosted.bound, counts.recovered, counts, offer, hung_nodes(), caches
         )
         methods: Mapping[str, Method] = {
             "evaluate": self.evaluate, "streaming": self.streaming, "feedback": self.feedback,
@@ -85,6 +87,7 @@ class SegmentReplica(AnsweringReplica):
         await super()._close()
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close)
+        await close_caches(self._caches)
 
 
 def actor_options(

@@ -63,8 +63,9 @@ def _make_context(
 
 
 def _take_annotations(annotations: Annotations) -> tuple[Any, ...]:
-    measures = [list(measure) for measure in annotations.measures]
-    return dict(annotations.tags), dict(annotations.names), measures, annotations.values
+    measures = [list(one) for one in annotations.measures]
+    rest = annotations.values, annotations.caches
+    return dict(annotations.tags), dict(annotations.names), measures, *rest
 
 
 def _make_annotations(
@@ -72,8 +73,10 @@ def _make_annotations(
     names: dict[str, list[str]],
     measures: list[Any],
     values: dict[str, Any] | None,
+    caches: dict[str, str],
 ) -> Annotations:
-    return Annotations(Tags(tags), Names(names), [Measure(*one) for one in measures], values)
+    found = [Measure(*one) for one in measures]
+    return Annotations(Tags(tags), Names(names), found, values, caches=caches)
 
 
 def _of_fields(cls: type) -> Record:

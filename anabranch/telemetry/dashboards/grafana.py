@@ -27,7 +27,9 @@ SHOWN = "Over the time shown."
 
 Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "heatmap", "table"]
-Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short", "cps", "Bps"]
+Unit: TypeAlias = Literal[
+    "reqps", "ops", "s", "percentunit", "percent", "short", "cps", "Bps", "bytes"
+]
 """Grafana's units: requests, operations, counts and bytes a second, seconds, ratios, numbers."""
 
 

@@ -223,6 +223,20 @@ _LOOKUPS = Section(
     widths=(6,),
     folded=True,
 )
+_CACHES = Section(
+    "Caches",
+    _Stacked("Questions by outcome", "ops", _node.rate(d.CACHE_REQUESTS, "outcome")),
+    Panel("Bytes on a machine", "bytes", _node.level(d.CACHE_BYTES)),
+    Panel(
+        "Evictions and errors",
+        "ops",
+        (
+            _node.rate(d.CACHE_EVICTIONS).part("evictions"),
+            _node.rate(d.CACHE_ERRORS).part("errors"),
+        ),
+    ),
+    folded=True,
+)
 _MONITORS = Section(
     "Monitors",
     Panel("Distance from the reference", "short", _monitor.level(d.MONITOR_SCORE), alarm=1),
@@ -286,6 +300,7 @@ GRAPH = Dashboard(
             _REWARDS,
             _MODELS,
             _LOOKUPS,
+            _CACHES,
             _MONITORS,
             _OUTLETS,
         ),

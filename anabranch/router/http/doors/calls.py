@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
 from typing import TypeAlias, TypeVar
 
+from anabranch.graph.calls.cache_status import HEADER
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply, error_reply
@@ -28,6 +29,7 @@ DecodeBuffer: TypeAlias = Callable[[Buffer, ModelMetadata], InferenceRequest]
 EncodeEach: TypeAlias = Callable[[Responses, ModelMetadata], AsyncGenerator[bytes, None]]
 """Makes documents, without newlines, of responses that come one after the other."""
 AnyBody = TypeVar("AnyBody", bound=Buffer)
+CACHE_STATUS = HEADER.encode()
 
 
 class GraphCalls:
@@ -59,9 +61,9 @@ class GraphCalls:
             decoded = await self._decoded(request, body, decode, metadata)
             running = Started(arms.infer(decoded, lambda found: encode(found, metadata), revision))
             if running.done:
-                return self.counted(running.value[1], request)
+                return self.answered(*running.value, request)
             async with CancelOnDisconnect(request.receive):
-                return self.counted((await running)[1], request)
+                return self.answered(*(await running), request)
 
     async def joined(
         self,
@@ -78,7 +80,7 @@ class GraphCalls:
             responses = arms.stream(decoded, revision)
             async with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
-        return self.counted(encode(found, metadata), request)
+        return self.answered(found, encode(found, metadata), request)
 
     async def stream(
         self,
@@ -124,6 +126,15 @@ class GraphCalls:
             async with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, revision)
         return self.counted(HttpReply(200, found), request)
+
+    def answered(
+        self, response: InferenceResponse | None, reply: HttpReply, request: HttpRequest
+    ) -> HttpReply:
+        """Count a reply, and tell in it how caches have handled the request."""
+        if response is not None and (status := response.cache_status):
+            told = (CACHE_STATUS, status.encode())
+            reply = reply._replace(headers=(*reply.headers, told))
+        return self.counted(reply, request)
 
     def counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
         """Count a large reply until it has been sent; Unavailable where that would be too much."""

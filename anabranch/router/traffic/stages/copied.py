@@ -1,7 +1,8 @@
 """Stages that send copies of an arm's requests to mirrors and explainers, off the request path.
 
 Copies are made before a request is evaluated, and sent once it is answered. Nothing is sent of a
-request that is a mirror's copy itself, nor of one that streams.
+request that is a mirror's copy itself, nor of one that streams; nor does a mirror get one of a
+request whose answer was in a cache, for it has got that of the first such request.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def mirrored(
             return await inner.infer(request, encode)
         with mirrors.kept(request) as copy:
             found = await inner.infer(request, encode)
-        mirrors.send(drawn, copy, found[0], rule)
+        if not found[0].is_kept:
+            mirrors.send(drawn, copy, found[0], rule)
         return found
 
     return Answering(infer, inner.stream)

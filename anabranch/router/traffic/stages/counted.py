@@ -19,6 +19,7 @@ def counted(
 ) -> Answering:
     """Count answers and the arm's errors; what was cancelled is neither.
 
+    An answer from the cache of the graph says nothing about the arm, so it is left out.
     ``stable`` is the core of the stable revision; None for an arm that is the stable one.
     ``tells_tokens``: outputs of the arm tell the tokens of its answers.
     """
@@ -36,6 +37,8 @@ def counted(
         except Exception as error:
             failed(request, error, started)
             raise
+        if found[0].is_kept:
+            return found
         tally.record(found[0].seconds)
         if tells_tokens:
             tokens = AnswerTokens()
@@ -45,17 +48,19 @@ def counted(
 
     async def stream(request: InferenceRequest) -> Responses:
         started = time.perf_counter()
-        seconds = None
+        seconds, is_kept = None, False
         tokens = AnswerTokens()
 
         def answered() -> None:
+            if is_kept:
+                return
             tally.record(time.perf_counter() - started if seconds is None else seconds)
             tokens.streamed(tally.tokens)
 
         try:
             async with aclosing(inner.stream(request)) as responses:
                 async for response in responses:
-                    seconds = response.seconds
+                    seconds, is_kept = response.seconds, response.is_kept
                     tokens.see(response)
                     yield response
         except Exception as error:
