@@ -41,6 +41,7 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
     "name",
     [
         "overload",
+        "cache",
         "explain_load",
         "telemetry",
         "sinks",

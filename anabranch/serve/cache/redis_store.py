@@ -1,7 +1,7 @@
 """Answers in Redis, which all machines of an engine share.
 
 A look takes ``LOOK_S`` at most: where Redis is slow or away, requests are evaluated as without a
-cache, and nobody asks it again for a moment. How much it keeps is up to its own ``maxmemory``.
+cache, and soon nobody asks it any more for a moment. How much it keeps is up to its own ``maxmemory``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from anabranch.serve.cache.wire import Digest
 LOOK_S = 0.05
 """Longest time of a look, in seconds."""
 REST_S = 1.0
-"""Time without a look after one that failed, in seconds."""
+"""Time without a look after ``MOST_FAILURES`` looks in a row that failed, in seconds."""
+MOST_FAILURES = 3
 _WRITE_S = 2.0
 _CONNECTIONS = 32
 """Most connections of a process to Redis."""
@@ -42,6 +43,7 @@ class RedisStore(AnswerStore):
             url, socket_timeout=_WRITE_S, socket_connect_timeout=_WRITE_S
         )
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError, TimeoutError)
+        self._failures = 0
         self._asked_again = 0.0
 
     async def _read(self, key: Digest) -> KeptAnswer | None:
@@ -53,8 +55,11 @@ class RedisStore(AnswerStore):
                 data, left = await self._look(_PREFIX + key)
         except self._errors:
             self._counts.failed()
-            self._asked_again = time.monotonic() + REST_S
+            self._failures += 1
+            if self._failures >= MOST_FAILURES:
+                self._asked_again = time.monotonic() + REST_S
             return None
+        self._failures = 0
         return None if data is None or left <= 0 else KeptAnswer(data, left / 1000)
 
     async def _look(self, name: bytes) -> tuple[bytes | None, int]:
