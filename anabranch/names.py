@@ -14,7 +14,7 @@ MAX_NAME = 2 * 63 + 1
 MODEL_WORDS = frozenset(
     {
         "docs", "document", "explain", "feedback", "generate", "generate_stream", "infer",
-        "openapi.json", "predict", "ready", "versions",
+        "openapi.json", "predict", "ready", "requests", "versions",
     }
 )  # fmt: skip
 """Words that follow a graph's name in paths of the Open Inference Protocol."""

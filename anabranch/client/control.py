@@ -384,6 +384,10 @@ def metadata(name: str, number: int | None = None) -> Operation[Json]:
     return ask("GET", model_path(name, number))
 
 
+RESPOND_ASYNC = {"prefer": "respond-async"}
+"""Header of a request that is to be kept, and answered later (RFC 7240)."""
+
+
 def infer(
     name: str, body: Json, number: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Operation[Json]:
@@ -391,6 +395,7 @@ def infer(
 
     ``number`` is the revision that answers; the graph's traffic decides where it is None. A reply
     to a request without an ``id`` has the one that the engine gave it, which feedback may name.
+    With ``RESPOND_ASYNC`` among the headers, the reply tells where the answer will be.
     """
     path = f"{model_path(name, number)}/infer"
     reply = yield from send("POST", path, json=body, headers=headers)

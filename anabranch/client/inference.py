@@ -20,6 +20,7 @@ from anabranch.client import control
 from anabranch.client.connection.session import EngineSession, ModelTypes
 from anabranch.client.http import EngineRequest, Json, Operation, ReplyStream, json_of, send
 from anabranch.client.reply import InferenceReply
+from anabranch.client.waits import until_answered
 from anabranch.components.runtimes.open_inference import wire
 from anabranch.components.runtimes.open_inference.wire import LENGTH_HEADER, BadAnswer
 from anabranch.components.tensors.arrays import Array
@@ -50,6 +51,7 @@ def infer(
     parameters: Mapping[str, Any] | None = None,
     id: str = "",
     timeout: float | None = None,
+    respond_async: bool = False,
 ) -> Operation[InferenceReply]:
     """Send an inference request to a graph, and return its outputs as arrays by name.
 
@@ -61,18 +63,21 @@ def infer(
 
     ``revision`` answers instead of the one that the graph's traffic chooses. ``headers`` and
     ``parameters`` reach components and traffic rules; the engine makes an ``id`` where none is
-    given. ``timeout`` in seconds lowers the graph's own.
+    given. ``timeout`` in seconds lowers the graph's own. With ``respond_async`` the engine keeps
+    the request and evaluates it when there is time, and this waits for the reply without holding a
+    connection, also while the engine restarts.
 
     Raise InvalidRequest for inputs that do not fit, NotFound for an unknown graph or revision,
     TooLarge, Unavailable, DeadlineExceeded, EngineError if the engine cannot be reached, and
     AnabranchError with the node's name if a component failed.
     """
     asked = wire.Request(id, _parameters(parameters, timeout), tuple(outputs or ()))
-    post = partial(_post, control.model_path(graph, revision), headers, timeout)
+    sent_headers = {**(headers or {}), **(control.RESPOND_ASYNC if respond_async else {})}
+    post = partial(_post, control.model_path(graph, revision), sent_headers, timeout)
 
     def sent(arrays: Arrays) -> Operation[InferenceReply]:
-        reply = yield from post("infer", asked, arrays, {"binary_data_output": True})
-        return _reply(graph, reply)
+        first = yield from post("infer", asked, arrays, {"binary_data_output": True})
+        return _reply(graph, (yield from until_answered(first)))
 
     return (yield from _with_arrays(session, graph, revision, inputs, sent))
 

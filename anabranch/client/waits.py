@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 
+import httpx
+
 from anabranch.client import control
 from anabranch.client.http import EngineUnreachable, Json, Operation, pause, send
 from anabranch.errors import AnabranchError, DeployError, EngineError, NotFound, Unavailable
@@ -20,6 +22,8 @@ JOB_OVER = ("finished", "failed", "cancelled")
 _PAUSE_S = 0.1
 _JOB_PAUSE_S = 1.0
 _DRAIN_PAUSE_S = 0.5
+_ASYNC_PAUSE_S = 2.0
+_ACCEPTED = 202
 _REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
@@ -27,6 +31,23 @@ _AWAY = (EngineUnreachable, Unavailable)
 _LINES = 200
 _LOADING = "anabranch.graph.loading"
 """Logger of what a process does while it starts."""
+
+
+def until_answered(first: httpx.Response) -> Operation[httpx.Response]:
+    """Return the reply to a request for which ``first`` is the reply; of status 202, wait for it.
+
+    An engine that restarts is waited for. Raises the error of the reply, and InvalidRequest or
+    EngineError where it was cancelled or lost.
+    """
+    reply, step = first, _PAUSE_S
+    while reply.status_code == _ACCEPTED:
+        yield from pause(step)
+        step = min(step * 1.5, _ASYNC_PAUSE_S)
+        try:
+            reply = yield from send("GET", first.headers["location"])
+        except _AWAY:
+            continue
+    return reply
 
 
 def until_up(

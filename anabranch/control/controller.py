@@ -39,6 +39,7 @@ from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import error_reply
+from anabranch.router.later import AsyncAnswer, AsyncRequest
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
@@ -213,6 +214,21 @@ class Controller:
     ) -> Sequence[RewardOutcome | RequestError]:
         """Count rewards of a router, see ``RewardCounter``. Unavailable without the lease."""
         return await self._acting().rewards.count(graph, entries)
+
+    async def submit(self, graph: str, replica: str, request: AsyncRequest) -> AsyncAnswer:
+        """Keep a request that is to be answered later; see ``AsyncKeeper``, as for the next two.
+
+        Unavailable without the lease.
+        """
+        return await self._acting().later.submit(graph, request)
+
+    async def look(self, graph: str, replica: str, id: str, owner: str | None) -> AsyncAnswer:
+        """Return what became of an asynchronous request."""
+        return await self._acting().later.look(graph, id, owner)
+
+    async def withdraw(self, graph: str, replica: str, id: str, owner: str | None) -> AsyncAnswer:
+        """Cancel an asynchronous request, or forget its reply."""
+        return await self._acting().later.withdraw(graph, id, owner)
 
     async def learned(self, graph: str, replica: str, version: int) -> Lessons:
         """The long poll of whoever hosts routers that learn; see ``Bandits``."""

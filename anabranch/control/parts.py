@@ -24,6 +24,9 @@ from anabranch.control.deployments import Deployments
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.runner import JobRunner, RayJobProcesses
+from anabranch.control.later.keeping import AsyncKeeper
+from anabranch.control.later.sending import RouterSender
+from anabranch.control.later.worker import AsyncWorker
 from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.models.load import METRICS as MODEL_METRICS
 from anabranch.control.models.load import ModelLoad
@@ -56,6 +59,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.webhooks import Deliveries
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.async_requests import AsyncRequests
 from anabranch.control.store.event_log import EventFilter
 from anabranch.control.store.lease import Lease
 from anabranch.control.store.records import Event
@@ -73,7 +77,10 @@ from anabranch.control.watching.moves import Moves
 from anabranch.control.watching.registry_tags import RegistryTags
 from anabranch.control.watching.watcher import Watcher
 from anabranch.errors import Unavailable
+from anabranch.router.gateway.forwarding import Forwarder
+from anabranch.router.limits import RequestLimits
 from anabranch.serve.attachment import is_attached
+from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.sockets import unix_folder
 from anabranch.serve.workers.machines import MachineRounds
 
@@ -178,6 +185,11 @@ class ControllerParts:
             ModelApi(store, models, load, memory.taken, lambda: self.reconciler.applications),
             JobApi(store, jobs, settings.jobs, self._jobs.wake),
         )  # fmt: skip
+        requests = AsyncRequests(store.database)
+        forwarder = Forwarder(ControllerLink("controller"), RequestLimits())
+        sender = RouterSender(forwarder, lambda: settings.token_file.read_text().strip())
+        worker = AsyncWorker(requests, sender)
+        self.later = AsyncKeeper(settings, requests, worker)
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
         )
@@ -195,6 +207,8 @@ class ControllerParts:
             "the watcher of models": self.watcher.run,
             "the verdicts on models": registry_tags.run,
             "the housekeeping": housekeeping.run,
+            "the answers to asynchronous requests": worker.run,
+            "the bound on their replies": self.later.forget,
             "the keys of issuers": self.access.signing.run,
             "the history of graphs": self.history.run,
             "the load of shared models": load.run,

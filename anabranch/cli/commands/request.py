@@ -43,6 +43,14 @@ def infer(
             help="Ask for an explanation beside the prediction; `true` for the only explainer.",
         ),
     ] = None,
+    later: Annotated[
+        bool,
+        typer.Option(
+            "--async",
+            help="Have the engine keep the request and answer it when there is time; print where"
+            " the reply will be.",
+        ),
+    ] = False,
     repeat: Annotated[
         int,
         typer.Option(
@@ -61,7 +69,8 @@ def infer(
     request of --repeat fails.
     """
     from anabranch.cli.input import tensors
-    from anabranch.cli.reports.reply import repeated_text, reply_text
+    from anabranch.cli.reports.reply import accepted_text, repeated_text, reply_text
+    from anabranch.client.control import RESPOND_ASYNC
     from anabranch.client.repeat import repeated
 
     given = tensors.read(data, inputs)
@@ -69,13 +78,14 @@ def infer(
     if explain is not None:
         wanted["explain"] = explain == "true" or explain
     number = None if revision is None else shares.revision(revision)
-    sent = tensors.split_pairs(headers or [], "--header")
+    sent = {**tensors.split_pairs(headers or [], "--header"), **(RESPOND_ASYNC if later else {})}
     with options.client(home) as client:
         body = tensors.body(given, lambda: client.metadata(graph, number))
         body = tensors.with_parameters(body, wanted)
         if repeat == 1:
             try:
-                options.show(client.infer(graph, body, number, sent), output, reply_text)
+                shown = reply_text if not later else accepted_text
+                options.show(client.infer(graph, body, number, sent), output, shown)
             except AnabranchError as error:
                 if error.__class__ is not AnabranchError:
                     raise

@@ -28,6 +28,11 @@ def reply_text(answer: Json) -> str:
     return "\n\n".join([outputs, *filter(None, [_answered(answer)]), *_explanation(answer)])
 
 
+def accepted_text(accepted: Json) -> str:
+    """Return the report on a request that is answered later: its id, and its reply's place."""
+    return f"request {accepted['id']} is {accepted['state']}; its reply: {accepted['location']}"
+
+
 def repeated_text(found: Json) -> str:
     """Return the report on many replies: requests and milliseconds by revision, and failures."""
     times: dict[str, list[float]] = defaultdict(list)

@@ -36,6 +36,8 @@
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
 | ANABRANCH_JOBS | paths and URLs below which batch jobs may read and write, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
+| ANABRANCH_ASYNC_AGE | seconds that the reply to an asynchronous request is kept | 86400 |
+| ANABRANCH_ASYNC_TOTAL | most bytes of asynchronous requests and their replies | 1 GiB |
 | ANABRANCH_CACHE_URL | Redis of caches with `store: redis`, such as redis://host:6379/0 | none |
 
 Those about TLS are in ``control.settings.tls``, those about models that come by URI in
@@ -122,6 +124,8 @@ class Settings:
     request_logs: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
     """Paths and URLs below which batch jobs may read and write."""
+    async_age: float = _DAY
+    async_total: float = 2.0**30
     cache_url: str = ""
     """URL of a Redis, which may hold a password; empty for none."""
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
@@ -176,6 +180,8 @@ class Settings:
             ),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             jobs=variables.read("ANABRANCH_JOBS", read_places, cls.jobs, JOB_PLACES),
+            async_age=_number(variables, "ANABRANCH_ASYNC_AGE", cls.async_age),
+            async_total=_number(variables, "ANABRANCH_ASYNC_TOTAL", cls.async_total),
             cache_url=variables.read(URL, _redis_url, ""),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),

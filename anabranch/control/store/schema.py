@@ -168,6 +168,28 @@ version_tags = sa.Table(
     sa.Column("told", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
 )
+async_requests = sa.Table(
+    "async_requests",
+    tables,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("graph", sa.String(MAX_NAME), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),
+    # Empty once the request is over.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("idempotent", sa.Integer, nullable=False),
+    sa.Column("webhook", sa.Text, nullable=False),
+    sa.Column("phase", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("due_at", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("answer_headers", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Column("ended_at", sa.Float),
+    sa.Index("async_requests_by_phase", "phase", "due_at"),
+)
 documents = sa.Table(
     "documents",
     tables,
@@ -298,9 +320,9 @@ _TO_7 = "ALTER TABLE graphs ADD COLUMN seen TEXT"
 
 
 def _to_7(connection: Connection) -> None:
-    """What watched models meant, and what their registry is told."""
+    """What watched models meant, what their registry is told, and requests answered later."""
     connection.exec_driver_sql(_TO_7)
-    tables.create_all(connection, tables=[version_tags])
+    tables.create_all(connection, tables=[version_tags, async_requests])
 
 
 def _begin_chain(connection: Connection, last_id: int, last: str) -> None:

@@ -9,6 +9,7 @@
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate`` | inference in plain JSON |
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate_stream`` | the same as server-sent events |
 | POST | ``/v2/models/<graph>/feedback`` | a reward for an answer, see ``feedback`` |
+| GET, DELETE | ``/v2/models/<graph>/requests/<id>`` | an asynchronous one, see ``async_requests`` |
 | GET | ``/v2/models/<graph>[/versions/<N>]/openapi.json`` | the OpenAPI document of these |
 | GET | ``/v2/models/<graph>[/versions/<N>]/docs`` | the same as a page to try them |
 
@@ -42,6 +43,7 @@ from anabranch.router.http.app import (
     dispatch,
     json_reply,
 )
+from anabranch.router.http.async_requests import PREFER, REQUESTS, AsyncCalls, prefers_async
 from anabranch.router.http.doors.all_doors import DOORS
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
 from anabranch.router.http.doors.contract import VERSION, Door, Endpoint, Guarded, Methods
@@ -51,6 +53,7 @@ from anabranch.router.http.event_stream import EventStream
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.later import AsyncStore
 from anabranch.router.limits import LARGE
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.decode import DecodedBody, decode_body
@@ -71,8 +74,9 @@ _NUMBER = re.compile(rf"{_VERSIONS}([^/:]{{1,32}})")
 class GraphApp(HttpApp):
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
 
-    Rewards are taken only where there is ``feedback``. ``protocols`` are those that the engine
-    turns on for every graph, beside those that the graph names itself.
+    Rewards are taken only where there is ``feedback``, and requests that are to be answered later
+    where they can be kept for ``later``; else they are answered at once. ``protocols`` are those
+    that the engine turns on for every graph, beside those that the graph names itself.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class GraphApp(HttpApp):
         arms: Arms,
         feedback: Feedback | None = None,
         protocols: Collection[ProtocolName] = (),
+        later: AsyncStore | None = None,
     ) -> None:
         self._arms = arms
+        self._later = None if later is None else AsyncCalls(arms, later)
         self._calls = GraphCalls(arms)
         self._protocols = frozenset(protocols)
         self._body = BodyRule.of(arms.limits, arms.under_way)
@@ -136,6 +142,7 @@ class GraphApp(HttpApp):
             self._routes.get(path)
             or self._doors.get(request.path)
             or self._door_of_version(request.path)
+            or self._asynchronous(path)
             or self._versioned(path)
         )
         return dispatch(request, found)
@@ -208,6 +215,8 @@ class GraphApp(HttpApp):
         path = path.removeprefix(self._prefix).removesuffix("/")
         if path in self._routes:
             return f"/v2/models/{{model}}{path}"
+        if path.startswith(REQUESTS):
+            return f"/v2/models/{{model}}{REQUESTS}{{id}}"
         _, slash, rest = path.removeprefix(_VERSIONS).partition("/")
         if path.startswith(_VERSIONS) and slash + rest in self._endpoints:
             return f"/v2/models/{{model}}{_VERSIONS}{{version}}{slash}{rest}"
@@ -221,6 +230,14 @@ class GraphApp(HttpApp):
             return None
         self._arms.routing.arm(number)
         return self._bound(found, number)
+
+    def _asynchronous(self, path: str) -> dict[str, Handler] | None:
+        """Return the handlers of an asynchronous request, where the path names one."""
+        if self._later is None or not path.startswith(REQUESTS):
+            return None
+        id = path.removeprefix(REQUESTS)
+        methods = {"GET": self._later.look, "DELETE": self._later.withdraw}
+        return {name: self._guarded("call", partial(one, id)) for name, one in methods.items()}
 
     def _versioned(self, path: str) -> dict[str, Handler]:
         if not path.startswith(_VERSIONS):
@@ -285,6 +302,8 @@ class GraphApp(HttpApp):
         return openapi_page.asset(name, request.headers.get("accept-encoding", ""))
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> HttpReply:
+        if PREFER in request.head.last and self._later is not None and prefers_async(request):
+            return await self._later.take(revision, request)
         arms, length = self._arms, request.json_length
         body = request.whole(self._body)
         if body is None:

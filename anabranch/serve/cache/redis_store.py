@@ -1,7 +1,7 @@
 """Answers in Redis, which all machines of an engine share.
 
 A look takes ``LOOK_S`` at most: where Redis is slow or away, requests are evaluated as without a
-cache, and soon nobody asks it any more for a moment. How much it keeps is up to its own ``maxmemory``.
+cache, and soon nobody asks it any more for a moment. How much it keeps is up to ``maxmemory``.
 """
 
 from __future__ import annotations

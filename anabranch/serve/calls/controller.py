@@ -12,6 +12,7 @@ import ray
 from anabranch.access.table import AccessTable
 from anabranch.errors import RequestError
 from anabranch.router.addresses import RouterAddress
+from anabranch.router.later import AsyncAnswer, AsyncRequest
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
@@ -131,6 +132,21 @@ class ControllerSource:
     async def learned(self, version: int) -> Lessons:
         """Wait for what routers of the graph have learned; raises likewise."""
         found: Lessons = await self._call(POLL_S, "learned", version)
+        return found
+
+    async def submit(self, request: AsyncRequest) -> AsyncAnswer:
+        """Have a request kept that is to be answered later; raises likewise."""
+        found: AsyncAnswer = await self._call(ASK_S, "submit", request)
+        return found
+
+    async def look(self, id: str, owner: str | None) -> AsyncAnswer:
+        """Ask what became of an asynchronous request; raises likewise."""
+        found: AsyncAnswer = await self._call(ASK_S, "look", id, owner)
+        return found
+
+    async def withdraw(self, id: str, owner: str | None) -> AsyncAnswer:
+        """Have an asynchronous request cancelled, or its reply forgotten; raises likewise."""
+        found: AsyncAnswer = await self._call(ASK_S, "withdraw", id, owner)
         return found
 
     async def leave(self) -> None:

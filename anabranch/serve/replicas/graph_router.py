@@ -69,7 +69,7 @@ class GraphRouter:
         )
         feedback, protocols = Feedback(self._arms, self.source), engine_protocols()
         self._grpc = RouterServer(self._arms, feedback, protocols)
-        app = GraphApp(self._arms, feedback, protocols)
+        app = GraphApp(self._arms, feedback, protocols, self.source)
         handles = MANY_HANDLES if process is None else 1
         lean_calls = LeanCalls(self._arms, protocols)
         self.http = LeanServer(beside(app, lean_calls), handles, self.gate)

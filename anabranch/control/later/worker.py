@@ -1,0 +1,137 @@
+"""Has routers answer the asynchronous requests in the store, a few at a time.
+
+A request goes the way of all others, with the lowest priority, and as whoever has the engine's
+token: whether its caller may ask was decided when it came. What was not sent, or may be sent again,
+is tried again later, each time after a longer pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
+
+from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
+from anabranch.control.tasks import within
+from anabranch.errors import AnabranchError, Unavailable
+from anabranch.router.errors import error_reply
+from anabranch.router.gateway.http_router import RouterEnded
+
+logger = logging.getLogger("anabranch.control")
+
+MOST = 16
+"""Most requests that are answered at a time."""
+MOST_OF_GRAPH = 4
+ATTEMPTS = 20
+"""After so many attempts, the last reply counts."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+_LOOK_S, _REST_S = 0.5, 10.0
+"""Seconds between two looks for requests that are due, with and without requests that wait."""
+_RETRY_S = 2.0
+_BUSY = 503
+Send: TypeAlias = Callable[[DueRequest], Awaitable[KeptReply]]
+"""Has a router answer a request; raises as ``Forwarder.forward`` does."""
+
+
+class AsyncWorker:
+    """Answers requests until it is cancelled."""
+
+    def __init__(self, requests: AsyncRequests, send: Send) -> None:
+        self._requests = requests
+        self._send = send
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._graphs: Counter[str] = Counter()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for requests now; one may have come."""
+        self._woken.set()
+
+    def cancel(self, id: str) -> None:
+        """End the evaluation of a request that was cancelled."""
+        if id in self._running:
+            self._running[id].cancel()
+
+    async def run(self) -> None:
+        """Answer for ever; first go on with what another has left running."""
+        await asyncio.to_thread(self._requests.recover)
+        try:
+            while True:
+                self._woken.clear()
+                await within(await self._look(), self._woken)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+
+    async def _look(self) -> float:
+        """Begin what is due; return how long to wait until the next look, in seconds."""
+        free = MOST - len(self._running)
+        if free > 0:
+            for one in await asyncio.to_thread(self._claimed, free):
+                self._begin(one)
+        waits = await asyncio.to_thread(self._requests.has_waiting)
+        return _LOOK_S if waits else _REST_S
+
+    def _claimed(self, free: int) -> list[DueRequest]:
+        full = [graph for graph, count in self._graphs.items() if count >= MOST_OF_GRAPH]
+        if not self._requests.has_waiting():
+            return []
+        return self._requests.due(time.time(), min(free, MOST_OF_GRAPH), full)
+
+    def _begin(self, one: DueRequest) -> None:
+        task = asyncio.create_task(self._answer(one))
+        self._running[one.id] = task
+        self._graphs[one.graph] += 1
+        task.add_done_callback(partial(self._ended, one))
+
+    def _ended(self, one: DueRequest, task: asyncio.Task[None]) -> None:
+        del self._running[one.id]
+        self._graphs[one.graph] -= 1
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("request %s was not kept as it ended", one.id, exc_info=error)
+
+    async def _answer(self, one: DueRequest) -> None:
+        try:
+            reply = await self._send(one)
+            is_final = reply.status != _BUSY or not one.request.idempotent
+        except RouterEnded as error:
+            if not one.request.idempotent:
+                await _noted(partial(self._requests.lose, one.id))
+                return
+            reply, is_final = kept_error(error, one.id), False
+        except Unavailable as error:  # nothing was sent
+            reply, is_final = kept_error(error, one.id), False
+        except AnabranchError as error:
+            reply, is_final = kept_error(error, one.id), True
+        if is_final or one.attempts + 1 >= ATTEMPTS:
+            await _noted(partial(self._requests.finish, one.id, reply))
+        else:
+            due_at = time.time() + pause(one.attempts)
+            await _noted(partial(self._requests.postpone, one.id, due_at))
+
+
+async def _noted(write: Callable[[], None]) -> None:
+    """Write to the store, again and again while that does not answer."""
+    while True:
+        try:
+            return await asyncio.to_thread(write)
+        except Unavailable as error:
+            logger.warning("what became of an asynchronous request has to wait: %s", error)
+        await asyncio.sleep(_RETRY_S)
+
+
+def pause(failed: int) -> float:
+    """Return the seconds to wait after so many failures before this one."""
+    return float(min(FIRST_PAUSE_S * 2**failed, LONGEST_PAUSE_S))
+
+
+def kept_error(error: Exception, id: str) -> KeptReply:
+    """Return an error as the reply that is kept."""
+    reply = error_reply(error, id)
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers]
+    return KeptReply(reply.status, tuple(headers), reply.body)
