@@ -24,7 +24,7 @@ from anabranch.client.image.layers import (
     Content,
     Folder,
     ImageLayer,
-    Link,
+    SymbolicLink,
     entries_of,
     write_layer,
     write_tar_layer,
@@ -79,7 +79,7 @@ def base_of_this_machine(blobs: Path, scratch: Path, programs: Iterable[Path]) -
     libraries = _placed(needed([interpreter, *own, *programs]))
     entries: dict[str, Content] = {
         **with_bytecode(standard, scratch), **libraries, **_system(),
-        f"{_BIN}/{PYTHON}": interpreter, f"{_BIN}/python3": Link(PYTHON),
+        f"{_BIN}/{PYTHON}": interpreter, f"{_BIN}/python3": SymbolicLink(PYTHON),
     }  # fmt: skip
     about = f"Python {sys.version.split()[0]} of the machine that built it"
     layer = write_layer(blobs, entries, about)

@@ -29,7 +29,7 @@ from anabranch.client.image.distributions import (
     distributions_of_modules,
     entries_of_distributions,
 )
-from anabranch.client.image.layers import Content, ImageLayer, Link, entries_of, write_layer
+from anabranch.client.image.layers import Content, ImageLayer, SymbolicLink, entries_of, write_layer
 from anabranch.client.image.layout import (
     ImageConfig,
     blobs_of,
@@ -63,11 +63,6 @@ _ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_SCRIPT = f"""#!/{_ROOT}/bin/python
-from anabranch.cli.main import main
-
-main()
-"""
 _HEALTH = (
     "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/v2/health/ready', timeout=4)"
 )
@@ -225,8 +220,8 @@ class _ImageDraft:
         settings = f"home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
         return {
             **entries_of_distributions({OWN: own}, _SITE),
-            f"{_ROOT}/bin/python": Link(base.python),
-            f"{_ROOT}/bin/anabranch": _SCRIPT.encode(),
+            f"{_ROOT}/bin/python": SymbolicLink(base.python),
+            f"{_ROOT}/bin/{OWN}": _script(own).encode(),
             f"{_ROOT}/pyvenv.cfg": settings.encode(),
             f"{_ROOT}/sbom.json": self._bill({**others, OWN: own}, base),
         }
@@ -267,6 +262,12 @@ class _ImageDraft:
             labels,
             [python, "-c", _HEALTH.format(port=port)],
         )
+
+
+def _script(own: Distribution) -> str:
+    """Return the command of this package, as installers write it."""
+    (point,) = own.entry_points.select(group="console_scripts", name=OWN)
+    return f"#!/{_ROOT}/bin/python\nfrom {point.module} import {point.attr}\n\n{point.attr}()\n"
 
 
 def _name_in(line: str) -> str:

@@ -31,8 +31,9 @@ def with_bytecode(entries: Entries, folder: Path) -> dict[str, Content]:
 
 def _compile(jobs: list[tuple[str, str, str]]) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-W", "ignore", str(compiling.__file__)],
+        [sys.executable, "-s", "-S", "-P", "-W", "ignore", str(compiling.__file__)],
         input=json.dumps(jobs), capture_output=True, text=True, check=False,
+        env={"PYTHONHASHSEED": "0"},  # sets are written in the order of their hashes
     )  # fmt: skip
     if done.returncode:
         raise EngineError(f"the sources cannot be compiled: {done.stderr.strip()[-500:]}")

@@ -27,7 +27,7 @@ _CHUNK = 2**20
 
 
 @dataclass(frozen=True)
-class Link:
+class SymbolicLink:
     """A symbolic link to ``target``, as it stands there."""
 
     target: str
@@ -40,7 +40,7 @@ class Folder:
     mode: int = 0o755
 
 
-Content: TypeAlias = bytes | Path | Link | Folder
+Content: TypeAlias = bytes | Path | SymbolicLink | Folder
 Entries: TypeAlias = Mapping[str, Content]
 """Contents by path in the image, such as ``opt/anabranch/bin/python``, without a leading slash."""
 
@@ -112,7 +112,7 @@ def _add(tar: tarfile.TarFile, path: str, content: Content) -> None:
     if isinstance(content, Folder):
         info.type, info.mode = tarfile.DIRTYPE, content.mode
         tar.addfile(info)
-    elif isinstance(content, Link):
+    elif isinstance(content, SymbolicLink):
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, content.target, 0o777
         tar.addfile(info)
     elif isinstance(content, bytes):
@@ -134,7 +134,7 @@ def entries_of(folder: Path, at: str) -> dict[str, Content]:
         for name in (*folders, *files):
             path = Path(place, name)
             if path.is_symlink():
-                found[str(here / name)] = Link(str(path.readlink()))
+                found[str(here / name)] = SymbolicLink(str(path.readlink()))
             elif path.is_dir():
                 found[str(here / name)] = Folder(stat.S_IMODE(path.stat().st_mode))
             elif path.is_file():

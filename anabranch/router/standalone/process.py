@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+import uvloop
+
 from anabranch.errors import AnabranchError
 from anabranch.graph.calls.settling import settle_process
 from anabranch.graph.compile.bundled import check_bundled
@@ -52,7 +54,7 @@ def run(
     """
     file = file.resolve()
     signal.signal(signal.SIGINT, _interrupt)  # asyncio's own would wait until a model is loaded
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_served(file, prepare, ready, say))
 
 
@@ -135,11 +137,3 @@ async def _follow(server: StandaloneServer, file: Path, changes: Changes, say: S
             say(f"revision {server.revision.number} goes on: {error}")
         else:
             say(f"revision {server.revision.number} answers now")
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:  # it has no release for some systems
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop

@@ -9,6 +9,9 @@ from pathlib import Path
 from anabranch.client.image.bytecode import with_bytecode
 from anabranch.client.image.layers import Content
 
+SET = {f"word {number}" for number in range(50)}
+"""Written in an order that is another in each process, unless that is prevented."""
+
 
 def compiled(folder: Path, entries: dict[str, Content]) -> dict[str, bytes]:
     folder.mkdir()
@@ -22,7 +25,7 @@ def compiled(folder: Path, entries: dict[str, Content]) -> dict[str, bytes]:
 
 def test_sources_are_imported_from_what_they_compile_to(tmp_path: Path) -> None:
     source, broken, words = (tmp_path / name for name in ("one.py", "broken.py", "words.txt"))
-    source.write_text("WORD = 'old'\n")
+    source.write_text(f"WORD = 'old'\nIS_KNOWN = WORD in {{*'x'}} or WORD in {SET}\n")
     broken.write_text("def (:\n")
     words.write_text("x")
     entries: dict[str, Content] = {

@@ -14,13 +14,13 @@ from anabranch.client.image.layers import (
     Content,
     Folder,
     ImageLayer,
-    Link,
+    SymbolicLink,
     entries_of,
     write_layer,
 )
 
 PATHS = st.lists(st.sampled_from("abcé"), min_size=1, max_size=3).map("/".join)
-CONTENTS: Any = st.one_of(st.binary(max_size=50), st.builds(Link, st.just("a/b")))
+CONTENTS: Any = st.one_of(st.binary(max_size=50), st.builds(SymbolicLink, st.just("a/b")))
 
 
 def members(blobs: Path, layer: ImageLayer) -> dict[str, tarfile.TarInfo]:
@@ -37,7 +37,7 @@ def test_members_are_in_order_belong_to_root_and_have_no_times(tmp_path: Path) -
     os.utime(plain, (1e9, 1e9))
     entries: dict[str, Content] = {
         "usr/bin/two": script, "usr/bin/one": plain, "tmp": Folder(0o1777),
-        "etc/words": b"words", "usr/bin/three": Link("two"), "usr/bin/four": b"#!/bin/sh\n",
+        "etc/words": b"words", "usr/bin/three": SymbolicLink("two"), "usr/bin/four": b"#!/bin/sh\n",
     }  # fmt: skip
     blobs = tmp_path / "blobs"
     blobs.mkdir()
@@ -76,6 +76,6 @@ def test_a_folder_is_taken_with_its_links_and_modes(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to("/nowhere")
     os.mkfifo(tmp_path / "pipe")
     assert entries_of(tmp_path, "at") == {
-        "at/lib": Folder(0o750), "at/lib/a": tmp_path / "lib/a", "at/lib64": Link("lib"),
-        "at/gone": Link("/nowhere"),
+        "at/lib": Folder(0o750), "at/lib/a": tmp_path / "lib/a", "at/lib64": SymbolicLink("lib"),
+        "at/gone": SymbolicLink("/nowhere"),
     }  # fmt: skip
