@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from anabranch.client.portable.bundle import PortableBundle, is_bundle, open_bundle
-from anabranch.client.registry.references import Reference, is_reference
+from anabranch.client.registry.references import ImageReference, is_reference
 
 KEYS = "ANABRANCH_BUNDLE_KEYS"
 """Variable that names a file of public keys, of which one must have signed."""
@@ -36,10 +36,10 @@ def _opened(source: str, folder: Path) -> PortableBundle | None:
     if is_reference(source):
         # Its libraries take longer to import than all that serves a small graph.
         from anabranch.client.portable.pushing import pull
-        from anabranch.client.registry.registry import Registry
+        from anabranch.client.registry.registry import RegistryClient
 
-        reference = Reference.parse(source)
-        with Registry(reference) as registry:
+        reference = ImageReference.parse(source)
+        with RegistryClient(reference) as registry:
             return pull(reference, registry, folder / "pulled.bundle", lambda text: None)
     return open_bundle(Path(source)) if is_bundle(Path(source)) else None
 

@@ -78,6 +78,8 @@ class Lookup:
     partial = True
     """It may leave out outputs."""
 
+    is_deterministic = False
+
     def __init__(
         self,
         node: Transformer,

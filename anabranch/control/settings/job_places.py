@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from anabranch.components.artefacts import bundle_store, uris
+from anabranch.components.artefacts import uris
+from anabranch.components.artefacts.kept import bundle_store
 from anabranch.control.settings.destinations import climbs
 from anabranch.errors import InvalidRequest
 

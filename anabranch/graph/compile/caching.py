@@ -16,6 +16,7 @@ from anabranch.components.rules import reads_call
 from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode
 from anabranch.specs.models import NodeBase, Predictor, Router
+from anabranch.specs.shared.reference import shared_reference
 
 _Mistakes = Iterator[tuple[FieldPath, str]]
 
@@ -62,6 +63,9 @@ def _router(spec: Router) -> Iterator[tuple[str, str]]:
 
 
 def _component(spec: NodeBase) -> Iterator[tuple[str, str]]:
+    if shared_reference(spec) is not None:
+        yield "model", "a shared model has revisions of its own; give the `cache` to its document"
+        return
     if not (spec.deterministic or _is_ours(spec)):
         yield (
             "deterministic",

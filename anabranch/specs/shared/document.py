@@ -19,6 +19,7 @@ from anabranch.specs.models import (
     SHA256,
     Argument,
     Batching,
+    Caching,
     ContractName,
     GraphPlacement,
     InputSpec,
@@ -39,6 +40,7 @@ from anabranch.specs.models import (
     Variable,
     VariableValue,
     Warmup,
+    Watched,
 )
 from anabranch.specs.units import Duration
 
@@ -75,6 +77,8 @@ class SharedModelSpec(Model):
     """The model's file or folder: a path relative to the document, or a URI."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """SHA-256 digest of the model's file; required by URI for formats that can run code."""
+    watch: Watched = False
+    """Whether a new revision is made when the model moves, as for predictor nodes."""
     method: str | None = None
     """Method of the model to call, such as predict_proba."""
     args: dict[str, Argument] = Field(default_factory=dict)
@@ -97,6 +101,11 @@ class SharedModelSpec(Model):
     """Longest time of one attempt."""
     idempotent: bool = False
     """Whether a second call of the model does no harm; only such models may have ``retries``."""
+    deterministic: bool = False
+    """Whether equal inputs and request parameters always give equal outputs; only then may there be
+    a ``cache``."""
+    cache: Caching | None = None
+    """Answers that the model's replicas keep, whichever graph has asked; none if left out."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     """Further attempts after a failed one, for models that are ``idempotent``."""
     warmup: Warmup | None = None

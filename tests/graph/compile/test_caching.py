@@ -76,6 +76,11 @@ def test_what_answers_alike_may_be_kept(node: str) -> None:
             "are kept; take models out of the bundle",
         ),
         (
+            "type: predictor, model: 'shared://m', inputs: {x: a}, outputs: {y: {datatype: FP32, "
+            "shape: [-1]}}",
+            "model: the graph has a `cache`, and a shared model has revisions of its own; give",
+        ),
+        (
             "type: router, strategy: weighted, routes: {a: 1}",
             "strategy: the graph has a `cache`, and 'weighted' chooses by chance, or by rewards",
         ),
@@ -102,6 +107,15 @@ def test_what_answers_alike_may_be_kept(node: str) -> None:
 def test_what_may_answer_differently_is_refused(node: str, expected: str) -> None:
     (found,) = problems(node)
     assert found.startswith(expected)
+
+
+def test_a_lookup_may_answer_differently_whenever_its_store_changes() -> None:
+    text = TEXT.replace("x: {datatype: FP32", "x: {datatype: INT64")
+    node = (
+        "type: transformer, method: lookup, inputs: {x: x}, outputs: {y: {datatype: FP32, "
+        "shape: [-1]}}, args: {store: 'sqlite:///f.db', table: t, features: {y: y}}"
+    )
+    assert any(one.startswith("deterministic: the graph has a") for one in problems(node, text))
 
 
 def test_a_node_that_no_output_needs_may_do_as_it_likes() -> None:

@@ -9,6 +9,7 @@ import pytest
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import Loaded, load_text
 from anabranch.specs import check, parse
+from anabranch.specs.models import ModelWatch, Predictor
 
 MODEL = """\
 apiVersion: anabranch/v1
@@ -53,6 +54,16 @@ def test_a_document_stands_for_a_graph_of_one_node_in_its_own_process() -> None:
     assert {name: str(ref) for name, ref in plan.outputs.items()} == {"output": "model.output"}
     assert found.graph.spec.rollout is not None
     assert plan.protocols == ("v1",)
+
+
+def test_a_document_has_the_cache_and_the_watch_of_its_node() -> None:
+    text = MODEL.replace("  model: fraud.joblib\n", "  model: models:/fraud@champion\n").replace(
+        f"  sha256: {'0' * 64}\n", "  watch: {every: 5s}\n  deterministic: true\n"
+    )
+    node = loaded(text + "  cache: {ttl: 60s}\n").graph.spec.nodes["model"]
+    assert isinstance(node, Predictor)
+    assert isinstance(node.watch, ModelWatch)
+    assert node.cache is not None
 
 
 def test_a_document_without_outputs_has_one() -> None:
