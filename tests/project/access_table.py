@@ -51,7 +51,9 @@ TEAM = "team-a/*"
 NOBODY = "nobody"
 PATTERNS = (TEAM, EVERY)
 _TRACE = "0a" * 16
-_FILLED = {"graph": "", "revision": "1", "trace": _TRACE, "key": "ci", "node": "two"}
+_FILLED = {
+    "graph": "", "revision": "1", "trace": _TRACE, "key": "ci", "node": "two", "digest": "0" * 64,
+}  # fmt: skip
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 
 Asked: TypeAlias = Callable[[str, str], Awaitable[bool]]
@@ -346,6 +348,17 @@ _REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SAID = re.compile("takes a key|that takes the role")
 
 
+async def _handled(handler: Any, message: bytes, context: _Context) -> None:
+    async def sent() -> AsyncIterator[bytes]:
+        yield message
+
+    with suppress(_Aborted):
+        if handler.stream_stream or handler.stream_unary:
+            await (handler.stream_stream or handler.stream_unary)(sent(), context)
+        else:
+            await (handler.unary_stream or handler.unary_unary)(message, context)
+
+
 def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
     async def ask(graph: str, key: str) -> bool:
         kind = request_type(method)
@@ -354,19 +367,8 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
         message = kind(**named).SerializeToString()
         context = _Context(key)
 
-        async def sent() -> AsyncIterator[bytes]:
-            yield message
-
         handler = handlers(graph).service(_Details(messages.path(method)))
-        with suppress(_Aborted):
-            if handler.stream_stream:
-                await handler.stream_stream(sent(), context)
-            elif handler.stream_unary:
-                await handler.stream_unary(sent(), context)
-            elif handler.unary_stream:
-                await handler.unary_stream(message, context)
-            else:
-                await handler.unary_unary(message, context)
+        await _handled(handler, message, context)
         if "error_message" in response_type(method).DESCRIPTOR.fields_by_name:
             answers = map(response_type(method).FromString, context.written)
             return not any(_SAID.search(one.error_message) for one in answers)
@@ -380,8 +382,7 @@ def _seldon_call(method: str, handlers: Callable[[str], Any]) -> Asked:
         namespace, _, name = graph.partition("/")
         context = _Context(key, (seldon.NAME, name), (seldon.NAMESPACE, namespace))
         handler = handlers(graph).service(_Details(seldon.path(method)))
-        with suppress(_Aborted):
-            await (handler.unary_stream or handler.unary_unary)(b"", context)
+        await _handled(handler, b"", context)
         return context.code not in _REFUSED
 
     return ask
