@@ -250,22 +250,33 @@ fuzz = settings(max_examples=EXAMPLES // 3, deadline=None)
 FUZZED = echo_graph(
     {
         "x": ("FP32", (-1, 2)), "n": ("UINT8", (-1,)), "text": ("BYTES", (-1,)),
-        "scan": ("BYTES", ()),
+        "scan": ("BYTES", ()), "photo": ("UINT8", (-1, -1, 3)),
     },
     raw=("scan",),
+    images=("photo",),
     limits=RequestLimits(max_body=2**16),
 )  # fmt: skip
-TAKEN = {"x": [[1, 2]], "n": [3], "text": ["é"], "scan": "AAE="}
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+    b"\x00\x00\x00\x0cIDATx\x9cc\xf8\xcf\xc0\x00\x00\x03\x01\x01\x00\xc9\xfe\x92\xef\x00\x00\x00\x00IEND"
+    b"\xaeB`\x82"
+)
+"""A red pixel."""
+TAKEN = {
+    "x": [[1, 2]], "n": [3], "text": ["é"], "scan": "AAE=", "photo": base64.b64encode(PNG).decode(),
+}  # fmt: skip
 MULTIPART = (
     b'--X\r\nContent-Disposition: form-data; name="x"\r\n\r\n[1,2]\r\n'
     b'--X\r\nContent-Disposition: form-data; name="n"\r\n\r\n3\r\n'
     b'--X\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n'
-    b'--X\r\nContent-Disposition: form-data; name="scan"; filename="s"\r\n\r\n\x00\r\n--X--\r\n'
+    b'--X\r\nContent-Disposition: form-data; name="scan"; filename="s"\r\n\r\n\x00\r\n'
+    b'--X\r\nContent-Disposition: form-data; name="photo"; filename="p"\r\n\r\n%b\r\n--X--\r\n'
+    % PNG
 )
 BODIES = {
     "application/json": json.dumps(TAKEN).encode(),
     "multipart/form-data; boundary=X": MULTIPART,
-    "application/x-www-form-urlencoded": b"x=[1,2]&n=3&text=%C3%A9&scan=%00",
+    "application/x-www-form-urlencoded": b"x=[1,2]&n=3&text=%C3%A9&scan=%00&photo=[[[1,2,3]]]",
 }
 
 
