@@ -28,6 +28,11 @@ IMPORTERS: dict[tuple[str, str], Importer] = {
 }
 """Importers by API group and kind, such as ``("serving.kserve.io", "InferenceGraph")``."""
 
+NO_GRAPHS: dict[tuple[str, str], str] = {
+    (kserve.GROUP, kind): reason for kind, reason in kserve.NO_GRAPHS.items()
+}
+"""Kinds of these systems that are no graphs, by API group and kind, and the reason of each."""
+
 
 def importable() -> list[str]:
     """Return the kinds that can be imported, each as ``group/kind``, sorted."""
@@ -70,12 +75,15 @@ def _left_out(manifest: Manifest) -> FieldNote:
         notes.left_out((), "is no object of Kubernetes")
     else:
         name = clean(f"{manifest.kind} {manifest.name}".strip())
-        notes.left_out(("kind",), f"{name} is not of a kind that can be imported")
+        reason = NO_GRAPHS.get((manifest.group, manifest.kind))
+        notes.left_out(("kind",), f"{name} {reason or 'is not of a kind that can be imported'}")
     (note,) = notes.found
     return note
 
 
 def _unknown(manifest: Manifest) -> Problem:
+    if reason := NO_GRAPHS.get((manifest.group, manifest.kind)):
+        return manifest.problem(("kind",), f"{manifest.kind} {reason}")
     named = f"{manifest.group}/{manifest.kind}"
     said = f"{shown(named)} cannot be imported{hint(named, importable())}"
     return manifest.problem(("kind",), said)

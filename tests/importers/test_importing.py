@@ -33,6 +33,20 @@ def test_a_kind_of_no_importer_is_refused_with_those_that_there_are() -> None:
     assert all(kind in " ".join(importable()) for kind in ("SeldonDeployment",))
 
 
+def test_a_kind_that_is_no_graph_is_refused_with_the_reason() -> None:
+    llm = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "llama"},
+        "spec": {"model": {"uri": "hf://o/m"}},
+    }
+    (found,) = mistakes(llm)
+    assert "kind: LLMInferenceService describes servers of a language model" in found
+    (one,) = imported(MODEL, llm)
+    (told,) = [text for text in notes(one, Taken.LEFT_OUT).values() if "llama" in text]
+    assert told.endswith("call it by a node of the runtime `openai`")
+
+
 def test_a_misspelled_kind_has_a_suggestion() -> None:
     (found,) = mistakes({**MODEL, "kind": "SeldonDeploymnt"})
     assert "did you mean 'machinelearning.seldon.io/SeldonDeployment'?" in found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Source
@@ -18,6 +18,19 @@ GRAPH, SERVICE, TRAINED_MODEL = "InferenceGraph", "InferenceService", "TrainedMo
 RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 KINDS = (GRAPH, SERVICE, TRAINED_MODEL, *RUNTIMES)
 """Kinds that ``import_kserve`` reads."""
+
+_CACHED = "is about copies of models on machines: the engine keeps copies of its own"
+NO_GRAPHS: Mapping[str, str] = {
+    "LLMInferenceService": "describes servers of a language model over many machines: keep it "
+    "running, and call it by a node of the runtime `openai`",
+    "LLMInferenceServiceConfig": "is a part of LLMInferenceServices, which stay where they are",
+    "ClusterStorageContainer": "says how KServe fetches models: the engine fetches them itself",
+    "LocalModelCache": _CACHED,
+    "LocalModelNamespaceCache": _CACHED,
+    "LocalModelNode": _CACHED,
+    "LocalModelNodeGroup": _CACHED,
+}
+"""Kinds that are no graphs, and the reason of each."""
 
 
 def import_kserve(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
