@@ -131,8 +131,8 @@ docs: setup ## Build the documentation site in build/site, without the network
 proto: setup ## Compile the messages of the protocol over gRPC
 	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/grpc \
 		--descriptor_set_out=anabranch/router/grpc/open_inference.binpb open_inference.proto
-	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/grpc/seldon \
-		--descriptor_set_out=anabranch/router/grpc/seldon/seldon.binpb seldon.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/components/contracts/seldon \
+		--descriptor_set_out=anabranch/components/contracts/seldon/seldon.binpb seldon.proto
 
 SWAGGER := 5.35.0
 SWAGGER_SHA256 := 1b8e891893404ea4c3558b6a87e2a3e494e7eedba41168c2ece5800a391a6ea6

@@ -16,10 +16,11 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from anabranch.components.contracts.seldon.protos import described
 from anabranch.errors import EngineError
 from anabranch.router.between_nodes import AUTHORITY, NODE, far_address, node_folder
 from anabranch.router.grpc.messages import POOL, SERVICE
-from anabranch.router.grpc.seldon.messages import SELDON, described
+from anabranch.router.grpc.seldon.messages import SELDON
 from anabranch.router.limits import RequestLimits
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -21,19 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
+from anabranch.components.contracts.seldon import protos
+from anabranch.components.contracts.seldon.protos import POOL, message_type
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import ModelMetadata, TensorMetadata
-from anabranch.router.grpc.seldon import messages
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_reward
-from anabranch.router.grpc.seldon.messages import (
-    POOL,
-    SELDON,
-    MetaMessage,
-    SeldonMessage,
-    message_type,
-    methods,
-    path,
-)
+from anabranch.router.grpc.seldon.messages import SELDON, MetaMessage, SeldonMessage, methods, path
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.seldon.answers import ROUTING_TAG
@@ -46,7 +39,7 @@ from tests.router.seldon.graphs import ROUTES, seldon_arms
 from tests.router.traffic.test_feedback import Source
 
 Any_ = GetMessageClass(POOL.FindMessageTypeByName("google.protobuf.Any"))
-FOLDER = Path(messages.__file__).parent
+FOLDER = Path(protos.__file__).parent
 TAGS = (("seldon", "demo"), ("namespace", "default"))
 LIMITS = RequestLimits(max_body=2**20, max_decoded=2**22)
 

@@ -1,9 +1,9 @@
 """Modules in place of the package ``seldon_core``, for components that import its classes.
 
-A component imports ``SeldonComponent``, ``SeldonResponse``, exceptions, the makers of metrics and
-``Storage`` from there. Where the package is missing, they are these; it is large, and holds old
-versions of libraries that the engine has newer. An import of anything else of the package fails as
-without it.
+A component imports ``SeldonComponent``, ``SeldonResponse``, exceptions, the makers of metrics,
+``Storage``, messages of protobuf and functions that read them from there. Where the package is
+missing, they are these; it is large, and holds old versions of libraries that the engine has newer.
+An import of anything else of the package fails as without it.
 """
 
 from __future__ import annotations
@@ -16,33 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from anabranch.components.contracts.seldon.standin_error import SeldonMicroserviceException
+
 PACKAGE = "seldon_core"
 _LOCAL = "file://"
-
-
-class SeldonMicroserviceException(Exception):
-    """An error with a status for the client; of ``seldon_core/flask_utils.py``."""
-
-    status_code = 400
-
-    def __init__(
-        self,
-        message: str,
-        status_code: int | None = None,
-        payload: Any = None,
-        reason: str = "MICROSERVICE_BAD_DATA",
-    ) -> None:
-        super().__init__()
-        self.message = message
-        if status_code is not None:
-            self.status_code = status_code
-        self.payload = payload
-        self.reason = reason
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the error as Seldon's status."""
-        status = {"status": 1, "info": self.message, "code": -1, "reason": self.reason}
-        return {"status": status}
 
 
 class SeldonNotImplementedError(SeldonMicroserviceException):
@@ -141,6 +118,26 @@ def _module(name: str, content: Mapping[str, Any]) -> ModuleType:
     return module
 
 
+def _message(name: str) -> Any:
+    """Return a message of ``seldon_core.proto.prediction_pb2``: protobuf is imported only then."""
+    from anabranch.components.contracts.seldon.protos import message_type
+
+    try:
+        return message_type(name)
+    except KeyError:
+        raise AttributeError(f"Seldon's protocol has no message {name!r}") from None
+
+
+def _util(name: str) -> Any:
+    """Return a function of ``seldon_core.utils``, likewise."""
+    from anabranch.components.contracts.seldon.standin_utils import FUNCTIONS
+
+    if name not in FUNCTIONS:
+        known = ", ".join(FUNCTIONS)
+        raise AttributeError(f"there is no {name!r} without the package (available: {known})")
+    return FUNCTIONS[name]
+
+
 def _modules() -> dict[str, ModuleType]:
     errors = {"SeldonMicroserviceException": SeldonMicroserviceException}
     classes = {
@@ -150,16 +147,19 @@ def _modules() -> dict[str, ModuleType]:
     }
     kinds = {kind: kind for kind in ("COUNTER", "GAUGE", "TIMER")}
     makers = {f"create_{kind.lower()}": _metric(kind) for kind in kinds}
+    messages = _module("proto.prediction_pb2", {"__getattr__": _message})
     parts = {
         "flask_utils": _module("flask_utils", errors),
         "user_model": _module("user_model", classes),
         "metrics": _module("metrics", kinds | makers),
         "storage": _module("storage", {"Storage": Storage}),
+        "utils": _module("utils", {"__getattr__": _util}),
+        "proto": _module("proto", {"prediction_pb2": messages, "__path__": []}),
     }
     # A package has a path; nothing else is found on this one.
     package = _module("", {**parts, "__path__": []})
     package.__dict__["Storage"] = Storage
-    return {PACKAGE: package} | {f"{PACKAGE}.{name}": part for name, part in parts.items()}
+    return {one.__name__: one for one in (package, *parts.values(), messages)}
 
 
 _MODULES = _modules()

@@ -16,10 +16,11 @@ import orjson
 from google.protobuf import json_format
 
 from anabranch.components.annotations import Tag
+from anabranch.components.contracts.seldon.protos import message_type
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message, parse
-from anabranch.router.grpc.seldon.messages import SeldonMessage, message_type
+from anabranch.router.grpc.seldon.messages import SeldonMessage
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.seldon.messages import (

@@ -5,10 +5,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from anabranch.components.binding import bind
+from anabranch.components.contract import Context
 from anabranch.components.contracts.seldon.standin import importable
+from anabranch.components.contracts.seldon.standin_error import SeldonMicroserviceException
 from anabranch.errors import LoadError
 
 
@@ -55,6 +58,55 @@ def test_storage_gives_local_files(tmp_path: Path) -> None:
         storage.download("s3://models/a")
 
 
+def test_messages_of_protobuf() -> None:
+    with importable():
+        messages = import_module("seldon_core.proto.prediction_pb2")
+        assert import_module("seldon_core.proto").prediction_pb2 is messages
+        utils = import_module("seldon_core.utils")
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    for kind in ("tensor", "ndarray"):
+        data = utils.array_to_grpc_datadef(kind, np.array(rows), ["a", "b"])
+        message = messages.SeldonMessage(data=data)
+        assert utils.get_data_from_proto(message).tolist() == rows
+        again = utils.json_to_seldon_message(utils.seldon_message_to_json(message))
+        assert again == message and list(again.data.names) == ["a", "b"]
+    assert utils.get_data_from_proto(messages.SeldonMessage(binData=b"\xff")) == b"\xff"
+    assert utils.get_data_from_proto(utils.json_to_seldon_message({"jsonData": {"a": 1}})) == {
+        "a": 1
+    }
+    with pytest.raises(SeldonMicroserviceException, match=r"^$") as raised:
+        utils.json_to_seldon_message({"data": 5})
+    assert raised.value.message.startswith("Invalid JSON")
+    with pytest.raises(AttributeError, match="no message 'Nothing'"):
+        messages.Nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="'setup_tracing'"):
+        utils.setup_tracing  # noqa: B018
+
+
+def test_variables_as_truth_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    with importable():
+        utils = import_module("seldon_core.utils")
+    monkeypatch.setenv("A", "True")
+    assert utils.getenv_as_bool("NONE_SUCH", "A") is True
+    assert utils.getenv_as_bool("NONE_SUCH", default=True) is True
+    monkeypatch.setenv("A", "no")
+    assert utils.getenv_as_bool("A", default=True) is False
+
+
+def test_a_raw_method_may_return_a_message_of_protobuf(bundle: Any, node: Any) -> None:
+    root = bundle({
+        "m.py": "from seldon_core.proto import prediction_pb2\n"
+        "from seldon_core.utils import array_to_grpc_datadef\n"
+        "class M:\n    def predict_raw(self, msg):\n"
+        "        assert not isinstance(msg, prediction_pb2.SeldonMessage)\n"
+        "        data = array_to_grpc_datadef('tensor', msg['data']['ndarray'], ['a'])\n"
+        "        return prediction_pb2.SeldonMessage(data=data)\n",
+    })  # fmt: skip
+    bound = bind("m", node(type="predictor", component="m.py:M", contract="seldon"), root)
+    found = bound.call(x=np.array([[1.0], [2.0]]), context=Context())
+    assert found["output"].tolist() == [[1.0], [2.0]]
+
+
 def test_the_bundle_s_own_package_comes_first(bundle: Any, node: Any) -> None:
     own = "class SeldonComponent:\n    def predict(self, X, names):\n        return X\n"
     root = bundle({
@@ -68,8 +120,8 @@ def test_the_bundle_s_own_package_comes_first(bundle: Any, node: Any) -> None:
 
 
 def test_the_rest_of_the_package_is_missing(bundle: Any, node: Any) -> None:
-    root = bundle({"m.py": "from seldon_core.proto import prediction_pb2\n"})
-    with pytest.raises(LoadError, match=r"No module named 'seldon_core.proto' \(m\.py:1\)"):
+    root = bundle({"m.py": "from seldon_core.seldon_client import SeldonClient\n"})
+    with pytest.raises(LoadError, match=r"No module named 'seldon_core.seldon_client' \(m\.py:1"):
         bind("m", node(type="predictor", component="m.py:M", contract="seldon"), root)
 
 
