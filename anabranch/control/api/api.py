@@ -3,7 +3,7 @@
 | method | path | answers |
 |---|---|---|
 | GET | ``/graphs`` | ``{"graphs": [...]}`` |
-| GET | ``/graphs/<graph>?limit=100`` | the graph: traffic, rollout, segments, newest revisions |
+| GET | ``/graphs/<graph>?limit=100`` | the graph: traffic, rollout, watches, segments, revisions |
 | DELETE | ``/graphs/<graph>`` | 202; the graph is gone once a GET answers 404 |
 | GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"state", "revisions": [...]}``, newest first |
 | POST | ``/graphs/<graph>/revisions?author=&message=&intent=&force=0`` | see ``_deploy`` |

@@ -6,7 +6,7 @@ The log of events tells of their begin and end, and so remembers them while no c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,7 +31,7 @@ class Trouble:
 
 
 class Troubles:
-    """The troubles of all graphs' watches. Methods but ``of`` block."""
+    """The troubles of all graphs' watches. ``begin`` and ``end`` block."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -42,6 +42,11 @@ class Troubles:
     def of(self, graph: str, reference: str) -> Trouble | None:
         """Return the trouble of a graph with a reference, as far as it is known."""
         return self._now.get((graph, reference))
+
+    def keep(self, graphs: Collection[str]) -> None:
+        """Forget the troubles of all other graphs."""
+        for key in [key for key in self._now if key[0] not in graphs]:
+            self._now.pop(key, None)
 
     def begin(self, graph: str, reference: str, source: Source, text: str) -> None:
         """Note a trouble; an event tells of it unless there is one already."""

@@ -89,10 +89,16 @@ def _state(now: Situation, one: RevisionInfo) -> VerdictState:
 
 
 def tags_of(verdict: ModelVerdict, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a verdict; those ``before`` keep the analysis of the same revision."""
+    """Return the tags of a verdict, where those ``before`` may be of the same revision.
+
+    Its analysis stays where none is known any more, and where only numbers differ: the registry is
+    not told of every look.
+    """
     number, rows = str(verdict.revision), _rows(verdict.analysis)
-    if not rows and before.get(f"{PREFIX}revision") == number:
-        rows = json.loads(before[f"{PREFIX}analysis"])
+    if before.get(f"{PREFIX}revision") == number:
+        known = json.loads(before[f"{PREFIX}analysis"])
+        is_same = before[f"{PREFIX}state"] == verdict.state and _judged(rows) == _judged(known)
+        rows = known if is_same or not rows else rows
     reason = verdict.reason[:_MOST_REASON]
     facts = {
         "state": verdict.state, "revision": verdict.revision, "reason": reason, "analysis": rows,
@@ -105,6 +111,10 @@ def tags_of(verdict: ModelVerdict, before: Mapping[str, str]) -> dict[str, str]:
         f"{PREFIX}analysis": _compact(rows),
         f"{PREFIX}graph.{verdict.graph}": _compact(facts),
     }
+
+
+def _judged(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(one["metric"], one["verdict"]) for one in rows]
 
 
 def _rows(found: Sequence[Measurement]) -> list[dict[str, Any]]:

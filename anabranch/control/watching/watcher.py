@@ -114,6 +114,7 @@ class Watcher:
             return _RETRY_S
         now = self._clock()
         self._looks.keep(_shortest(self._graphs), now)
+        self._troubles.keep(self._graphs)
         self._see(now)
         for graph, one in self._graphs.items():
             self._go_on(graph, one, now)

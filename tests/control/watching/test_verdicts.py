@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_the_analysis_stays_with_its_revision() -> None:
     assert later["anabranch.analysis"] == before["anabranch.analysis"]
     assert tags_of(removed("g", 2), later)["anabranch.analysis"] == before["anabranch.analysis"]
     assert tags_of(ModelVerdict("g", 3, "live"), before)["anabranch.analysis"] == "[]"
+
+
+def test_numbers_alone_are_no_news() -> None:
+    def tags(verdict: str, value: float, before: dict[str, str], state: Any = "canary") -> Any:
+        found = replace(FOUND, verdict=verdict, value=value)
+        return tags_of(ModelVerdict("g", 2, state, "", (found,)), before)
+
+    first = tags("pass", 0.01, {})
+    assert tags("pass", 0.02, first) == first
+    assert '"value":0.3' in tags("fail", 0.3, first)["anabranch.analysis"]
+    assert '"value":0.02' in tags("pass", 0.02, first, "live")["anabranch.analysis"]
 
 
 @given(st.lists(st.builds(
