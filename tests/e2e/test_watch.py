@@ -29,7 +29,11 @@ pytestmark = pytest.mark.e2e
 MODEL = "watched"
 SLOPES = (2.0, 5.0, 7.0, 9.0)
 """Of the versions from 1 on; what is in the place of version 4 is no model."""
-STEPS = {"steps": [50], "hold": "1h"}
+STEPS = {
+    "steps": [50],
+    "hold": "1h",
+    "analysis": {"interval": "1s", "metrics": [{"metric": "error_rate", "max": 0.5}]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +128,14 @@ def test_two_graphs_follow_an_alias_and_the_verdicts_are_tags(
     until_told(tracking, 1, "watch-at-once", state="replaced", revision=1)
     until_told(tracking, 2, "watch-in-steps", state="canary", revision=2)
 
+    until(lambda: tags(tracking.url, MODEL, 2)["analysis"] != "[]")
     done = engine.command("abort", "watch-in-steps")
     assert done.returncode == 0, done.stderr
     until_told(tracking, 2, "watch-in-steps", state="aborted", revision=2)
     found = tags(tracking.url, MODEL, 2)
     assert (found["graph"], found["state"]) == ("watch-in-steps", "aborted")
     assert found["reason"].startswith("aborted")
+    assert [one["metric"] for one in json.loads(found["analysis"])] == ["error_rate"]
 
     events = engine.command("events", "watch-at-once").stdout
     assert "model_moved" in events and "mlflow" in events
@@ -138,6 +144,28 @@ def test_two_graphs_follow_an_alias_and_the_verdicts_are_tags(
     done = engine.command("delete", "watch-in-steps", "--yes")
     assert done.returncode == 0, done.stderr
     until_told(tracking, 2, "watch-in-steps", state="removed")
+
+
+@pytest.mark.nightly
+def test_a_stage_and_the_latest_version(
+    engine: Engine, given: Given, tracking: TrackingProcess
+) -> None:
+    def to_production(version: int) -> None:
+        call(
+            tracking.url, "POST", "model-versions/transition-stage", name="staged",
+            version=str(version), stage="Production", archive_existing_versions=True,
+        )  # fmt: skip
+
+    log_models(tracking.url, "staged", *SLOPES[:2])
+    to_production(1)
+    given.deployed(watching("watch-stage", "models:/staged/Production#model.skops"))
+    given.deployed(watching("watch-latest", "models:/staged/latest#model.skops"))
+    assert [answer(engine, one) for one in ("watch-stage", "watch-latest")] == [6.0, 15.0]
+    to_production(2)
+    until(lambda: answer(engine, "watch-stage") == 15.0, 120)
+    log_models(tracking.url, "staged", SLOPES[2])
+    until(lambda: answer(engine, "watch-latest") == 21.0, 120)
+    assert answer(engine, "watch-stage") == 15.0
 
 
 @pytest.mark.nightly
