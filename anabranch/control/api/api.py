@@ -181,7 +181,7 @@ class ControlApi:
             **ArtefactApi(releases.blobs, settings.artefacts.max_size).routes,
             "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),
         }
-        below = TrafficApi(store, releases, ports, quotas, writer, topics, totals).routes
+        below = TrafficApi(store, releases, ports, quotas, writer, topics, totals, models).routes
         below |= bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes | history.routes
         below |= experiments.routes | ReplicaApi(store, lambda: reconciler.applications).routes

@@ -19,7 +19,8 @@ has to come up again. So does a rollback of a deleted graph, which brings the gr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ from anabranch.control.api.traffic_views import compare_view, rollout_view, traf
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
@@ -97,11 +99,13 @@ class TrafficApi:
         writer: TrafficWriter,
         topics: TableTopics,
         totals: ArmTotals,
+        models: SharedModels,
     ) -> None:
         self._store = store
         self._releases = releases
         self._ports = ports
         self._quotas = quotas
+        self._models = models
         self._writer = writer
         self._topics = topics
         self._totals = totals
@@ -142,12 +146,14 @@ class TrafficApi:
     async def _rollback(self, call: ApiCall) -> ApiAnswer:
         to = read_body(call.body, _Rollback).to
         target = await asyncio.to_thread(self._target, call.graph, to)
-        port = self._ports.claimed(call.graph, self._releases.plan(target).port)
-        number = target.number
+        plan, number = self._releases.plan(target), target.number
+        port = self._ports.claimed(call.graph, plan.port)
+        self._models.check_caller(plan, call.identity)
+        using = self._models.deploying(call.graph, plan)
         stored = await self._writer.change(
             call.graph,
             self._quotas.checked(partial(_back, to=number)),
-            self._quotas.held(port),
+            self._quotas.held(_both(port, using)),
         )
         if stored.situation.stable == number:
             return await self._confirmed(stored, {"revision": number, "state": "live"})
@@ -261,6 +267,13 @@ def _no_candidate(now: Situation) -> None:
             f"revision {now.candidate} takes part in the traffic of {now.graph!r} beside revision "
             f"{now.stable}: `abort` takes it out, and `rollback --to N` says which one you mean"
         )
+
+
+@contextmanager
+def _both(one: AbstractContextManager[None], other: AbstractContextManager[None]) -> Iterator[None]:
+    """Hold one after the other."""
+    with one, other:
+        yield
 
 
 def _back(now: Situation, moment: Moment, to: int) -> Change:

@@ -113,7 +113,7 @@ class SharedModels:
 
     @contextmanager
     def deploying(self, graph: str, plan: Plan) -> Iterator[None]:
-        """Hold the models that a graph uses until its revision is in the store.
+        """Hold the models that a graph uses until its revision, a former one maybe, is to run.
 
         Raises what ``signature`` raises, and Conflict where a graph would become a model, or a
         model come to differ from what its users expect.

@@ -157,6 +157,23 @@ def test_a_revision_that_users_do_not_fit_is_refused_naming_them(engine: TestCon
     assert engine.deploy("fraud", spec=wider)[0] == 202
 
 
+def test_no_rollback_leads_to_a_revision_that_users_do_not_fit(engine: TestControl) -> None:
+    wider = MODEL.replace("outputs: {", "outputs: {more: {datatype: FP32, shape: [-1]}, ")
+    up(engine, "fraud", wider)
+    up(engine, "pay", user().replace("scorer.score", "scorer.more"))
+    said = refused(engine.send("POST", "/graphs/fraud/rollback", {"to": 1}), 409)
+    assert "pay (revision 1): spec.outputs.y: 'scorer' has no output 'more'" in said
+    assert engine.call("GET", "/graphs/fraud")[1]["live"] == 2
+
+
+def test_no_rollback_leads_to_a_model_that_has_gone(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    assert engine.call("DELETE", "/graphs/pay")[0] == 202
+    assert engine.call("DELETE", "/graphs/fraud")[0] == 202
+    said = refused(engine.send("POST", "/graphs/pay/rollback", {"to": 1}), 404)
+    assert "there is no shared model 'fraud'" in said
+
+
 def test_models_are_listed_with_their_users(engine: TestControl) -> None:
     up(engine, "pay", user())
     up(engine, "claim", user("fraud@1"))
