@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from anabranch import (
 )
 from anabranch.client import operations
 from anabranch.client.bundle.unpacking import unpack
+from anabranch.client.portable.building import build
 from anabranch.router.oip.generate import FIELDS
 
 METADATA = {
@@ -544,6 +546,32 @@ def test_a_file_is_deployed_with_its_folder(do: Both, engine: Engine, folder: Pa
     assert engine.lines == ["POST /control/v1/graphs/g/revisions"]
     files = unpack(engine.seen[0].content, 2**20)
     assert sorted(files) == ["anabranch.json", "graph.yaml", "parts.py"]
+
+
+def test_a_portable_bundle_is_deployed_after_its_models(
+    do: Both, engine: Engine, folder: Path, tmp_path: Path
+) -> None:
+    deployable(engine, "live")
+    model = tmp_path / "m.skops"
+    model.write_bytes(b"12345")
+    spec = doubling(folder).predictor(
+        "model", runtime="sklearn", model=model.as_uri(), inputs={"x": "x"}
+    )
+    spec.output("z", "model").save(folder / "graph.yaml")
+    bundle = build(folder / "graph.yaml", tmp_path / "g.bundle", tmp_path / "home").bundle
+    path = f"/control/v1/artefacts/{sha256(b'12345').hexdigest()}"
+    engine.will(f"GET {path}", {"have": 2, "complete": False})
+    engine.will(f"PUT {path}", {"have": 5, "complete": True})
+    assert do(lambda c: c.deploy(tmp_path / "g.bundle", wait=False)).state == "pending"
+    lines = [f"GET {path}", f"PUT {path}", "POST /control/v1/graphs/g/revisions"]
+    assert engine.lines == lines
+    assert (engine.seen[1].content, dict(engine.seen[1].url.params)) == (
+        b"345", {"size": "5", "offset": "2"},
+    )  # fmt: skip
+    assert unpack(engine.seen[2].content, 2**20) == bundle.files
+    engine.will(f"PUT {path}", {"have": 2, "complete": False})
+    with pytest.raises(Conflict, match=r"2 of 5 bytes of 'm\.skops' and takes no more"):
+        do(lambda c: c.deploy(str(tmp_path / "g.bundle"), wait=False))
 
 
 def test_a_graph_with_mistakes_is_not_sent(do: Both, engine: Engine, folder: Path) -> None:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import os
 import shutil
 import time
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact
 from anabranch.control import housekeeping
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle import operations
@@ -172,6 +175,21 @@ def test_an_event_that_a_webhook_has_still_to_hear_of_stays(tmp_path: Path) -> N
     store.close()
 
 
+def test_models_that_no_bundle_pins_go_when_they_are_old(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    pinned, stray, fresh = (sha256(name).hexdigest() for name in (b"a", b"b", b"c"))
+    for name, digest in {b"a": pinned, b"b": stray, b"c": fresh}.items():
+        bundles.blobs.receive(digest, 1, 0, name, 1)
+    pins = {"s3://m/a": BundledArtefact("a.onnx", pinned, 1).to_json()}
+    bundles.put({MANIFEST: json.dumps({"spec": "graph.yaml", "artefacts": pins}).encode()})
+    for digest in (pinned, stray):
+        os.utime(bundles.blobs.path(digest), (1, 1))
+    housekeeping_of(tmp_path, store).round()
+    assert bundles.blobs.digests() == {pinned, fresh}
+    store.close()
+
+
 def test_a_bundle_that_is_put_again_is_as_good_as_new(tmp_path: Path) -> None:
     store, bundles = (
         Store.open(f"sqlite:///{tmp_path / 'store.db'}"),
@@ -271,7 +289,7 @@ def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
         "revisions": 0, "bundles": 1, "models": 0, "environments": 0, "logs": 1,
     }  # fmt: skip
     store.ensure_revision("g", "spec", name, force=True)
-    events, revisions, bundles, environments, logs = housekeeping.kept()
+    events, revisions, bundles, _, environments, logs = housekeeping.kept()
     assert (events.count, events.age, events.oldest) == (1, 90 * 86400.0, store.events()[0].at)
     assert (revisions.count, revisions.oldest) == (1, store.revisions("g")[0].created_at)
     assert bundles.bytes == (tmp_path / "bundles" / f"{name}.zip").stat().st_size

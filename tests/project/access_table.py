@@ -51,9 +51,15 @@ TEAM = "team-a/*"
 NOBODY = "nobody"
 PATTERNS = (TEAM, EVERY)
 _TRACE = "0a" * 16
+_DIGEST = "0a" * 32
 _FILLED = {
-    "graph": "", "revision": "1", "trace": _TRACE, "key": "ci", "node": "two", "digest": "0" * 64,
-}  # fmt: skip
+    "graph": "",
+    "revision": "1",
+    "trace": _TRACE,
+    "key": "ci",
+    "node": "two",
+    "digest": _DIGEST,
+}
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 
 Asked: TypeAlias = Callable[[str, str], Awaitable[bool]]

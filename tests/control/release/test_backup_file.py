@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import zipfile
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.control.release.backup_file import FORMAT, MANIFEST, read_backup, write_backup
 from anabranch.control.release.bundles import BundleStore
 from anabranch.control.store.schema import SCHEMA_VERSION
@@ -45,6 +47,26 @@ def backed_up(folder: Path, *graphs: str) -> Path:
     write_backup(home.path, BundleStore(home.bundles), folder / "backup.zip", replace=False)
     home.store.close()
     return folder / "backup.zip"
+
+
+def test_a_backup_has_the_models_that_bundles_have_brought_along(tmp_path: Path) -> None:
+    home, model = Home(tmp_path / "a"), b"a model"
+    digest = sha256(model).hexdigest()
+    bundles = BundleStore(home.bundles)
+    bundles.blobs.receive(digest, len(model), 0, model, len(model))
+    pins = {"s3://m/m": BundledArtefact("m.onnx", digest, len(model)).to_json()}
+    manifest = json.dumps({"spec": "graph.yaml", "artefacts": pins}).encode()
+    name = bundles.put({"anabranch.json": manifest})
+    home.store.ensure_revision("digits", "spec", name, force=True)
+    made = write_backup(home.path, bundles, tmp_path / "b.zip", replace=False)
+    assert (made.bundles, made.missing) == (1, ())
+    back = restored(tmp_path / "b.zip", tmp_path / "back")
+    assert BundleStore(back.bundles).blobs.path(digest).read_bytes() == model
+    bundles.blobs.path(digest).unlink()
+    made = write_backup(home.path, bundles, tmp_path / "b.zip", replace=True)
+    assert (made.bundles, made.missing) == (1, (digest,))
+    for one in (home, back):
+        one.store.close()
 
 
 def restored(source: Path, folder: Path, replace: bool = False) -> Home:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from anabranch.client.bundle.packing import pack
+from anabranch.client.bundle.packing import pack, zipped
 from anabranch.client.bundle.unpacking import write_files
+from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
@@ -62,6 +64,17 @@ class Reception:
         source = self._folder / "source"
         write_files({"graph.yaml": graph(*nodes).encode()}, source)
         return self.releases.receive("digits", pack(source / "graph.yaml", 2**20).data)
+
+    def receive_bundled(self, pinned: Mapping[str, bytes], *nodes: str) -> Any:
+        """Receive a bundle that has brought these models along, by URI."""
+        artefacts = {}
+        for uri, content in pinned.items():
+            digest, size = sha256(content).hexdigest(), len(content)
+            self.releases.blobs.receive(digest, size, 0, content, size)
+            artefacts[uri] = BundledArtefact("model.pkl", digest, size).to_json()
+        manifest = json.dumps({"spec": "graph.yaml", "artefacts": artefacts}).encode()
+        files = {"graph.yaml": graph(*nodes).encode(), MANIFEST: manifest}
+        return self.releases.receive("digits", zipped(files))
 
 
 def test_what_moves_is_pinned_once(tmp_path: Path, tracking: Web) -> None:
@@ -174,3 +187,17 @@ def test_engines_may_refuse_whatever_can_run_code(tmp_path: Path) -> None:
     refuses.receive(predictor("models/m.skops"))
     with pytest.raises(EngineError, match="is not `sha256` or `refuse`"):
         Reception(tmp_path, ANABRANCH_UNTRUSTED_ARTEFACTS="never")
+
+
+def test_what_a_bundle_has_brought_along_neither_moves_nor_needs_trust(
+    tmp_path: Path, tracking: Web
+) -> None:
+    reception = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    brought = {"models:/m@champion": b"a model"}
+    received = reception.receive_bundled(
+        brought, predictor(PICKLE), predictor("models:/m@next#model.skops")
+    )
+    assert received.pins == {"models:/m@next": "models:/m/5"}
+    strict = Reception(tmp_path / "strict", ANABRANCH_UNTRUSTED_ARTEFACTS="refuse")
+    with pytest.raises(InvalidRequest, match="ANABRANCH_UNTRUSTED_ARTEFACTS=refuse"):
+        strict.receive_bundled(brought, predictor(PICKLE))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ import pytest
 import ray
 
 from anabranch.client.bundle.packing import digest
-from anabranch.components.artefacts import fetching
+from anabranch.components.artefacts import fetching, model_path
+from anabranch.components.artefacts.bundled import BundledArtefact
+from anabranch.components.artefacts.kept import blobs
 from anabranch.control.release.bundles import BundleStore
 from anabranch.errors import ArtefactError, NotFound
 from anabranch.serve.calls import controller
 from anabranch.serve.workers import bundles
 from anabranch.serve.workers.bundles import STORE, enter_bundle, obtain_bundle, place_of
 from anabranch.serve.workers.launcher import BUNDLE, PROBLEM
+from anabranch.specs.models import Predictor
 
 FILES = {"anabranch.json": b"{}", "graph.yaml": b"x", "noise": os.urandom(100_000)}
 NAME = digest(FILES)
@@ -42,7 +47,9 @@ class Engine:
             self.asked.append((start, most))
             if self.faults and (fault := self.faults.pop(0)) is not None:
                 raise fault
-            return self.store.part(name.removesuffix(".zip"), start, most)
+            digest, _, kind = name.partition(".")
+            store = self.store.blobs if kind == "blob" else self.store
+            return store.part(digest, start, most)
 
         return answer
 
@@ -158,3 +165,25 @@ def test_what_went_wrong_before_is_said_with_the_machine(monkeypatch: pytest.Mon
     with pytest.raises(ArtefactError, match=r"requirements\.txt: no such package"):
         enter_bundle()
     assert place_of("no such package") == "no such package (on machine gpu-7)"
+
+
+@pytest.mark.usefixtures("process")
+def test_models_that_a_bundle_has_brought_along_come_in_pieces_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(blobs, "_reached", [])
+    model, uri = os.urandom(70_000), "http://127.0.0.1:9/m.onnx"
+    digest = sha256(model).hexdigest()
+    engine.store.blobs.receive(digest, len(model), 0, model, len(model))
+    pins = {uri: BundledArtefact("m.onnx", digest, len(model)).to_json()}
+    manifest = json.dumps({"spec": "graph.yaml", "artefacts": pins}).encode()
+    monkeypatch.setenv(BUNDLE, engine.store.put({"anabranch.json": manifest, "graph.yaml": b"x"}))
+    folder = enter_bundle()
+    engine.asked.clear()
+    predictor = Predictor(type="predictor", runtime="onnx", model=uri, inputs={"x": "x"})
+    found = model_path(predictor, folder)
+    assert (found.name, found.read_bytes()) == ("m.onnx", model)
+    assert engine.starts == [0, 30_000, 60_000]
+    assert model_path(predictor, folder) == found
+    assert len(engine.starts) == 3
