@@ -35,6 +35,8 @@ _CHUNK = 2**20
 _BLOBS = "blobs/sha256/"
 _MOST_BLOBS = 10_000
 _END = bytes(2 * _BLOCK)
+FIRST = b"oci-layout\0"
+"""First bytes of the file."""
 
 
 @dataclass(frozen=True)

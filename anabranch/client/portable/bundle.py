@@ -215,8 +215,11 @@ def file_name(manifest: BundleManifest) -> str:
 
 
 def is_bundle(path: Path) -> bool:
-    """Tell whether a file is taken for a portable bundle, by its name."""
-    return path.suffix == SUFFIX and path.is_file()
+    """Tell whether a file is meant as a portable bundle, by its name or its first bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix == SUFFIX or file.read(len(archive.FIRST)) == archive.FIRST
 
 
 def _one(contents: Contents, type: str) -> Descriptor:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.portable.bundle import open_bundle
+from anabranch.client.portable.bundle import is_bundle, open_bundle, spec_of
 from anabranch.client.portable.making import Artefacts
 from anabranch.components.artefacts.bundled import MANIFEST, beside, bundled
 from anabranch.errors import InvalidRequest
@@ -55,6 +55,18 @@ def test_without_models_by_uri_its_code_is_that_of_a_deploy(tmp_path: Path) -> N
     bundle = open_bundle(tmp_path / "x.bundle")
     assert json.loads(bundle.files[MANIFEST]) == {"spec": "graph.yaml"}
     assert bundle.code.digest == bundle.manifest.code
+
+
+def test_a_bundle_is_known_by_its_name_or_its_first_bytes(tmp_path: Path) -> None:
+    drafted(tmp_path / "parts").write(tmp_path / "fruit.tar")
+    (tmp_path / "damaged.bundle").write_bytes(b"?")
+    (tmp_path / "graph.yaml").write_text(SPEC)
+    found = {path.name for path in tmp_path.iterdir() if is_bundle(path)}
+    assert found == {"fruit.tar", "damaged.bundle"}
+    with spec_of(tmp_path / "fruit.tar") as spec:
+        assert spec.read_text() == SPEC
+    with spec_of(tmp_path / "graph.yaml") as spec:
+        assert spec == tmp_path / "graph.yaml"
 
 
 def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
