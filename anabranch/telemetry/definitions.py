@@ -437,7 +437,8 @@ MONITOR_ERRORS = _counter(
 
 # Bundles.
 BUNDLE_BYTES_SENT = _counter(
-    "bundle_bytes_sent", "Bytes of bundles that the controller sent to machines of the cluster."
+    "bundle_bytes_sent",
+    "Bytes of bundles and their models that the controller sent to machines of the cluster.",
 )
 
 # Access.

@@ -15,9 +15,11 @@ import pytest
 
 from anabranch.client.bundle.packing import pack, zipped
 from anabranch.client.bundle.unpacking import write_files
+from anabranch.client.portable.building import build
 from tests.clusters import Cluster
 from tests.control.release.test_environments import WHEEL, wheel
 from tests.e2e.conftest import node, spec
+from tests.e2e.test_portable import linear
 from tests.engines import done
 from tests.machines import HOME, Network
 from tests.waiting import until
@@ -146,3 +148,18 @@ def test_a_machine_that_cannot_reach_the_store_of_a_model_says_so(cluster: Sendi
     source = cluster.source("away", b"", far={**far, "resources": ON[2]})
     said = cluster.refused("deploy", str(source), *PATIENTLY)
     assert re.search(rf"model '{model}': .*\(on machine w2\)", said)
+
+
+def test_a_machine_gets_the_models_of_a_portable_bundle_from_the_engine(cluster: Sending) -> None:
+    model = cluster.folder / "m.onnx"
+    linear(model, [[1, 2], [3, 4]])
+    far = {"type": "predictor", "runtime": "onnx", "model": model.as_uri(), "inputs": {"x": "x"}}
+    source = cluster.source("portable", b"", far={**far, "resources": ON[2]})
+    build(source, cluster.folder / "portable.bundle", cluster.folder / "home")
+    model.unlink()
+    cluster.json("deploy", str(cluster.folder / "portable.bundle"), *PATIENTLY)
+    answer = cluster.json("infer", "portable", "-d", '{"x": [[1, 2]]}')
+    assert answer["outputs"][0]["data"] == [7.0, 10.0]
+    entries = f"{HOME}/.anabranch/artefacts/entries"
+    having = [one.name for one in cluster.machines if [*one.path(entries).glob("*/content/m.onnx")]]
+    assert having == ["w2"]
