@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from anabranch.client.clients import Client
+from anabranch.client.connection.engine_state import resolve_home
 from anabranch.client.operations import DeployedRevision
 from anabranch.client.reply import InferenceReply
 from anabranch.graph.builder import GraphBuilder
@@ -27,6 +30,35 @@ class Graph(GraphBuilder):
         """
         with _given_or_own(client) as one:
             return one.deploy(self, **options)
+
+    def build(
+        self,
+        target: str | os.PathLike[str] | None = None,
+        *,
+        version: str = "",
+        unlocked: bool = False,
+        sign: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """Write the portable bundle of the graph, with the files of its root and its models.
+
+        Return its file: ``target``, or else one in the working folder that is named after the graph
+        and ``version``. ``requirements.txt`` becomes a lock unless ``unlocked``; ``sign`` is the
+        file of an Ed25519 private key in PEM.
+
+        Raise SpecError with all mistakes, InvalidRequest for a model that cannot be fetched,
+        requirements that cannot be locked, or a key that is none, TooLarge, or StorageError.
+        """
+        from anabranch.client.portable.building import build
+
+        built = build(
+            self,
+            None if target is None else Path(target),
+            resolve_home(None),
+            version=version,
+            unlocked=unlocked,
+            sign=None if sign is None else Path(sign),
+        )
+        return built.bundle.path
 
     def infer(
         self,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from anabranch.client.bundle.checks import bundle_passes, named_paths, open_complete
-from anabranch.client.bundle.packing import Bundle, max_bytes, pack
-from anabranch.client.bundle.report import bundle_warnings
+from anabranch.client.bundle.checks import open_complete
+from anabranch.client.bundle.packed import PackedGraph, pack_graph
+from anabranch.client.bundle.packing import Bundle
 from anabranch.client.bundle.signing import signed, with_signatures
 from anabranch.client.bundle.unpacking import write_files
 from anabranch.client.portable.bundle import PortableBundle, is_bundle, open_bundle
@@ -20,12 +20,7 @@ from anabranch.client.portable.pushing import pull
 from anabranch.client.portable.signing import code_signatures
 from anabranch.client.registry.references import ImageReference, is_reference
 from anabranch.client.registry.registry import RegistryClient
-from anabranch.errors import InvalidRequest
 from anabranch.graph.builder import GraphBuilder
-from anabranch.graph.compile.loading import Loaded
-
-BUILT = "graph.built.yaml"
-"""Name in the bundle of the spec of a graph that was built in Python."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +51,16 @@ def prepare(graph: GraphBuilder | str | os.PathLike[str], home: Path) -> Prepare
     TooLarge, or InvalidRequest where the folder is the home of an engine.
     """
     if isinstance(graph, GraphBuilder):
-        return _built(graph, home)
+        return _prepared(pack_graph(graph, home))
     if is_reference(str(graph)):
-        return _pulled(ImageReference.parse(str(graph)), home)
+        return _pulled(ImageReference.parse(str(graph)))
     path = Path(graph)
     return prepare_portable(open_bundle(path)) if is_bundle(path) else prepare_file(path, home)
 
 
 def prepare_file(file: Path, home: Path) -> PreparedBundle:
     """Check and pack the spec in a file, with its folder; raise as ``prepare`` does."""
-    loaded = open_complete(file, home)
-    return _prepared(loaded, file.name, pack(file, max_bytes(), home))
+    return _prepared(pack_graph(file, home))
 
 
 def prepare_portable(bundle: PortableBundle) -> PreparedBundle:
@@ -78,23 +72,19 @@ def prepare_portable(bundle: PortableBundle) -> PreparedBundle:
     return PreparedBundle(loaded.graph.name, packed, (), bundle.path.parent, bundle)
 
 
-def _pulled(reference: ImageReference, home: Path) -> PreparedBundle:
+def _pulled(reference: ImageReference) -> PreparedBundle:
     """Pull a bundle into a file that is there as long as it is in use."""
     folder = Path(mkdtemp(prefix="anabranch-bundle-"))
-    with RegistryClient(reference) as registry:
-        bundle = pull(reference, registry, folder / "pulled.bundle", lambda text: None)
+    try:
+        with RegistryClient(reference) as registry:
+            bundle = pull(reference, registry, folder / "pulled.bundle", lambda text: None)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
     return prepare_portable(bundle)
 
 
-def _built(graph: GraphBuilder, home: Path) -> PreparedBundle:
-    if graph.is_model:
-        raise InvalidRequest("this graph stands for a shared model: deploy the model's document")
-    loaded = graph.compiled(bundle_passes(graph.root, home))
-    bundle = pack(graph.root / BUILT, max_bytes(), home, graph.to_yaml())
-    return _prepared(loaded, BUILT, bundle)
-
-
-def _prepared(loaded: Loaded, spec: str, bundle: Bundle) -> PreparedBundle:
-    warnings = tuple(bundle_warnings(bundle, [spec, *named_paths(loaded)]))
-    return PreparedBundle(loaded.graph.name, bundle, warnings, loaded.root)
+def _prepared(packed: PackedGraph) -> PreparedBundle:
+    loaded = packed.loaded
+    return PreparedBundle(loaded.graph.name, packed.bundle, packed.warnings, loaded.root)

@@ -9,9 +9,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from anabranch.client.bundle.checks import named_paths, open_complete
-from anabranch.client.bundle.packing import digest, max_bytes, pack
-from anabranch.client.bundle.report import bundle_warnings
+from anabranch.client.bundle.packed import pack_graph
+from anabranch.client.bundle.packing import digest, max_bytes
 from anabranch.client.bundle.unpacking import unpack, write_files
 from anabranch.client.portable.bundle import BundleManifest, PortableBundle, file_name, open_bundle
 from anabranch.client.portable.formats import PROVENANCE_TYPE, SBOM_TYPE
@@ -23,6 +22,7 @@ from anabranch.client.portable.sbom import bill
 from anabranch.client.portable.signing import signed
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.graph.builder import GraphBuilder
 from anabranch.graph.compile.loading import Loaded
 
 
@@ -35,7 +35,7 @@ class BuiltBundle:
 
 
 def build(
-    spec: Path,
+    graph: GraphBuilder | Path,
     target: Path | None,
     home: Path,
     *,
@@ -44,9 +44,10 @@ def build(
     sign: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> BuiltBundle:
-    """Check a spec and write its portable bundle to ``target``, in one step.
+    """Check a graph and write its portable bundle to ``target``, in one step.
 
-    Without a ``target`` it has the name ``file_name`` in the working folder.
+    The graph is one built in Python, or the file of a spec. Without a ``target`` the bundle has the
+    name ``file_name`` in the working folder.
 
     Fetches all models by URI, and locks ``requirements.txt`` unless ``unlocked``. The same files,
     models and requirements give a bundle of the same digest. ``home`` is that of the engine in use,
@@ -55,9 +56,9 @@ def build(
     Raise SpecError with all mistakes, InvalidRequest for a model that cannot be fetched,
     requirements that cannot be locked, or a key that is none, TooLarge, or StorageError.
     """
-    loaded = open_complete(spec, home)
-    packed = pack(spec, max_bytes(), home)
-    files = unpack(packed.data, max_bytes())
+    packed = pack_graph(graph, home)
+    loaded = packed.loaded
+    files = unpack(packed.bundle.data, max_bytes())
     del files[MANIFEST]
     with TemporaryDirectory(prefix="anabranch-build-") as folder:
         models = fetch_models(loaded.graph, Path(folder), ArtefactSettings.from_env(), say)
@@ -65,15 +66,14 @@ def build(
             say(f"locking {REQUIREMENTS}")
             files[REQUIREMENTS] = _lock(files, Path(folder) / "files")
         say("packing the bundle")
-        draft, manifest = _drafted(spec.name, loaded, files, models, version)
+        draft, manifest = _drafted(packed.spec, loaded, files, models, version)
         provenance = statement(draft.bundle, manifest, build_here(loaded.root))
         draft = draft.with_referrer(PROVENANCE_TYPE, [(PROVENANCE_TYPE, provenance)])
         if sign is not None:
             draft = signed(draft, manifest.code, sign)
         target = target or Path(file_name(manifest))
         draft.write(target)
-    warnings = bundle_warnings(packed, [spec.name, *named_paths(loaded)])
-    return BuiltBundle(open_bundle(target), tuple(warnings))
+    return BuiltBundle(open_bundle(target), packed.warnings)
 
 
 def _lock(files: Mapping[str, bytes], folder: Path) -> bytes:

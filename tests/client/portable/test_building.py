@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.client.graph import Graph
 from anabranch.client.portable.building import build
 from anabranch.client.portable.bundle import PortableBundle, open_bundle
 from anabranch.components.artefacts import fetching
@@ -145,3 +146,20 @@ def test_without_a_target_it_is_named_after_graph_and_version(
     spec = project(tmp_path / "p", (tmp_path / "fruit.onnx").as_uri())
     build(spec, None, tmp_path / "home", version="1.2.0")
     assert open_bundle(Path("fruit-1.2.0.bundle")).manifest.version == "1.2.0"
+
+
+def test_a_graph_that_was_built_in_python_goes_into_a_bundle_too(tmp_path: Path) -> None:
+    (tmp_path / "fruit.onnx").write_bytes(MODEL)
+    uri, root = (tmp_path / "fruit.onnx").as_uri(), tmp_path / "project"
+    root.mkdir()
+    (root / "code.py").write_text("A = 1")
+    graph = (
+        Graph("fruit", root=root)
+        .input("x", "FP32", [-1, 2])
+        .predictor("m", runtime="onnx", model=uri, inputs={"x": "x"})
+        .output("y", "m")
+    )
+    path = graph.build(tmp_path / "fruit.bundle", version="1.2.0")
+    found = open_bundle(path)
+    assert set(found.files) == {"anabranch.json", "code.py", "graph.built.yaml"}
+    assert list(found.manifest.artefacts) == [uri]
