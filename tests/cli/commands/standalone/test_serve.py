@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from anabranch.access.keys import make_key
+from anabranch.client.portable.building import build
 from tests.router.standalone.graphs import (
     PARTS,
     Command,
     Reply,
     ask,
+    begun,
     command,
     refused,
     spec,
@@ -122,6 +124,14 @@ def _answer(found: Command) -> list[float]:
     return data
 
 
+def test_a_portable_bundle_is_served(tmp_path: Path) -> None:
+    file = written(tmp_path / "g", spec())
+    bundle = build(file, tmp_path / "demo.bundle", tmp_path / "home").bundle.path
+    with command(bundle) as found:
+        assert _answer(found) == [2.0, 4.0]
+        assert found.end() == 0
+
+
 def test_the_port_of_the_spec_counts_where_none_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -157,8 +167,6 @@ def test_what_counts_in_an_engine_only_is_said(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_it_says_how_to_ask(tmp_path: Path) -> None:
-    from tests.router.standalone.graphs import begun
-
     process: subprocess.Popen[str] = begun(written(tmp_path, spec()), "--port", "0")
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
