@@ -77,7 +77,7 @@ class _Digesting(io.RawIOBase):
 
 def write_layer(blobs: Path, entries: Entries, about: str) -> ImageLayer:
     """Write a layer into the folder ``blobs``, under its digest; OSError where it cannot be."""
-    return _written(blobs, lambda target: _write_tar(target, entries), about)
+    return _written(blobs, lambda target: write_tar(target, entries), about)
 
 
 def write_tar_layer(blobs: Path, tar: IO[bytes], about: str) -> ImageLayer:
@@ -96,7 +96,8 @@ def _written(blobs: Path, write: Callable[[Any], None], about: str) -> ImageLaye
     return ImageLayer(Descriptor(LAYER_TYPE, packed.digest, packed.size), plain.digest, about)
 
 
-def _write_tar(target: _Digesting, entries: Entries) -> None:
+def write_tar(target: Any, entries: Entries) -> None:
+    """Write a tar file with these members to a file that takes bytes."""
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for path, content in sorted({**_parents(entries), **entries}.items()):
             _add(tar, path, content)

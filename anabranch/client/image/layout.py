@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import platform
 import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anabranch.client.image.layers import ImageLayer
+from anabranch.client.image.layers import ImageLayer, entries_of, write_tar
 from anabranch.client.portable.formats import (
     INDEX_TYPE,
     LAYOUT,
@@ -122,17 +121,13 @@ def _blob(folder: Path, content: bytes, type: str) -> Descriptor:
 
 def pack_layout(folder: Path, target: Path) -> None:
     """Write a layout as a tar file, as ``podman load`` and ``skopeo copy oci-archive:`` take it."""
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(folder.rglob("*")):
-            info = tar.gettarinfo(path, path.relative_to(folder).as_posix())
-            info.uid = info.gid = info.mtime = 0
-            info.uname = info.gname = ""
-            info.mode = 0o755 if path.is_dir() else 0o644
-            if path.is_file():
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
-            else:
-                tar.addfile(info)
+    files = {
+        path: content
+        for path, content in entries_of(folder, "").items()
+        if isinstance(content, Path)
+    }
+    with target.open("wb") as file:
+        write_tar(file, files)
 
 
 def checked_tag(tag: str) -> str:
