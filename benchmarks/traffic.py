@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from anabranch.access.identity import TOKEN, Asker
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Situation
 from anabranch.control.observe.process_sums import ProcessSums
@@ -116,7 +117,7 @@ async def _status_seconds(home: Path) -> float:
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        status, _, _ = await control.api.handle("GET", "/graphs/five", "", b"")
+        status, _, _ = await control.api.handle("GET", "/graphs/five", "", b"", Asker(TOKEN))
         times.append(time.perf_counter() - start)
         assert status == 200
     store.close()
