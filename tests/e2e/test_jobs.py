@@ -199,11 +199,12 @@ def test_a_hundred_thousand_rows_are_there_once_while_everything_is_killed(
     given.deployed(graph("batch-loop", placement={"isolate": True}), CODE)
     rows, output = write_rows(tmp_path / "rows.csv", 100_000), tmp_path / "answers.csv"
     began = time.monotonic()
-    with killing(engine, 3.0, "SegmentReplica", "Controller") as killed:
+    replica = "ServeReplica:batch-loop.r1:sums"
+    with killing(engine, 3.0, replica, "Controller") as killed:
         kills = run_with_kills(engine, arguments("batch-loop", rows, output), 7.0)
     print(f"{time.monotonic() - began:.0f} s, {kills} kills of the command, {dict(killed)}")
     assert kills >= 2
-    assert min(killed["SegmentReplica"], killed["Controller"]) >= 2
+    assert min(killed[replica], killed["Controller"]) >= 2
     check_once(output, 100_000)
 
 
@@ -220,7 +221,7 @@ def test_jobs_of_the_engine_end_while_their_processes_are_killed(
         "columns": {"x": ["a", "b"]}, "chunk": 500, "replicas": replicas,
     }  # fmt: skip
     id = engine.api("POST", "/jobs", json=body).json()["id"]
-    worker = "MapWorker" if replicas else "SegmentReplica"
+    worker = "MapWorker" if replicas else f"ServeReplica:{name}.r1:sums"
     began = time.monotonic()
     with killing(engine, 5.0, worker, "JobWorker", "Controller") as killed:
         found = json.loads(done(engine.process("job", "status", id, "--wait", "-o", "json")).stdout)

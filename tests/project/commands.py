@@ -35,6 +35,7 @@ NOT_TYPED: Mapping[str, str] = {
     "bundles.md: anabranch push": "needs a registry; test_portable.py has one",
     "registry.md: export MLFLOW_TRACKING_URI": "needs a registry; test_watch.py has one",
     "registry.md: anabranch status fruit": "needs a registry; test_watch.py has one",
+    "batch.md: export ANABRANCH_JOBS": "needs files in /srv; test_jobs.py has such an engine",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
     "standalone.md: podman load": "needs Podman and a registry",
     "standalone.md: skopeo copy": REGISTRY,
@@ -53,6 +54,8 @@ OF_REGISTRIES = ("anabranch push", "anabranch pull")
 """Commands whose examples need a registry of that name; test_portable.py has one."""
 OF_MACHINES = ("anabranch join", "anabranch leave", "anabranch nodes drain")
 """Commands whose examples need several machines, likewise."""
+OF_JOBS = ("anabranch job status", "anabranch job cancel")
+"""Commands whose examples name a job, whose id the engine draws; test_jobs.py types them."""
 
 
 def reason(name: str) -> str | None:
@@ -72,7 +75,7 @@ def _documented() -> Iterator[Command]:
                 assert isinstance(step, Command)
                 yield Command(_plain(step.text), step.printed or None)
     for name, command in all_commands():
-        if name not in (*OF_MACHINES, *OF_REGISTRIES):
+        if name not in (*OF_MACHINES, *OF_REGISTRIES, *OF_JOBS):
             yield Command(example(command))
 
 
@@ -125,6 +128,11 @@ issuers:
   - {issuer: "https://login.example.com", audience: anabranch, jwks: $PWD/keys.json}
 rules:
   - {subject: ada, role: caller, graphs: [shop]}
+END""")
+ORDERS = Own("""python - <<END
+import pyarrow as pa, pyarrow.parquet as pq
+columns = {"order": [7, 8], "price": [1.5, 2.0], "weight": [3.0, 4.0], "text": ["a", "b"]}
+pq.write_table(pa.table(columns), "orders.parquet")
 END""")
 SELDON = Own("""cat > seldon.yaml <<END
 apiVersion: machinelearning.seldon.io/v1
@@ -331,6 +339,9 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         Own("until ls ~/.anabranch/requests/shop/*; do sleep 0.1; done"),
         Own("cp -r ~/.anabranch/requests/shop logs"),
         "anabranch replay logs/ shop --revision r4 --limit 1000",
+        ORDERS,
+        "anabranch batch shop orders.parquet -o answers.parquet --id order --map x=price,weight",
+        "anabranch jobs --graph shop",
         "anabranch traffic shop r3=90 r4=10",
         "anabranch abort shop",
         "anabranch promote shop r4",
@@ -424,6 +435,14 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch up --tls-cert cert.pem --tls-key key.pem --client-ca clients.pem",
         "curl --cacert authority.pem --cert ann.pem --key ann.key "
         "https://engine.example.com:8000/v2/models/quickstart/ready",
+        DOWN,
+    ),
+    "batch": (
+        UP,
+        Own("anabranch deploy examples/quickstart/graph.yaml"),
+        Own("printf 'id,sweet,size\\n1,0.9,0.2\\n2,0.1,0.8\\n' > fruit.csv"),
+        "anabranch batch quickstart fruit.csv -o answers.csv --map 'fruit=sweet,size'",
+        Own('test "$(wc -l < answers.csv)" = 3'),
         DOWN,
     ),
     "digits": (

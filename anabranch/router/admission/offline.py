@@ -64,7 +64,7 @@ class OfflineTurns:
         try:
             async with self._turn:
                 until = self._clock() + LONGEST_S
-                while not self.may_begin(self._clock(), until):
+                while not self.may_begin(self._clock(), until):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_S)
                 self._running += 1
         except BaseException:

@@ -1,0 +1,81 @@
+"""Records of jobs on both databases."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from anabranch.client.batch.manifest import BatchJob
+from anabranch.control.jobs import book as book_module
+from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.record import JobPlan, JobRecord
+from anabranch.control.store.store import Store
+from anabranch.errors import NotFound
+
+
+def record(id: str, at: float = 0.0, **fields: object) -> JobRecord:
+    url = f"s3://bucket/{id}.csv?secret=1"
+    job = BatchJob("digits", url, "/out/", None, {"x": ["a", "b"]}, [], [])
+    return JobRecord(id, job, JobPlan(32, 8), "key 'ci'", at, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def book(store: Store) -> JobBook:
+    return JobBook(store.database)
+
+
+def test_jobs_are_kept_as_they_are_the_newest_first(book: JobBook) -> None:
+    first, second = record("a", 1.0), record("b", 2.0, progress={"rows": 3})
+    book.add(first)
+    book.add(second)
+    assert book.all() == [second, first]
+    assert book.get("a") == first
+    with pytest.raises(NotFound, match="there is no job 'c'"):
+        book.get("c")
+    with pytest.raises(NotFound, match="there is no job 'c'"):
+        book.change("c", lambda one: one)
+
+
+def test_a_job_that_is_over_stays_so(book: JobBook) -> None:
+    book.add(record("a"))
+    assert book.change("a", lambda one: one.begun(5.0)).state == "running"
+    over = book.change("a", lambda one: one.ended(6.0, "cancelled"))
+    assert (over.state, over.started_at, over.ended_at) == ("cancelled", 5.0, 6.0)
+    assert book.change("a", lambda one: one.ended(7.0, "finished")) == over
+    assert book.get("a") == over
+
+
+def test_the_oldest_that_are_over_are_forgotten(
+    book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book_module, "MOST_OVER", 2)
+    book.add(record("running", 0.0, state="running"))
+    for at in range(1, 5):
+        book.add(record(f"over-{at}", float(at), state="finished"))
+    book.add(record("new", 9.0))
+    assert [one.id for one in book.all()] == ["new", "over-4", "over-3", "running"]
+
+
+def test_changes_from_threads_are_one_after_the_other(book: JobBook) -> None:
+    book.add(record("a", progress={"rows": 0}))
+
+    def count() -> None:
+        for _ in range(20):
+            book.change("a", lambda one: record("a", progress={"rows": one.progress["rows"] + 1}))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert book.get("a").progress == {"rows": 80}
+
+
+def test_views_have_times_and_no_secrets() -> None:
+    view = record("a", 0.0).begun(1.5).view()
+    assert view["input"] == "s3://bucket/a.csv?…"
+    assert (view["columns"], view["replicas"], view["rows"]) == ({"x": ["a", "b"]}, 0, 32)
+    assert view["started_at"] == "1970-01-01T00:00:01.500+00:00"
+    assert view["ended_at"] is None
+    assert JobRecord.from_json(record("a").to_json()) == record("a")

@@ -1,0 +1,145 @@
+"""Each job that should run has a process, and no other has one, whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.record import JobRecord
+from anabranch.control.jobs.replicas import ReplicaSpec
+from anabranch.control.jobs.runner import MOST_AT_ONCE, JobRunner
+from anabranch.control.jobs.worker import JobStatus
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from tests.clock import Clock
+from tests.control.jobs.test_book import record
+
+
+class Processes:
+    """Processes that a test ends, and that tell what it says."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, JobStatus | None] = {}
+        self.replicas: list[ReplicaSpec | None] = []
+
+    def running(self) -> set[str]:
+        return set(self.told)
+
+    def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
+        self.told[record.id] = None
+        self.replicas.append(replicas)
+
+    def status(self, id: str) -> JobStatus | None:
+        return self.told[id]
+
+    def stop(self, id: str) -> None:
+        del self.told[id]
+
+
+@pytest.fixture
+def processes() -> Processes:
+    return Processes()
+
+
+@pytest.fixture
+def book(store: Store) -> JobBook:
+    return JobBook(store.database)
+
+
+@pytest.fixture
+def runner(store: Store, book: JobBook, processes: Processes, tmp_path: Path) -> JobRunner:
+    settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+    store.ensure_revision("digits", "spec", "d")
+    return JobRunner(store, book, Releases(settings), processes, Clock(50.0))
+
+
+def events(store: Store) -> list[str]:
+    return [one.message for one in store.events("digits") if one.kind.startswith("job_")]
+
+
+def test_jobs_run_one_after_the_other(
+    runner: JobRunner, book: JobBook, processes: Processes, store: Store
+) -> None:
+    for at in range(MOST_AT_ONCE + 2):
+        book.add(record(f"j{at}", float(at)))
+    runner.round()
+    assert processes.running() == {"j0", "j1"}
+    assert book.get("j0").started_at == 50.0
+    processes.told["j0"] = JobStatus("running", "", {"rows": 10, "done": 4})
+    runner.round()
+    assert book.get("j0").progress == {"rows": 10, "done": 4}
+    processes.told["j0"] = JobStatus("finished", "", {"rows": 10, "done": 10})
+    runner.round()
+    assert (book.get("j0").state, book.get("j0").progress["done"]) == ("finished", 10)
+    assert processes.running() == {"j1", "j2"}
+    processes.told["j1"] = JobStatus("failed", "the graph is gone", {})
+    runner.round()
+    assert book.get("j1").reason == "the graph is gone"
+    assert processes.running() == {"j2", "j3"}
+    assert events(store) == [
+        "job j0 is running", "job j1 is running", "job j0 is finished", "job j2 is running",
+        "job j1 is failed: the graph is gone", "job j3 is running",
+    ]  # fmt: skip
+
+
+def test_a_process_that_is_gone_is_started_again(
+    runner: JobRunner, book: JobBook, processes: Processes
+) -> None:
+    book.add(record("a"))
+    runner.round()
+    processes.stop("a")
+    runner.round()
+    assert processes.running() == {"a"}
+    assert book.get("a").state == "running"
+
+
+def test_a_job_that_is_cancelled_loses_its_process(
+    runner: JobRunner, book: JobBook, processes: Processes
+) -> None:
+    book.add(record("a"))
+    runner.round()
+    processes.told["a"] = JobStatus("finished", "", {})
+    book.change("a", lambda one: one.ended(51.0, "cancelled"))
+    runner.round()
+    assert processes.running() == set()
+    assert book.get("a").state == "cancelled"
+
+
+def test_a_process_of_no_job_ends(runner: JobRunner, processes: Processes) -> None:
+    processes.told["lost"] = None
+    runner.round()
+    assert processes.running() == set()
+
+
+def test_a_job_whose_revision_is_not_there_fails(
+    runner: JobRunner, book: JobBook, processes: Processes, store: Store
+) -> None:
+    from dataclasses import replace
+
+    one = record("a")
+    book.add(replace(one, plan=replace(one.plan, replicas=2)))
+    runner.round()
+    assert book.get("a").state == "failed"
+    assert "has no stable revision" in book.get("a").reason
+    assert processes.running() == set()
+    assert events(store)[-1].startswith("job a is failed: graph 'digits'")
+
+
+def test_it_looks_again_at_once_where_it_is_woken(
+    runner: JobRunner, book: JobBook, processes: Processes
+) -> None:
+    async def main() -> None:
+        running = asyncio.create_task(runner.run())
+        await asyncio.sleep(0.05)
+        book.add(record("a"))
+        runner.wake()
+        async with asyncio.timeout(30):
+            while processes.running() != {"a"}:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        running.cancel()
+
+    asyncio.run(main())
