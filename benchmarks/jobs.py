@@ -31,7 +31,7 @@ from benchmarks.tenants import BODY, CODE, SHARE, SPEC
 WARM_UP_S = 2.0
 MOST = 1.1
 """Most that the p99 beside a job may be, in that without one."""
-ROWS = 1_000_000
+ROWS, CHUNK = 1_000_000, 100
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
         root = one.folder / "graphs"
         root.mkdir()
         (root / "components.py").write_text(CODE)
-        url = one.deploy(root, "shared", {**SPEC, "idempotent": True})
+        url = one.deploy(root, "shared", SPEC)
         rows = _rows(Path(folder) / "rows.jsonl")
         asyncio.run(_p99(url, WARM_UP_S))
         alone, beside, rates = [], [], []
@@ -80,7 +80,7 @@ def _rows(path: Path) -> Path:
 def _job(one: Engine, rows: Path, output: Path) -> Iterator[None]:
     """Run a job until its first rows are answered, and longer; kill it at the end."""
     program = Path(sys.executable).with_name("anabranch")
-    words = [program, "batch", "shared", rows, "-o", output, "--chunk", "500"]
+    words = [program, "batch", "shared", rows, "-o", output, "--chunk", str(CHUNK)]
     env = {**os.environ, **one.env, "ANABRANCH_HOME": str(one.folder / "home")}
     process = subprocess.Popen(
         [str(word) for word in words], env=env, stderr=subprocess.DEVNULL, start_new_session=True
@@ -98,7 +98,7 @@ def _job(one: Engine, rows: Path, output: Path) -> Iterator[None]:
 
 def _done(output: Path) -> int:
     """Return how many rows a job has answered."""
-    return 500 * len(list(Path(f"{output}.parts").glob("part-*")))
+    return CHUNK * len(list(Path(f"{output}.parts").glob("part-*")))
 
 
 async def _p99(url: str, seconds: float) -> float:

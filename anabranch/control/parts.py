@@ -15,7 +15,7 @@ from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
-from anabranch.control.api.jobs import JobApi
+from anabranch.control.api.jobs.job_api import JobApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.api.shared.models import ModelApi

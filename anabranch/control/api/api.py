@@ -57,7 +57,7 @@ from anabranch.control.api.events import EventApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
-from anabranch.control.api.jobs import JobApi
+from anabranch.control.api.jobs.job_api import JobApi
 from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi

@@ -16,14 +16,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Annotated
 from uuid import uuid4
 
-from pydantic import Field
-
 from anabranch.access.roles import Action
-from anabranch.client.batch.job import CONCURRENCY, ROWS
-from anabranch.client.batch.manifest import BatchJob
 from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
@@ -32,55 +27,13 @@ from anabranch.control.api.endpoints import (
     answer,
     read_body,
 )
+from anabranch.control.api.jobs.job_request import JobRequest
 from anabranch.control.jobs.book import JobBook
-from anabranch.control.jobs.record import JobPlan, JobRecord
-from anabranch.control.settings.job_places import as_path, check_place
+from anabranch.control.jobs.record import JobRecord
+from anabranch.control.settings.job_places import check_place
 from anabranch.control.store.store import Store
-from anabranch.specs.models import Model
 
-_Name = Annotated[str, Field(min_length=1, max_length=256)]
-_Url = Annotated[str, Field(min_length=1, max_length=2048)]
-_Names = Annotated[tuple[_Name, ...], Field(max_length=4096, strict=False)]
 _JOB = "/jobs/(?P<key>[0-9a-f]{12})"
-
-
-class JobRequest(Model):
-    """A job to run: ``columns`` by input, ``kept`` are copied, ``outputs`` are asked for.
-
-    With ``replicas`` it runs on so many of its own, else through the graph, in requests of ``rows``
-    rows, ``concurrency`` of them at a time, and at most ``rate`` rows a second.
-    """
-
-    graph: _Name
-    input: _Url
-    output: _Url
-    revision: Annotated[int, Field(ge=1)] | None = None
-    columns: Annotated[dict[_Name, _Names], Field(max_length=256)] = Field(default_factory=dict)
-    kept: _Names = ()
-    outputs: _Names = ()
-    chunk: Annotated[int, Field(ge=1)] | None = None
-    rows: Annotated[int, Field(ge=1, le=100_000)] = ROWS
-    concurrency: Annotated[int, Field(ge=1, le=256)] = CONCURRENCY
-    rate: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
-
-    def job(self) -> BatchJob:
-        """Return the job itself."""
-        columns = {name: list(listed) for name, listed in self.columns.items()}
-        return BatchJob(
-            self.graph,
-            as_path(self.input),
-            as_path(self.output),
-            self.revision,
-            columns,
-            list(self.kept),
-            list(self.outputs),
-            self.chunk,
-        )
-
-    def plan(self) -> JobPlan:
-        """Return how it runs."""
-        return JobPlan(self.rows, self.concurrency, self.rate, self.replicas)
 
 
 class JobApi:

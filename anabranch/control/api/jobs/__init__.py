@@ -1,0 +1,1 @@
+"""Endpoints of batch jobs, and the body with which one is started."""
