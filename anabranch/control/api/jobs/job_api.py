@@ -33,7 +33,7 @@ from anabranch.control.jobs.record import JobRecord
 from anabranch.control.settings.job_places import check_place
 from anabranch.control.store.store import Store
 
-_JOB = "/jobs/(?P<key>[0-9a-f]{12})"
+_JOB = "/jobs/(?P<key>[^/]{1,64})"
 
 
 class JobApi:
