@@ -17,4 +17,4 @@ def test_lookups_run_where_the_package_is_installed(tmp_path: Path) -> None:
         command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    assert "test_feast_repo.py" in done.stdout
+    assert "test_feast_repo.py ." in done.stdout
