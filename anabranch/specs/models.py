@@ -840,6 +840,8 @@ class RequestLog(Model):
     nodes: Annotated[list[Source], Field(min_length=1, max_length=256)] | None = None
     """Nodes, or outputs of nodes as ``node.output``, whose values are logged beside inputs and
     outputs, such as looked-up features; none if left out."""
+    feedback: bool = False
+    """Whether rewards that count are logged too, as events of their own."""
     max_tensor: Size | None = None
     """Largest logged tensor; of larger tensors only datatype and shape are logged; 64KiB if left
     out."""

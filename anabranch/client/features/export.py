@@ -25,10 +25,11 @@ from anabranch.client.features.tables import (
     written,
 )
 from anabranch.errors import InvalidRequest
-from anabranch.router.request_log.events import LogEvent
+from anabranch.router.request_log.events import LogEvent, LoggedReward
 
 BATCH = 2000
 """Rows that are looked up and written together."""
+REWARD, TRUTH = "feedback.reward", "feedback.truth"
 LABEL = "label."
 """Before the names of columns of labels."""
 Events = Iterable[LogEvent | None]
@@ -66,28 +67,32 @@ async def export(
     past: Sequence[PastLookup],
     file: Path,
     labels: Path | None = None,
+    rewards: Mapping[str, LoggedReward] | None = None,
     say: Say = lambda tally: None,
 ) -> ExportTally:
     """Write a row for each logged row, to a file that appears whole.
 
     Outputs of ``past`` are those of the past, in place of those in the log. With ``labels`` only
-    rows that have some are written. Raises InvalidRequest, NodeError, Unavailable.
+    rows that have some are written; ``rewards`` by id are beside the rows of their requests.
+    Raises InvalidRequest, NodeError, Unavailable.
     """
     check_format(file)
     tally = ExportTally()
     more, by_id = (None, None) if labels is None else read_labels(labels)
-    with written(file, _schema(columns, past, more)) as table:
+    with written(file, _schema(columns, past, more, rewards is not None)) as table:
         for part in batches(logged(events, wanted, columns, tally), BATCH):
             kept = [row for row in part if by_id is None or row.id in by_id]
             tally.unlabelled += len(part) - len(kept)
             if kept:
-                table.write(await _written(kept, past, by_id))
+                table.write(await _written(kept, past, by_id, rewards))
             tally.rows += len(kept)
             say(tally)
     return tally
 
 
-def _schema(columns: Sequence[LogColumn], past: Sequence[PastLookup], labels: Any) -> Any:
+def _schema(
+    columns: Sequence[LogColumn], past: Sequence[PastLookup], labels: Any, has_rewards: bool
+) -> Any:
     arrow = arrow_module()
     fields = {
         "id": arrow.string(),
@@ -97,6 +102,8 @@ def _schema(columns: Sequence[LogColumn], past: Sequence[PastLookup], labels: An
     }
     every = [*columns, *(column for lookup in past for column in past_columns(lookup))]
     fields |= {column.name: arrow_type(column) for column in every}
+    if has_rewards:
+        fields |= {REWARD: arrow.float64(), TRUTH: arrow.string()}
     if labels is not None:
         fields |= {f"{LABEL}{field.name}": field.type for field in labels}
     return arrow.schema(list(fields.items()))
@@ -111,6 +118,7 @@ async def _written(
     rows: Sequence[LoggedRow],
     past: Sequence[PastLookup],
     labels: Mapping[str, Mapping[str, Any]] | None,
+    rewards: Mapping[str, LoggedReward] | None,
 ) -> list[dict[str, Any]]:
     found = [
         {"id": row.id, "row": row.row, "time": row.time, "revision": row.revision, **row.values}
@@ -119,9 +127,28 @@ async def _written(
     for lookup in past:
         for each, values in zip(found, await lookup.values(rows), strict=True):
             each.update(values)
+    for each in found if rewards is not None else ():
+        each.update(_feedback((rewards or {}).get(each["id"]), each["row"]))
     for each in found if labels is not None else ():
         given = labels[each["id"]] if labels is not None else {}
         each.update({f"{LABEL}{name}": value for name, value in given.items()})
+    return found
+
+
+def _feedback(reward: LoggedReward | None, row: int) -> dict[str, Any]:
+    """Return the reward of a row's request, and the right label of the row as text."""
+    if reward is None:
+        return {}
+    labels = reward.truth or []
+    return {REWARD: reward.reward, TRUTH: str(labels[row]) if row < len(labels) else None}
+
+
+def rewards_of(rewards: Iterable[LoggedReward], graph: str) -> dict[str, LoggedReward]:
+    """Return the rewards of a graph by the id of the request; the first one counts."""
+    found: dict[str, LoggedReward] = {}
+    for reward in rewards:
+        if reward.graph == graph:
+            found.setdefault(reward.id, reward)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -105,6 +105,21 @@ class LogEntry:
     """Whether there were more parts than are kept."""
     size: int = 0
     """Bytes that the entry holds, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardLogEntry:
+    """A reward that counts, on the way to the log."""
+
+    id: str
+    """The id of the request, as feedback names it."""
+    graph: str
+    revision: int
+    reward: float
+    truth: Sequence[bool | int | float | str] | None
+    """The right label of each row, where the feedback told it."""
+    at: float = field(default_factory=time.time)
+    size: int = _OVERHEAD
 
 
 def begin(rule: LogRule, graph: str, revision: int, request: InferenceRequest) -> LogEntry:

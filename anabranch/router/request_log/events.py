@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 import orjson
 
-from anabranch.router.request_log.entries import KeptTensor, LogEntry
+from anabranch.router.request_log.entries import KeptTensor, LogEntry, RewardLogEntry
 from anabranch.router.request_log.tensors import LoggedTensor, encode_tensor
 
 VERSION = "1.0"
 TYPE = "io.anabranch.inference.v1"
+FEEDBACK = "io.anabranch.feedback.v1"
 JSON = "application/json"
 
 
@@ -68,12 +69,30 @@ class LogEvent(msgspec.Struct):
     """When the request came."""
 
 
-def encode(entry: LogEntry, most: int) -> bytes:
+class LoggedReward(msgspec.Struct):
+    """The data of an event of feedback."""
+
+    id: str
+    graph: str
+    reward: float
+    truth: list[bool | int | float | str] | None = None
+
+
+class RewardEvent(msgspec.Struct):
+    """An event of feedback, as far as it is read again."""
+
+    type: str
+    data: LoggedReward
+
+
+def encode(entry: LogEntry | RewardLogEntry, most: int) -> bytes:
     """An entry as one line of JSON, without its end.
 
     Where that is over ``most`` bytes, no tensor has its data.
     """
-    text = orjson.dumps(_event(entry), option=orjson.OPT_SERIALIZE_NUMPY)
+    if isinstance(entry, RewardLogEntry):
+        return orjson.dumps(_event(entry, FEEDBACK, _reward(entry)))
+    text = orjson.dumps(_inference(entry), option=orjson.OPT_SERIALIZE_NUMPY)
     if len(text) <= most:
         return text
     bare = replace(
@@ -82,26 +101,45 @@ def encode(entry: LogEntry, most: int) -> bytes:
         parts=[[_without(tensor) for tensor in part] for part in entry.parts],
         nodes=[_without(tensor) for tensor in entry.nodes],
     )
-    return orjson.dumps(_event(bare))
+    return orjson.dumps(_inference(bare))
 
 
 def _without(tensor: KeptTensor) -> KeptTensor:
     return replace(tensor, array=None, hidden=tensor.hidden or "omitted")
 
 
-def _event(entry: LogEntry) -> Mapping[str, Any]:
-    event: dict[str, Any] = {
+def _inference(entry: LogEntry) -> Mapping[str, Any]:
+    data = _data(entry)
+    if entry.traceparent is None:
+        return _event(entry, TYPE, data)
+    return {**_event(entry, TYPE, data), "traceparent": entry.traceparent}
+
+
+def _reward(entry: RewardLogEntry) -> Mapping[str, Any]:
+    return {
+        "graph": entry.graph,
+        "revision": entry.revision,
+        "endpoint": "feedback",
+        "protocol": "",
+        "seconds": 0.0,
+        "id": entry.id,
+        "reward": entry.reward,
+        "truth": None if entry.truth is None else list(entry.truth),
+    }
+
+
+def _event(
+    entry: LogEntry | RewardLogEntry, kind: str, data: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    return {
         "specversion": VERSION,
         "id": entry.id,
         "source": f"/v2/models/{entry.graph}/versions/{entry.revision}",
-        "type": TYPE,
+        "type": kind,
         "time": _timestamp(entry.at),
         "datacontenttype": JSON,
+        "data": data,
     }
-    if entry.traceparent is not None:
-        event["traceparent"] = entry.traceparent
-    event["data"] = _data(entry)
-    return event
 
 
 def _data(entry: LogEntry) -> Mapping[str, Any]:

@@ -11,12 +11,19 @@ import msgspec
 
 from anabranch.errors import InvalidRequest
 from anabranch.router.request_log import parquet
-from anabranch.router.request_log.events import TYPE, LogEvent
+from anabranch.router.request_log.events import (
+    FEEDBACK,
+    TYPE,
+    LogEvent,
+    LoggedReward,
+    RewardEvent,
+)
 from anabranch.router.request_log.parquet import JSONL, PARQUET
 
 MAX_LINE = 64 * 2**20
 """Bytes of the longest line that is read."""
 _decode = msgspec.json.Decoder(LogEvent).decode
+_decode_reward = msgspec.json.Decoder(RewardEvent).decode
 
 
 class LogFile(NamedTuple):
@@ -62,18 +69,38 @@ def _begun(path: Path) -> tuple[str, str]:
 
 
 def read(files: Iterable[LogFile]) -> Iterator[LogEvent | None]:
-    """The events of files; None stands for what is no event, such as a line that is cut off.
+    """The requests of files; None stands for what is no event, such as a line that is cut off.
 
     What is written to a file after it was looked for is not read: a log may be sent to the graph
     that goes on writing to it. Raises InvalidRequest where a file cannot be read.
     """
+    return (_event(text) for text in _texts(files) if _reward(text) is None)
+
+
+def read_rewards(files: Iterable[LogFile]) -> Iterator[LoggedReward]:
+    """The rewards of files. Raises InvalidRequest where a file cannot be read."""
+    return (found for text in _texts(files) if (found := _reward(text)) is not None)
+
+
+def _texts(files: Iterable[LogFile]) -> Iterator[bytes]:
     for file in files:
         try:
-            yield from map(_event, _READERS[file.path.suffix](file))
+            yield from _READERS[file.path.suffix](file)
         except OSError as error:
             raise InvalidRequest(f"{str(file.path)!r} cannot be read: {error}") from None
         except ValueError as error:  # Arrow's own
             raise InvalidRequest(f"{str(file.path)!r} is not Parquet: {error}") from None
+
+
+def _reward(text: bytes) -> LoggedReward | None:
+    """Return the reward of an event of feedback; None for any other text."""
+    if FEEDBACK.encode() not in text:
+        return None
+    try:
+        event = _decode_reward(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return event.data if event.type == FEEDBACK else None
 
 
 def _event(text: bytes) -> LogEvent | None:

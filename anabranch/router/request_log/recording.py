@@ -8,18 +8,22 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from typing import TypeAlias
 
+from anabranch.components.contract import NodeFeedback
 from anabranch.components.weights import DRAW, Draw
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.request_log import entries
-from anabranch.router.request_log.entries import MAX_TENSOR, LogEntry, LogRule
+from anabranch.router.request_log.entries import MAX_TENSOR, LogEntry, LogRule, RewardLogEntry
 from anabranch.router.request_log.events import encode
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.router.request_log.sinks import LogSink, Origin, open_sink
 from anabranch.specs.models import RequestLog
 from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import REGISTRY, Registry
+
+AnyEntry: TypeAlias = LogEntry | RewardLogEntry
 
 OUTLET = "requests"
 MOST = 8192
@@ -87,7 +91,14 @@ class ArmLog:
         entries.failed(self._rule, entry, error)
         self._shared.offer(self, entry)
 
-    def send(self, kept: Sequence[LogEntry]) -> int:
+    def rewarded(self, given: NodeFeedback) -> None:
+        """Log a reward that counts, where the spec says so."""
+        if self._log.feedback:
+            graph, revision = self._origin.graph, self._origin.revision
+            entry = RewardLogEntry(given.id, graph, revision, given.reward, given.truth)
+            self._shared.offer(self, entry)
+
+    def send(self, kept: Sequence[AnyEntry]) -> int:
         """Deliver entries, in the outlet's thread; how many arrived. Raises if none did."""
         if self._sink is None:
             self._sink = open_sink(self._log, self._origin, self._shared.settings)
@@ -103,7 +114,7 @@ class ArmLog:
             logger.exception("the request log to %s was not closed properly", self._log.to)
 
 
-def _encoded(kept: Sequence[LogEntry], most: int) -> Iterator[bytes]:
+def _encoded(kept: Sequence[AnyEntry], most: int) -> Iterator[bytes]:
     """Events; one that cannot be encoded is left out, and so counts as one that failed."""
     for entry in kept:
         try:
@@ -131,7 +142,7 @@ class RequestLogs:
         self._graph = graph
         self._router = router
         self._registry = registry
-        self._outlet: Outlet[tuple[ArmLog, LogEntry]] | None = None
+        self._outlet: Outlet[tuple[ArmLog, AnyEntry]] | None = None
         self._kept: set[ArmLog] = set()
         self._gone: set[ArmLog] = set()
 
@@ -151,7 +162,7 @@ class RequestLogs:
         self._kept.discard(log)
         self._gone.add(log)
 
-    def offer(self, log: ArmLog, entry: LogEntry) -> None:
+    def offer(self, log: ArmLog, entry: AnyEntry) -> None:
         """Have an entry delivered to a log; never waits."""
         assert self._outlet is not None
         self._outlet.offer((log, entry), entry.size)
@@ -162,8 +173,8 @@ class RequestLogs:
             for log in (*self._kept, *self._gone):
                 log.close()
 
-    def _deliver(self, items: Sequence[tuple[ArmLog, LogEntry]]) -> int:
-        by_log: dict[ArmLog, list[LogEntry]] = {}
+    def _deliver(self, items: Sequence[tuple[ArmLog, AnyEntry]]) -> int:
+        by_log: dict[ArmLog, list[AnyEntry]] = {}
         for log, entry in items:
             by_log.setdefault(log, []).append(entry)
         arrived = 0

@@ -224,8 +224,13 @@ class Arms:
             tally.reward(reward, judged, decision.picks)
 
     def teach(self, revision: int, given: NodeFeedback) -> None:
-        """Hand a reward to the components of a revision, if it still runs; do not wait for that."""
+        """Hand a reward to the components and the log of a revision, if it still runs.
+
+        Do not wait for that.
+        """
         arm = self.routing.arms.get(revision)
+        if arm is not None and arm.log is not None:
+            arm.log.rewarded(given)
         if arm is not None:
             self._teaching.send(arm.core.feedback, given)
 

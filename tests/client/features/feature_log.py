@@ -31,7 +31,7 @@ class Model:
 """
 
 
-def document(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def document(args: Mapping[str, Any] | None = None, **requests: Any) -> dict[str, Any]:
     """Return the spec; ``args`` replace those of the lookup."""
     columns = {"age": "INT64", "score": "FP32", "tier": "BYTES"}
     profile = {
@@ -64,7 +64,7 @@ def document(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
             "inputs": {"user_id": {"datatype": "INT64", "shape": [-1]}},
             "nodes": {"profile": profile, "model": model},
             "outputs": {"y": "model.y"},
-            "telemetry": {"requests": {"nodes": ["profile"]}},
+            "telemetry": {"requests": {"nodes": ["profile"], **requests}},
         },
     }
 
@@ -72,9 +72,11 @@ def document(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
 class FeatureLog:
     """Grows a history by days, asks the graph in between, and logs as a router does."""
 
-    def __init__(self, folder: Path, args: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, args: Mapping[str, Any] | None = None, **requests: Any
+    ) -> None:
         self.spec, self.log = folder / "graph.yaml", folder / "r1-a-1.jsonl"
-        self.spec.write_text(yaml.safe_dump(document(args)))
+        self.spec.write_text(yaml.safe_dump(document(args, **requests)))
         (folder / "model.py").write_text(CODE)
         self._database = folder / "features.db"
         self._count = 0
@@ -114,9 +116,9 @@ class FeatureLog:
             log.write(line + b"\n")
 
 
-def grown(folder: Path) -> FeatureLog:
+def grown(folder: Path, **requests: Any) -> FeatureLog:
     """Return a log of five requests in the middle of a history, seven rows in all."""
-    log = FeatureLog(folder)
+    log = FeatureLog(folder, **requests)
     log.ask(0.5, 1, 2)
     log.insert(1, 1, 30, 0.1, "silver")
     log.ask(1.5, 1)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from anabranch.cli.app import app
 from anabranch.errors import InvalidRequest, LoadError
-from anabranch.router.request_log.entries import LogRule
+from anabranch.router.request_log.entries import LogRule, RewardLogEntry
+from anabranch.router.request_log.events import encode
 from anabranch.router.request_log.parquet import convert
 from tests.client.features.feature_log import START, FeatureLog, grown
 
@@ -89,6 +90,28 @@ def test_labels_are_joined_by_the_id_of_the_request(tmp_path: Path) -> None:
     labels.write_text("request,bought\na,1\n")
     with pytest.raises(InvalidRequest, match="has no column 'id'"):
         exported(log, "--labels", str(labels))
+
+
+@pytest.mark.parametrize("is_parquet", [False, True])
+def test_rewards_in_the_log_are_beside_their_rows(tmp_path: Path, is_parquet: bool) -> None:
+    log = grown(tmp_path, feedback=True)
+    for graph, name, reward, truth in (
+        ("shop", "request-3", 0.5, ["gold", 7]),
+        ("other", "request-5", 1.0, None),
+        ("shop", "request-3", 0.9, None),
+        ("shop", "request-4", 1.0, None),
+    ):
+        log.append(encode(RewardLogEntry(name, graph, 1, reward, truth), 2**20))
+    if is_parquet:
+        log.log = convert(log.log)
+    rows = exported(log)
+    found = [(row["id"], row["feedback.reward"], row["feedback.truth"]) for row in rows]
+    assert found[3:] == [
+        ("request-3", 0.5, "gold"),
+        ("request-3", 0.5, "7"),
+        ("request-4", 1.0, None),
+        ("request-5", None, None),
+    ]
 
 
 def test_only_requests_of_the_graph_and_the_time_that_were_answered(tmp_path: Path) -> None:

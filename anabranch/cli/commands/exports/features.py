@@ -82,21 +82,24 @@ def export(
 
     The spec says which inputs, features and outputs there are; no engine is asked.
     """
-    from anabranch.client.features.export import check_any, export
+    from anabranch.client.features.export import check_any, export, rewards_of
     from anabranch.client.features.logged_rows import columns_of
     from anabranch.client.features.past import lookups_of, open_past, opened
     from anabranch.graph.compile.loading import open_graph
-    from anabranch.router.request_log.reading import log_files, read
+    from anabranch.router.request_log.reading import log_files, read, read_rewards
 
     loaded, files = open_graph(file), log_files(logs)
     plan, wanted = loaded.plan, _wanted(loaded, since, until)
+    log = plan.telemetry.requests
+    has_rewards = log is not None and log.feedback
+    rewards = rewards_of(read_rewards(files), plan.name) if has_rewards else None
     past = open_past(plan, loaded.root, lookups_of(plan)) if point_in_time else []
 
     async def run(say: Say) -> ExportTally:
         async with opened(past):
             events = read(files)
             return await export(
-                events, wanted, columns_of(plan), past, target, labels, _reported(say)
+                events, wanted, columns_of(plan), past, target, labels, rewards, _reported(say)
             )
 
     with progress(f"reading {len(files)} files") as say:
