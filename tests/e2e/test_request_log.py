@@ -69,6 +69,29 @@ def replayed(engine: Engine, *arguments: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
+def test_rewards_are_events_of_their_own(engine: Engine, given: Given) -> None:
+    document = graph("log-rewarded", feedback=True)
+    document["spec"]["nodes"] |= {
+        "other": document["spec"]["nodes"]["scale"],
+        "pick": {"type": "router", "strategy": "weighted", "routes": ["scale", "other"]},
+    }
+    document["spec"]["outputs"] = {"y": "pick"}
+    name = given.deployed(document, CODE)
+    folder = engine.home / "requests" / name
+    (body,) = bodies(1)
+    assert engine.infer(name, body | {"id": "mine"}).status_code == 200
+    for reward in ("0.5", "0.7"):  # only the first one counts
+        done = engine.command("feedback", name, "mine", "--reward", reward)
+        assert done.returncode == 0, done.stderr
+    until(lambda: len(lines(folder)) == 2)
+    (event,) = [one for one in lines(folder) if one["type"] == "io.anabranch.feedback.v1"]
+    told = {key: event["data"][key] for key in ("graph", "revision", "id", "reward", "truth")}
+    assert told == {"graph": name, "revision": 1, "id": "mine", "reward": 0.5, "truth": None}
+    # A reward is no request that could be sent again.
+    found = replayed(engine, str(folder), name)
+    assert (found["sent"], sum(found["skipped"].values())) == (1, 0)
+
+
 def test_logged_requests_are_answered_equally_again(engine: Engine, given: Given) -> None:
     name = given.deployed(graph("log-replayed"), CODE)
     folder = engine.home / "requests" / name
