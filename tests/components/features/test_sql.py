@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -18,10 +20,11 @@ from anabranch.components.features import sql
 from anabranch.components.features.kinds import open_store
 from anabranch.components.features.stores import StoredRow
 from anabranch.errors import Unavailable
-from tests.components.features.conftest import options
+from tests.components.features.conftest import DEFAULTS, lookup_graph, options
 from tests.control.postgres import running_server
 from tests.examples import examples
 from tests.ports import free_ports
+from tests.waiting import until
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 tables = sa.MetaData()
@@ -224,6 +227,31 @@ def test_connections_that_the_server_has_closed_are_made_anew(postgres: str) -> 
     finally:
         tables.drop_all(engine)
         engine.dispose()
+
+
+def test_a_database_that_is_held_up_is_away_until_it_goes_on(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_OF_TEST", postgres)
+    engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+    tables.create_all(engine)
+    fill(engine)
+    args = {"store": "env:STORE", "table": "users", "defaults": DEFAULTS}
+    secrets = {"STORE": {"env": "POSTGRES_OF_TEST"}}
+    running = lookup_graph(Path(), args, secrets=secrets, timeout="1s")
+
+    def ages() -> list[int]:
+        found: list[int] = running.run({"user_id": np.array([1, 9])})["age"].tolist()
+        return found
+
+    with closing(running):
+        assert ages() == [30, -1]
+        with engine.begin() as other:
+            other.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+            assert ages() == [-1, -1]
+        until(lambda: ages() == [30, -1])
+    tables.drop_all(engine)
+    engine.dispose()
 
 
 @settings(max_examples=examples(60), deadline=None)
