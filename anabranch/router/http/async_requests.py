@@ -11,6 +11,7 @@ A request is checked before it is taken, so one that could never be answered get
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Mapping
 from typing import Any
@@ -20,12 +21,16 @@ import msgspec
 from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, RequestError, Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import Headers, HttpReply, error_body
+from anabranch.router.following import line_of
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.later import MAX_BODY, AsyncAnswer, AsyncRequest, AsyncState, AsyncStore
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.traffic.arms import Arms
+
+logger = logging.getLogger("anabranch.router")
 
 PREFER = b"prefer"
 WEBHOOK = "anabranch-webhook"
@@ -125,9 +130,11 @@ def _known(id: str) -> str:
 
 
 async def _told(answer: Awaitable[AsyncAnswer]) -> AsyncState:
+    await in_task()
     try:
         found = await answer
-    except Exception:
+    except Exception as error:
+        logger.warning("the controller did not take an asynchronous request: %s", line_of(error))
         raise Unavailable(_AWAY) from None
     if isinstance(found, RequestError | Unavailable):
         raise found

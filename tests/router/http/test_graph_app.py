@@ -70,7 +70,7 @@ def test_the_words_below_a_graph_are_known_as_such() -> None:
     arms = make_arms()
     app = GraphApp(arms, Feedback(arms, Source()))
     words = {path.split("/")[1] for path in app._routes if path}
-    assert words | {"versions"} == MODEL_WORDS
+    assert words | {"versions", "requests"} == MODEL_WORDS
 
 
 @pytest.mark.parametrize("path", ["", "/ready", "/versions/3", "/infer"])

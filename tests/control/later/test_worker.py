@@ -1,0 +1,146 @@
+"""What is answered, tried again and lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from anabranch.control.later import worker as module
+from anabranch.control.later.worker import MOST_OF_GRAPH, AsyncWorker, pause
+from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
+from anabranch.control.store.store import Store
+from anabranch.errors import NotFound, Unavailable
+from anabranch.router.gateway.http_router import RouterEnded
+from anabranch.router.later import AsyncRequest, AsyncState
+from tests.waiting import until
+
+REQUEST = AsyncRequest("/v2/models/digits/infer", (), b"{}", "key:ci", idempotent=False)
+GOOD = KeptReply(200, (), b"good")
+BUSY = KeptReply(503, (), b"busy")
+
+
+@pytest.fixture
+def requests(tmp_path: Path) -> Iterator[AsyncRequests]:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    yield AsyncRequests(store.database)
+    store.close()
+
+
+class Router:
+    """Gives or raises one outcome after the other."""
+
+    def __init__(self, *outcomes: KeptReply | Exception) -> None:
+        self.outcomes = list(outcomes)
+        self.asked = 0
+
+    async def __call__(self, one: DueRequest) -> KeptReply:
+        self.asked += 1
+        found = self.outcomes.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def ended(
+    requests: AsyncRequests, router: Callable[..., object], request: AsyncRequest = REQUEST
+) -> AsyncState:
+    """What becomes of a request."""
+    id = requests.add("digits", request).id
+
+    async def main() -> AsyncState:
+        running = asyncio.create_task(AsyncWorker(requests, router).run())  # type: ignore[arg-type]
+        find = requests.find
+
+        def is_over() -> bool:
+            found = find("digits", id, None)
+            return found is not None and found.phase not in ("waiting", "running")
+
+        await asyncio.to_thread(until, is_over)
+        running.cancel()
+        found = find("digits", id, None)
+        assert found is not None
+        return found
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.002)
+    monkeypatch.setattr(module, "_LOOK_S", 0.005)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize(
+    ("outcomes", "repeatable", "once"),
+    [
+        ([GOOD], (200, 1), (200, 1)),
+        ([BUSY, GOOD], (200, 2), (503, 1)),
+        ([Unavailable("no router"), GOOD], (200, 2), (200, 2)),
+        ([RouterEnded("gone"), GOOD], (200, 2), (0, 1)),
+        ([NotFound("no graph")], (404, 1), (404, 1)),
+    ],
+)
+def test_what_becomes_of_a_request(
+    requests: AsyncRequests,
+    idempotent: bool,
+    outcomes: list[KeptReply | Exception],
+    repeatable: tuple[int, int],
+    once: tuple[int, int],
+) -> None:
+    router = Router(*outcomes)
+    found = ended(requests, router, replace(REQUEST, idempotent=idempotent))
+    status, asked = repeatable if idempotent else once
+    assert (found.status, router.asked) == (status, asked)
+    assert found.phase == ("lost" if status == 0 else "done")
+
+
+def test_it_is_not_tried_for_ever(requests: AsyncRequests) -> None:
+    router = Router(*[BUSY] * module.ATTEMPTS)
+    assert ended(requests, router, replace(REQUEST, idempotent=True)).status == 503
+    assert router.asked == module.ATTEMPTS
+
+
+def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRequests) -> None:
+    now, most = 0, 0
+    gate = asyncio.Event()
+
+    async def send(one: DueRequest) -> KeptReply:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            await gate.wait()
+        finally:
+            now -= 1
+        return GOOD
+
+    ids = [requests.add("digits", REQUEST).id for _ in range(3 * MOST_OF_GRAPH)]
+
+    async def main() -> None:
+        worker = AsyncWorker(requests, send)
+        running = asyncio.create_task(worker.run())
+        await asyncio.to_thread(until, lambda: now == MOST_OF_GRAPH)
+        requests.withdraw("digits", ids[0], None)
+        worker.cancel(ids[0])
+        gate.set()
+        await asyncio.to_thread(until, lambda: requests.kept()[0] == 0)
+        running.cancel()
+
+    asyncio.run(main())
+    assert most <= MOST_OF_GRAPH + 1
+    phases = [found.phase for id in ids if (found := requests.find("digits", id, None))]
+    assert phases == ["cancelled", *["done"] * (len(ids) - 1)]
+
+
+def test_pauses_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    pauses = [pause(failed) for failed in range(30)]
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 60.0
