@@ -71,15 +71,15 @@ def test_keys_that_others_may_read_are_refused_but_digests_are_not(tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"ada {KEY}", "a line is a name, roles with commas between, and a key"),
-        (f"ada king {KEY}", "'king' are not roles out of"),
-        (f"a/da caller {KEY}", "the name has other characters"),
+        ("ada {key}", "a line is a name, roles with commas between, and a key"),
+        ("ada king {key}", "'king' are not roles out of"),
+        ("a/da caller {key}", "the name has other characters"),
         ("ada caller short", "less than 16 characters"),
         ("ada caller sha256:abc", "64 hexadecimal digits"),
     ],
 )
 def test_a_wrong_line_is_named_without_its_key(tmp_path: Path, line: str, said: str) -> None:
-    path = file_of(tmp_path, f"\n{line}\n")
+    path = file_of(tmp_path, f"\n{line.format(key=KEY)}\n")
     found = refusal(keys=path)
     assert found.startswith(f"{path}:2: ") and said in found
     assert KEY not in found
