@@ -184,9 +184,9 @@ def event_text(event: Json) -> str:
 
 
 def actor_text(actor: Json) -> str:
-    """Return who acted, and from where; nothing where that is the engine, or not known."""
+    """Return who acted, and from where; nothing for the engine as a whole, and where not known."""
     if actor["kind"] in ("engine", "unrecorded"):
-        return ""
+        return f"by {actor['name']}" if actor["name"] else ""
     by = f"by {actor['kind']} {actor['name']}".rstrip()
     return f"{by} from {actor['address']}" if actor["address"] else by
 

@@ -79,6 +79,7 @@ def test_an_event_without_revision_or_message() -> None:
     ("actor", "text"),
     [
         (ENGINE, ""),
+        (ENGINE | {"name": "mlflow"}, "by mlflow"),
         (ENGINE | {"kind": "unrecorded"}, ""),
         (ENGINE | {"kind": "token"}, "by token"),
         (
