@@ -508,6 +508,6 @@ def test_what_is_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     status, view = engine.call("GET", "/kept")
     assert status == 200
     found = {one["what"]: one for one in view["kept"]}
-    assert list(found) == ["events", "revisions", "bundles", "environments", "logs"]
+    assert list(found) == ["events", "revisions", "bundles", "models", "environments", "logs"]
     assert (found["bundles"]["count"], found["bundles"]["most_bytes"]) == (1, None)
     assert found["events"]["most"] == 100_000
