@@ -6,11 +6,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anabranch.access.guard import Guard
 from anabranch.access.table import OPEN, AccessTable
@@ -161,8 +160,8 @@ class StandaloneServer:
             await asyncio.sleep(HEALTH_S)
             await self._revision.check_health()
 
-    def _begin(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -175,8 +174,7 @@ class StandaloneServer:
         await asyncio.gather(*ends)
         for task in self._background:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._arms.close()
         await asyncio.to_thread(self._logs.close)
         for revision in self._heads.values():
