@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +73,7 @@ def test_a_request_is_answered_later(
 ) -> None:
     name = deployed(given, "patient", tmp_path)
     hook = f"{outside.url}/later"
-    first = submitted(engine, name, {"anabranch-webhook": hook})
+    first = submitted(engine, name, {"x-anabranch-webhook": hook})
     waiting = looked(engine, first)
     assert waiting.status_code == 202
     assert waiting.json()["id"] == first.json()["id"]
@@ -100,7 +98,7 @@ def test_wrong_requests_are_refused_at_once(engine: Engine, given: Given, tmp_pa
     name = deployed(given, "strict", tmp_path)
     wrong = engine.infer(name, {"inputs": []}, headers=ASYNC)
     assert (wrong.status_code, wrong.json()["error"][:15]) == (400, "missing input '")
-    elsewhere = engine.infer(name, headers={**ASYNC, "anabranch-webhook": "http://10.0.0.1/x"})
+    elsewhere = engine.infer(name, headers={**ASYNC, "x-anabranch-webhook": "http://10.0.0.1/x"})
     assert elsewhere.status_code == 400
     assert "ANABRANCH_WEBHOOKS" in elsewhere.json()["error"]
     unknown = HTTP.get(f"{engine.graph_url(name)}/requests/{'0' * 32}")
@@ -137,7 +135,8 @@ def test_a_controller_that_is_killed_in_the_middle(
     accepted = submitted(engine, name)
     until(lambda: calls(tmp_path) == 1)
     (controller,) = actor_processes(engine, "Controller")
-    os.kill(controller.pid, signal.SIGKILL)
+    controller.kill()
+    controller.wait(60)
     (tmp_path / "open").touch()
     reply = answered(engine, accepted)
     if idempotent:

@@ -211,6 +211,10 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch deploy examples/quickstart/graph.yaml",
         "anabranch infer quickstart --data '{\"fruit\": [[0.9, 0.2]]}'",
         "anabranch status",
+        'curl -i localhost:8000/v2/models/quickstart/infer -H "Prefer: respond-async" --json '
+        '\'{"inputs": [{"name": "fruit", '
+        '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\'',
+        "anabranch infer quickstart --data '{\"fruit\": [[0.9, 0.2]]}' --async",
         'curl localhost:8000/v2/models/quickstart/infer --json \'{"inputs": [{"name": "fruit", '
         '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\'',
         Own("echo '# sharper' >> examples/quickstart/components.py"),

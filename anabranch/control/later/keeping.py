@@ -55,7 +55,7 @@ class AsyncKeeper:
         if request.webhook and not allowed(request.webhook, self._webhooks):
             known = ", ".join(self._webhooks) or "nothing"
             raise InvalidRequest(
-                f"header Anabranch-Webhook: {shown(request.webhook)[:256]!r} is not below what "
+                f"header X-Anabranch-Webhook: {shown(request.webhook)[:256]!r} is not below what "
                 f"ANABRANCH_WEBHOOKS allows: {known}"
             )
         waiting, size = self._requests.kept()

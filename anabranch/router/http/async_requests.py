@@ -33,7 +33,7 @@ from anabranch.router.traffic.arms import Arms
 logger = logging.getLogger("anabranch.router")
 
 PREFER = b"prefer"
-WEBHOOK = "anabranch-webhook"
+WEBHOOK = "x-anabranch-webhook"
 """Header that names the URL to call once a request is over."""
 REQUESTS = "/requests/"
 _PREFERENCE = re.compile(r"(?:^|,)\s*respond-async\s*(?:[;,]|$)", re.IGNORECASE)

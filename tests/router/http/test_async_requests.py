@@ -102,10 +102,10 @@ def test_a_request_without_the_preference_is_answered_at_once(served: Served) ->
 def test_what_could_never_be_answered_is_refused_at_once(served: Served) -> None:
     assert served.post({"inputs": []}).status_code == 400
     assert served.post(path="/versions/9/infer").status_code == 404
-    hook = served.post(anabranch_webhook="http://elsewhere/x")
+    hook = served.post(x_anabranch_webhook="http://elsewhere/x")
     assert hook.status_code == 400
     assert HOOKS in hook.json()["error"]
-    assert served.post(anabranch_webhook=f"{HOOKS}x").status_code == 202
+    assert served.post(x_anabranch_webhook=f"{HOOKS}x").status_code == 202
     assert served.requests.kept()[0] == 1
 
 
