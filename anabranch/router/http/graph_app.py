@@ -43,8 +43,8 @@ from anabranch.router.http.app import (
     dispatch,
     json_reply,
 )
-from anabranch.router.http.async_requests import PREFER, REQUESTS, AsyncCalls, prefers_async
 from anabranch.router.http.doors.all_doors import DOORS
+from anabranch.router.http.doors.async_requests import PREFER, REQUESTS, AsyncCalls, prefers_async
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
 from anabranch.router.http.doors.contract import VERSION, Door, Endpoint, Guarded, Methods
 from anabranch.router.http.doors.forms import reply_in_form

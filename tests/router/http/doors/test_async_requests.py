@@ -18,7 +18,7 @@ from anabranch.control.settings.settings import Settings
 from anabranch.control.store.async_requests import AsyncRequests, KeptReply
 from anabranch.control.store.store import Store
 from anabranch.graph.batch.batching import LOWEST_LEVEL
-from anabranch.router.http.async_requests import _with_low_priority
+from anabranch.router.http.doors.async_requests import _with_low_priority
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.later import AsyncAnswer, AsyncRequest
 from tests.router.conftest import BODY, make_arms, serving
