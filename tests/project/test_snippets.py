@@ -27,8 +27,8 @@ from anabranch.components.contract import Context, NodeFeedback
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.control.access.policy import Policy, read_policy
 from anabranch.graph.compile.loading import Loaded, load_data
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import load_monitors
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits

@@ -17,8 +17,8 @@ from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.components.registry import MONITOR, get, names
 from anabranch.graph.compile.loading import Loaded
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import load_monitors
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import Signature
 from anabranch.reference.builtins import PAGES, arguments, examples, load, meanings, run, sections
 from anabranch.reference.markdown import section

@@ -29,9 +29,9 @@ class StoreKind:
 
 
 def _redis(options: StoreOptions) -> FeatureStore:
-    from anabranch.components.features.redis_hashes import RedisStore
+    from anabranch.components.features.redis_hashes import RedisHashes
 
-    return RedisStore(options)
+    return RedisHashes(options)
 
 
 def _sql(options: StoreOptions) -> FeatureStore:

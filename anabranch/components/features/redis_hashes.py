@@ -21,7 +21,7 @@ CONNECTIONS = 32
 """Most connections of one store."""
 
 
-class RedisStore:
+class RedisHashes:
     """Hashes whose keys are made of a template, such as ``user:{user_id}``."""
 
     def __init__(self, options: StoreOptions) -> None:

@@ -39,12 +39,12 @@ from anabranch.graph.calls.values import (
 )
 from anabranch.graph.execute.cached import NO_CACHES, CachedGraph, Caches, ValueCache
 from anabranch.graph.execute.feedback import FeedbackTakers, takers
-from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
-from anabranch.graph.execute.recorded_values import ValueRecorder
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.execute.streaming import Streams, streaming_of
+from anabranch.graph.observe.monitor_copies import Observer, Offer
+from anabranch.graph.observe.recorded_values import ValueRecorder
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.graph.plan.vertices import Vertices, shared
 from anabranch.specs.excerpts import hint

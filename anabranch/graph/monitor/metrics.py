@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.telemetry.definitions import (
     MONITOR_ALARMS,
     MONITOR_DRIFT,

@@ -19,8 +19,8 @@ from anabranch.components import registry
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import LoadError
 from anabranch.graph.compile.monitors import parameter_of
-from anabranch.graph.execute.monitor_copies import Seen, is_sampled, share_of
 from anabranch.graph.monitor.memory import MonitorFiles, MonitorMemory, tidy
+from anabranch.graph.observe.monitor_copies import Seen, is_sampled, share_of
 from anabranch.graph.plan.plan import Plan, PlannedMonitor
 from anabranch.masking import masked
 from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, MonitorMethod

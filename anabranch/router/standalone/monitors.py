@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from anabranch.graph.execute.monitor_copies import MOST, MOST_BYTES, Seen
 from anabranch.graph.monitor.metrics import MonitorMetrics, looked
 from anabranch.graph.monitor.windows import Monitoring, Turn, load_monitors
+from anabranch.graph.observe.monitor_copies import MOST, MOST_BYTES, Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
 from anabranch.telemetry.outlet import Outlet
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ray import serve
 
 from anabranch.errors import Unavailable
-from anabranch.graph.execute.monitor_copies import MOST, MOST_BYTES, Seen
+from anabranch.graph.observe.monitor_copies import MOST, MOST_BYTES, Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
 from anabranch.serve.attachment import serve_name
 from anabranch.serve.calls.handle import Handle

@@ -15,9 +15,9 @@ from typing import Literal
 
 from anabranch.components.contract import Bound
 from anabranch.graph.compile.loading import Loaded
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.metrics import MonitorMetrics, looked
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor

@@ -19,8 +19,8 @@ from anabranch.errors import LoadError
 from anabranch.graph.calls.cache_status import GRAPH, header_of, is_kept
 from anabranch.graph.execute.cached import Evaluate
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.execute.nodes import load_nodes
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.serve.cache.wire import decoded, digest, encoded
 from tests.examples import examples
 

@@ -16,9 +16,9 @@ from anabranch.components.contract import Context
 from anabranch.errors import LoadError, SpecError
 from anabranch.graph.compile.loading import load_data, open_graph
 from anabranch.graph.execute.executor import HeadExecutor, SegmentExecutor
-from anabranch.graph.execute.monitor_copies import Seen, is_sampled, item_size
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.graph.monitor.windows import MOST_PENDING, Monitoring, Sampling, kept, load_monitors
+from anabranch.graph.observe.monitor_copies import Seen, is_sampled, item_size
 from anabranch.graph.plan.plan import Plan
 
 CODE = """

@@ -17,9 +17,9 @@ from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.graph.explain.answers import key_of
+from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.monitors.table import table_of
 from anabranch.router.core import InferenceCore, InferenceRequest

@@ -17,9 +17,9 @@ import pytest
 
 from anabranch.errors import Unavailable
 from anabranch.graph.compile.loading import open_graph
-from anabranch.graph.execute.monitor_copies import MOST, Seen
 from anabranch.graph.monitor.metrics import MonitorMetrics
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
+from anabranch.graph.observe.monitor_copies import MOST, Seen
 from anabranch.serve.calls.sending import Sender
 from anabranch.serve.replicas import monitors
 from anabranch.serve.replicas.base import StartError
