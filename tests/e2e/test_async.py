@@ -28,7 +28,7 @@ class Patient:
 
     async def transform(self, x):
         with (self.folder / "calls").open("a") as file:
-            file.write("one\\\\n")
+            file.write("one\\n")
         while not (self.folder / "open").exists():
             await asyncio.sleep(0.02)
         return x * 2
