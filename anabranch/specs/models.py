@@ -246,8 +246,10 @@ class Resources(Model):
     """Logical CPUs, such as 0.5 or 2."""
     gpu: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
     """GPUs, such as 0.5 or 1."""
+    gpu_memory: Size | None = None
+    """Most memory that the node takes of each GPU of ``gpu``, such as 10GiB."""
     memory: Size | None = None
-    """Memory, such as 2GiB."""
+    """Most memory of the replica, such as 2GiB; one that takes more is replaced."""
     accelerator: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Accelerator type as Ray names it, such as H100."""
     custom: Annotated[dict[ResourceName, Amount], Field(min_length=1, max_length=32)] | None = None

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
-UNLOCKED = {"torch", "xgboost", "gcsfs", "adlfs", "vllm", "feast"}
+UNLOCKED = {"torch", "xgboost", "gcsfs", "adlfs", "vllm", "feast", "onnxruntime-gpu"}
 """What depends on the machine, and what no test needs."""
 
 

@@ -1,8 +1,9 @@
-"""ONNX models, run by ONNX Runtime on the CPU."""
+"""ONNX models, run by ONNX Runtime on the CPU or a GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,12 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.onnx.providers import (
+    PROVIDER_NAMES,
+    ProviderName,
+    choose,
+    open_session,
+)
 from anabranch.components.runtimes.signatures import (
     checked,
     no_method,
@@ -44,10 +51,19 @@ _DATATYPES = {
     "string": "BYTES",
 }
 
+_NAMES = ", ".join(PROVIDER_NAMES)
+_NO_MEMORY = ("Failed to allocate memory", "is smaller than requested bytes", "out of memory")
+"""What ONNX Runtime's arenas and CUDA say when they have no memory left."""
+
 
 @register("predictor", "onnx")
 class OnnxModel:
     """Serves an ONNX model; ``outputs`` selects outputs, ``threads`` (1) is the threads of a call.
+
+    ``providers`` are ONNX Runtime's execution providers, the best first. One that the installed
+    package lacks, or that does not start, is left out with a warning in the log; where none is left
+    the model does not load. Operators that a provider lacks are calculated by the next, the last of
+    all by the CPU.
 
     A single output is the output ``output``; several outputs keep their names. Inputs go to the
     model's inputs of the same names; a single input may have any name. The lists of maps that
@@ -56,18 +72,27 @@ class OnnxModel:
 
     Args:
         outputs: Outputs of the model that are computed; all of them if left out.
-        threads: Threads of one call, at least 1.
+        threads: Threads of one call on the CPU, at least 1.
+        providers: Execution providers, the best first: ``tensorrt``, ``cuda``, ``cpu``. If left
+            out: ``cuda`` and then ``cpu`` for a node that reserves a GPU, else ``cpu``.
     """
 
     max_concurrency = THREADS
 
     def __init__(
-        self, node: Predictor, root: Path, *, outputs: list[str] | None = None, threads: int = 1
+        self,
+        node: Predictor,
+        root: Path,
+        *,
+        outputs: list[str] | None = None,
+        threads: int = 1,
+        providers: list[ProviderName] | None = None,
     ) -> None:
         runtime = require("onnxruntime", "onnx")
+        choice = choose(node, providers, runtime.get_available_providers())
         path = model_file(node, root)
         with reading(node, root):
-            self._session = _session(runtime, path, threads)
+            self._session = open_session(runtime, path, _options(runtime, threads), choice)
         inputs = self._session.get_inputs()
         self._names = [one.name for one in inputs]
         self._order = order_of(node, self._names)
@@ -81,31 +106,50 @@ class OnnxModel:
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model, a method, and a number of threads below 1."""
+        """Find a missing model, a method, no thread, and providers that are none or doubled."""
         predictor = cast(Predictor, node)
         yield from no_model(predictor)
         yield from no_method(predictor, "onnx")
         if node.args.get("threads", 1) < 1:  # type: ignore[operator]
             yield ("args", "threads"), "at least one thread is needed"
+        providers = cast("list[str] | None", node.args.get("providers"))
+        if providers is not None and (not providers or len(set(providers)) < len(providers)):
+            yield ("args", "providers"), f"at least one of {_NAMES} is needed, and none twice"
 
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
-        """Return the model's outputs; InvalidRequest for no rows, where it needs some."""
+        """Return the model's outputs, as arrays on the CPU.
+
+        Raise MemoryError where the device, or the node's ``gpu_memory``, has no memory left. Raise
+        InvalidRequest for no rows, where the model needs some.
+        """
         feed = {
             name: _fed(checked(inputs[parameter], spec, parameter))
             for name, parameter, spec in zip(self._names, self._order, self._specs, strict=True)
         }
-        results = refuse_no_rows(lambda: self._session.run(self._outputs, feed), feed.values())
+        call = partial(_run, lambda: self._session.run(self._outputs, feed), feed.values())
+        results = refuse_no_rows(call, feed.values())
         arrays = [_matrix(one) if isinstance(one, list) else one for one in results]
         if len(arrays) == 1:
             return cast(Array, arrays[0])
         return dict(zip(map(plain, self._outputs), arrays, strict=True))
 
 
-def _session(runtime: Any, path: Path, threads: int) -> Any:
+def _options(runtime: Any, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return options
+
+
+def _run(call: Callable[[], Any], inputs: Iterable[Array]) -> Any:
+    """Return what ``call`` does; MemoryError where ONNX Runtime has no memory left for it."""
+    try:
+        return call()
+    except Exception as error:
+        if any(text in str(error) for text in _NO_MEMORY):
+            shapes = ", ".join(str(list(one.shape)) for one in inputs)
+            raise MemoryError(f"no memory is left for inputs of shape {shapes}") from None
+        raise
 
 
 def _spec(argument: Any) -> TensorSpec | None:

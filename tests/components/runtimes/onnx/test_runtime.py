@@ -54,6 +54,9 @@ def root(tmp_path_factory):
     cast = helper.make_node("Cast", ["x"], ["y"], to=BF16)
     save(folder / "out16.onnx", [cast], [tensor("x")], [tensor("y", BF16)])
     save(folder / "scalar.onnx", [same], [tensor("x", FLOAT, [])], [tensor("y", FLOAT, [])])
+    large = helper.make_node("ConstantOfShape", ["x"], ["y"])
+    size = tensor("x", TensorProto.INT64, [1])
+    save(folder / "large.onnx", [large], [size], [tensor("y", FLOAT, [None])])
     (folder / "broken.onnx").write_text("not a model")
     return folder
 
@@ -87,6 +90,11 @@ def test_no_rows_are_the_caller_s_mistake_where_a_model_needs_some(predictor):
     with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
         predictor("first.onnx").call(x=X[:0])
     assert predictor("double.onnx").call(x=X[:0]).shape == (0, 4)
+
+
+def test_a_tensor_for_which_there_is_no_memory(predictor):
+    with pytest.raises(MemoryError, match=r"no memory is left for inputs of shape \[1\]"):
+        predictor("large.onnx").call(x=np.array([2**45], dtype=np.int64))
 
 
 def test_what_the_file_knows_of_its_tensors(predictor):
@@ -147,6 +155,9 @@ def test_bf16_is_refused_where_the_model_says_nothing(predictor):
         ("in16.onnx", {}, "in16.onnx has 'x' as BF16"),
         ("out16.onnx", {}, "out16.onnx has 'y' as BF16, .* cast it inside of the model"),
         ("double.onnx", {"args": {"threads": 0}}, "at least one thread is needed"),
+        ("double.onnx", {"args": {"providers": []}}, "at least one of tensorrt, cuda, cpu is"),
+        ("double.onnx", {"args": {"providers": ["cpu", "cpu"]}}, "is needed, and none twice"),
+        ("double.onnx", {"args": {"providers": ["rocm"]}}, "providers"),
         ("double.onnx", {"method": "run"}, "has no methods to choose from"),
     ],
 )
