@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from anabranch.components.fitting import (
 from anabranch.components.models.multiplex import Multiplexed
 from anabranch.components.parameters import is_async, is_context, parameters_of
 from anabranch.components.raised import pass_interrupt, text_of
+from anabranch.components.runtimes.torch.memory import cap_memory
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
 from anabranch.components.tensors.conversion import with_tensors
@@ -84,6 +86,8 @@ def _construct_component(name: str, node: NodeBase, root: Path) -> Any:
     contract = contract_of(node)
     with nullcontext() if contract is None else contract.importing():
         cls = load_class(node.component, root)
+        if "torch" in sys.modules:
+            cap_memory(sys.modules["torch"], node.resources)
         if contract is None and (parameters := parameters_of(cls)) is not None:
             check_args(node.component, node.args, parameters)
         return _construct(cls, name, node, root, contract)

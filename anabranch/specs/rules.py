@@ -228,6 +228,16 @@ def _retries(node: Map) -> Iterator[Said]:
         )
 
 
+def _gpu_memory(node: Map) -> Iterator[Said]:
+    resources = as_map(node.get("resources"))
+    if "gpu_memory" in resources and not resources.get("gpu"):
+        yield (
+            ("resources", "gpu_memory"),
+            "is the most that the node takes of the GPUs that `gpu` reserves: add `gpu`, such as "
+            "`gpu: 0.5` for half of one",
+        )
+
+
 def _multiplex(node: Map) -> Iterator[Said]:
     """One runtime, of which each model is the file that its name stands for."""
     if "multiplex" not in node:
@@ -285,6 +295,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _positive_timeout,
     _retries,
     _stand_in,
+    _gpu_memory,
     _variables,
     contract_rules,
     watch_rules,

@@ -86,6 +86,11 @@ def of_spec(**spec: Any) -> list[str]:
         (BASE | {"outputs": {}}, ["outputs: is empty; remove it"]),
         (BASE | {"timeout": "0ms"}, ["timeout: must be more than 0"]),
         (BASE | {"resources": None, "component": None}, []),
+        (BASE | {"resources": {"gpu": 0.5, "gpu_memory": "10GiB"}}, []),
+        *((BASE | {"resources": {"gpu_memory": "10GiB", **more}},
+           ["resources.gpu_memory: is the most that the node takes of the GPUs that `gpu` "
+            "reserves: add `gpu`, such as `gpu: 0.5` for half of one"])
+          for more in ({}, {"gpu": 0}, {"accelerator": "H100"})),
         (BASE | {"idempotent": True, "retries": 2}, []),
         (BASE | {"idempotnet": True, "retries": 2}, []),
         (BASE | {"idempotent": "yes", "retries": 2}, []),

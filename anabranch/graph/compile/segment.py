@@ -154,11 +154,11 @@ def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resourc
                 f"one process, two accelerators: {listed}",
             )
         )
-    memory = [item.memory for item in asked.values() if item.memory is not None]
     total = Resources.model_construct(  # the sum may be beyond the bounds of one node
         cpu=_total([item.cpu for item in asked.values()]),
         gpu=_total([item.gpu for item in asked.values()]),
-        memory=Size(sum(memory)) if memory else None,
+        gpu_memory=_size(item.gpu_memory for item in asked.values()),
+        memory=_size(item.memory for item in asked.values()),
         accelerator=next(iter(accelerators), None),
         custom=_custom(asked.values()) or None,
     )
@@ -224,6 +224,11 @@ def _wishes(placement: Placement | None) -> Iterator[tuple[tuple[str, ...], Any]
 def _total(amounts: list[float | None]) -> float | None:
     given = [amount for amount in amounts if amount is not None]
     return sum(given) if given else None
+
+
+def _size(sizes: Iterable[Size | None]) -> Size | None:
+    given = [size for size in sizes if size is not None]
+    return Size(sum(given)) if given else None
 
 
 def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling | None:

@@ -116,6 +116,18 @@ def test_without_memory_the_request_fails_and_the_next_does_not(predictor, net):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+def test_a_budget_is_held(node, root):
+    fields = {"type": "predictor", "runtime": "torch", "model": "net.pt2"}
+    resources = {"gpu": 0.5, "gpu_memory": "256MiB"}
+    bound = bind("n", node(**fields, resources=resources), root)
+    try:
+        with pytest.raises(MemoryError, match="no memory left"):
+            bound.call(x=np.zeros((2**21, 64), np.float32))
+        assert bound.call(x=rows(5))["values"].shape == (5, 10)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 def test_graphs_need_an_exported_program(predictor):
     with pytest.raises(LoadError, match=r"cuda_graphs needs a torch\.export program"):
         predictor("net.pt", cuda_graphs=[1])

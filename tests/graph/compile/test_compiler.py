@@ -155,6 +155,16 @@ def test_a_router_elsewhere_is_joined_in_the_head() -> None:
     ]
 
 
+def test_nodes_of_a_process_have_memory_together() -> None:
+    graph = step(base(), "a", resources={"gpu": 0.25, "gpu_memory": "2GiB", "memory": "1GiB"})
+    tied = {"with": "a"}
+    resources = {"gpu": 0.5, "gpu_memory": "3GiB"}
+    step(graph, "b", "a", placement=tied, resources=resources).output("y", "b")
+    found = graph.plan.segments[1].resources
+    assert found is not None
+    assert (str(found.gpu_memory), str(found.memory), found.gpu) == ("5GiB", "1GiB", 0.75)
+
+
 def test_a_schedule_is_the_scaling_of_a_segment() -> None:
     scaling = {"max": 3, "schedule": [{"cron": "0 8 * * *", "for": "1h", "min": 2}]}
     graph = step(base(), "a", scaling=scaling)

@@ -27,7 +27,7 @@ from anabranch.components.runtimes.huggingface.streaming import Streamer
 from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, TASKS
 from anabranch.components.runtimes.signatures import no_method, no_model
 from anabranch.components.runtimes.torch.devices import choose
-from anabranch.components.runtimes.torch.memory import in_memory
+from anabranch.components.runtimes.torch.memory import cap_memory, in_memory
 from anabranch.components.runtimes.torch.runtime import DTYPES
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
@@ -104,6 +104,8 @@ class HuggingfaceModel:
         width = None if dtype is None else getattr(torch, DTYPES[dtype])
         path = model_path(node, root)
         where = choose(torch, device)
+        if where == "cuda":
+            cap_memory(torch, node.resources)
         with reading(node, root):
             parts = _without_path(
                 lambda: load(transformers, torch, path, self._task.auto, where, width), path

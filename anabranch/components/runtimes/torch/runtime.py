@@ -21,7 +21,7 @@ from anabranch.components.runtimes.signatures import (
 from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
 from anabranch.components.runtimes.torch.graphs import with_graphs
 from anabranch.components.runtimes.torch.loading import load
-from anabranch.components.runtimes.torch.memory import in_memory
+from anabranch.components.runtimes.torch.memory import cap_memory, in_memory
 from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.warming import compiled
 from anabranch.components.tensors.arrays import Array, to_array, to_torch
@@ -71,6 +71,8 @@ class TorchModel:
         self._device = choose(self._torch, device)
         if cuda_graphs and self._device == "cpu":
             raise CannotLoad("args.cuda_graphs needs a CUDA device, but the model runs on the CPU")
+        if self._device == "cuda":
+            cap_memory(self._torch, node.resources)
         with reading(node, root):
             model = load(self._torch, path, NAMES[self._device], self._dtype)
             self.model, self.order = model, order_of(node, model.names)

@@ -28,6 +28,7 @@ from anabranch.components.runtimes.completions import (
 )
 from anabranch.components.runtimes.huggingface.chat import check_template, rendered
 from anabranch.components.runtimes.signatures import no_method, no_model
+from anabranch.components.runtimes.torch.memory import gpu_share
 from anabranch.components.runtimes.vllm.sampling import sampling_fields, structure
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
@@ -37,6 +38,8 @@ from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
 _OWN = ("model", "tokenizer", "trust_remote_code", "skip_tokenizer_init")
 """Engine arguments that the node sets itself."""
+_SHARE = "gpu_memory_utilization"
+"""Engine argument: the share of the GPU's memory that the engine takes."""
 
 
 @register("predictor", "vllm")
@@ -82,6 +85,8 @@ class VllmModel:
         if not torch.cuda.is_available():
             raise CannotLoad("the runtime 'vllm' needs a GPU, and this process sees none")
         self._task, self._most, self._options = task, max_tokens, options or {}
+        if node.resources is not None and node.resources.gpu_memory is not None:
+            self._options = {**self._options, _SHARE: gpu_share(torch, node.resources)}
         with reading(node, root):
             self._path = model_path(node, root)
         self._engine: Any = None
@@ -112,6 +117,9 @@ class VllmModel:
         for name in _OWN:
             if name in options:
                 yield ("args", "options", name), "the node sets this argument itself; remove it"
+        if _SHARE in options and node.resources is not None and node.resources.gpu_memory:
+            said = "is what `resources.gpu_memory` says in bytes; remove one of the two"
+            yield ("args", "options", _SHARE), said
 
     async def load(self) -> None:
         """Start the engine, which reads the model; CannotLoad where vLLM refuses it."""

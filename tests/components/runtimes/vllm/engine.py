@@ -50,6 +50,7 @@ class AsyncEngineArgs:
     trust_remote_code: bool
     enable_log_requests: bool
     max_model_len: int = 16
+    gpu_memory_utilization: float = 0.9
 
 
 class Vector(list[float]):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def make(node: Any, tmp_path: Path) -> Any:
     (tmp_path / "llm").mkdir()
 
-    def made(task: str = "chat", **args: Any) -> Bound:
-        fields = {"type": "predictor", "runtime": "vllm", "model": "llm"}
+    def made(task: str = "chat", resources: Any = None, **args: Any) -> Bound:
+        fields = {"type": "predictor", "runtime": "vllm", "model": "llm", "resources": resources}
         return bind("n", node(**fields, args={"task": task, **args}), tmp_path)
 
     return made
@@ -185,6 +186,21 @@ def test_without_the_package_the_node_says_which_extra_brings_it(make: Any) -> N
         make()
 
 
+def test_gpu_memory_is_the_share_that_the_engine_takes(
+    vllm: None, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = SimpleNamespace(total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+
+    async def work(engine: AsyncLLMEngine) -> float:
+        return engine.args.gpu_memory_utilization
+
+    resources = {"gpu": 1.0, "gpu_memory": "20GiB"}
+    assert asyncio.run(loaded(make(resources=resources), work)) == 0.25
+    with pytest.raises(LoadError, match=r"gpu_memory is 81GiB, but the GPU has 80\.0 GiB"):
+        make(resources={"gpu": 1.0, "gpu_memory": "81GiB"})
+
+
 def test_without_a_gpu_the_node_says_so(
     vllm: None, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,12 +210,14 @@ def test_without_a_gpu_the_node_says_so(
 
 
 def test_a_spec_that_cannot_work_is_refused(node: Any) -> None:
-    options = {"model": "x", "trust_remote_code": True}
+    options = {"model": "x", "trust_remote_code": True, "gpu_memory_utilization": 0.5}
     fields = {"runtime": "vllm", "inputs": {"a": "x", "b": "x"}, "method": "predict"}
+    fields["resources"] = {"gpu": 1.0, "gpu_memory": "1GiB"}
     found = registry.problems(
         node(type="predictor", args={"max_tokens": 0, "options": options}, **fields)
     )
     assert [path for path, _ in found] == [
         ("model",), ("method",), ("inputs",), ("args", "max_tokens"),
         ("args", "options", "model"), ("args", "options", "trust_remote_code"),
+        ("args", "options", "gpu_memory_utilization"),
     ]  # fmt: skip
