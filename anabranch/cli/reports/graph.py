@@ -42,6 +42,7 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
         f"{_count(hops, 'hop')} on the critical path{_in_pool(plan.get('pool'))}",
         "",
         _segments_table(segments),
+        *_budgets(plan),
     ]
     explainers = [
         (
@@ -70,6 +71,22 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
             *(f"  {change}" for change in changes or ["no change"]),
         ]
     return "\n".join(lines)
+
+
+def _budgets(plan: Json) -> Iterator[str]:
+    """Yield a line for each budget: its sum over all replicas, and who has none."""
+    for field, size in plan.get("budgets", {}).items():
+        sizes = dict.fromkeys(str(Size(size[end])) for end in ("min", "max"))
+        without = [
+            one["name"]
+            for one in plan["segments"]
+            if field == "memory"
+            and one["nodes"]
+            and not one.get("model")
+            and field not in (one["resources"] or {})
+        ]
+        rest = f"; without a budget: {', '.join(without)}" if without else ""
+        yield f"{field} of all replicas: {' to '.join(sizes)}{rest}"
 
 
 def _segments_table(segments: Sequence[tuple[str, ...]]) -> str:

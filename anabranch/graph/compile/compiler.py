@@ -10,6 +10,7 @@ from anabranch.graph.compile.batchable import check_batching
 from anabranch.graph.compile.caching import check_caches
 from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.explainers import check_explainers
+from anabranch.graph.compile.memory.budgets import check_budgets
 from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.observing.recorded import check_recorded
 from anabranch.graph.compile.resolve import resolve_sources
@@ -36,6 +37,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     prune,
     check_recorded,
     segment,
+    check_budgets,
     check_variables,
     check_pool,
     check_caches,

@@ -10,6 +10,7 @@ from typing import Any
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compile.compiler import run_passes, to_plan
 from anabranch.graph.compile.draft import Draft, KnownModels
+from anabranch.graph.compile.memory.model_sizes import check_model_sizes
 from anabranch.graph.compile.monitors import check_references
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.checks import check
@@ -36,7 +37,9 @@ def open_graph(path: str | Path, passes: Sequence[Pass] = ()) -> Loaded:
     """
     path = Path(path)
     root = path.parent.resolve()
-    return _compile(read(path), root, (lambda draft: check_references(draft, root), *passes))
+    files = (check_references, check_model_sizes)
+    own = [lambda draft, one=one: one(draft, root) for one in files]
+    return _compile(read(path), root, (*own, *passes))
 
 
 def load_text(

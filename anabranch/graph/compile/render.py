@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.graph.compile.explainers import explained_part
+from anabranch.graph.compile.memory.budgets import BUDGETS, reserved_bytes
 from anabranch.graph.plan.drawing import DrawnArrow
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Segment
 from anabranch.specs.models import InputSpec, TensorSpec
@@ -20,12 +21,20 @@ SHAPES = {
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """Return a JSON-able summary of a plan: segments, hops, warnings, nodes and types."""
+    """Return a JSON-able summary of a plan: segments, hops, warnings, nodes and types.
+
+    ``budgets`` are the bytes of all replicas together, by the field of ``resources``.
+    """
     return {
         "name": plan.name,
         "segments": [_segment(segment) for segment in plan.segments],
         "critical_path_hops": plan.critical_path_hops,
         "pool": plan.pool,
+        "budgets": {
+            field: {"min": found[0], "max": found[1]}
+            for field in BUDGETS
+            if (found := reserved_bytes(plan, field)) is not None
+        },
         "warnings": [str(warning) for warning in plan.warnings],
         "inputs": {name: str(spec) for name, spec in plan.inputs.items()},
         "nodes": {name: _node(plan, node) for name, node in plan.nodes.items()},
