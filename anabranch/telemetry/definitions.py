@@ -239,6 +239,12 @@ SEGMENT_DOWN = _gauge(
     "1 while a segment should have a running replica and has none, else 0: calls to it fail.",
     *_ARM, "segment", across="max",
 )  # fmt: skip
+REPLICA_MEMORY = _gauge(
+    "replica_memory_ratio",
+    "Resident memory of a replica as a share of `resources.memory`: above 1 the replica is"
+    " replaced. The largest of the segment's replicas; nothing without `resources.memory`.",
+    *_ARM, "segment", across="max",
+)  # fmt: skip
 REPLICA_START = _histogram(
     "replica_start_seconds",
     "Time in which a replica loaded and warmed up its nodes.",

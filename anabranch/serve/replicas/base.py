@@ -30,6 +30,7 @@ from anabranch.serve.cache.opening import open_caches
 from anabranch.serve.calls.tracing import show_traces
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.export.memory_use import MemoryUse
 from anabranch.serve.export.multiplexed_models import Multiplexing
 from anabranch.serve.heartbeat import end_heartbeat
 from anabranch.serve.identity import here
@@ -75,12 +76,20 @@ class Hosted:
     """The nodes of one segment, loaded from the bundle in the working folder."""
 
     def __init__(
-        self, loaded: Loaded, bound: Mapping[str, Bound], started: float, is_alone: bool = True
+        self,
+        loaded: Loaded,
+        bound: Mapping[str, Bound],
+        started: float,
+        memory: MemoryUse | None = None,
+        is_alone: bool = True,
     ) -> None:
         self.loaded = loaded
         self.bound = bound
         self._started = started
         self._is_alone = is_alone
+        self._memory = memory
+        if memory is not None:
+            memory.start()
         self._multiplexing = Multiplexing(bound)
         self._multiplexing.start()
 
@@ -94,12 +103,15 @@ class Hosted:
         begin_process()
         async with _marked():
             loaded = open_graph(await asyncio.to_thread(enter_bundle) / spec)
-            PULSE.limit(memory_of(loaded.plan, segment))
+            most = memory_of(loaded.plan, segment)
+            PULSE.limit(most)
+            memory = MemoryUse(segment, most) if most else None
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
-                hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root), started)
+                bound = await load_nodes(loaded.plan, nodes, loaded.root)
             else:
-                hosted = cls(loaded, await load(loaded), started)
+                bound = await load(loaded)
+            hosted = cls(loaded, bound, started, memory)
             await hosted.check_health()
         tell_used()
         settle_process()
@@ -147,6 +159,8 @@ class Hosted:
     async def unload(self) -> None:
         """Let components release what they hold; what fails is logged, not raised."""
         self._multiplexing.stop()
+        if self._memory is not None:
+            self._memory.stop()
         await unload_nodes(self.bound, self.loaded.root)
         if self._is_alone:
             await end_process()

@@ -99,6 +99,7 @@ _REPLICAS = Section(
     "Replicas",
     Panel("Replicas", "short", _hop.level(d.REPLICAS, "state")),
     Panel("Mean time to start", "s", _hop.mean_ever(d.REPLICA_START)),
+    Panel("Memory of its budget", "percentunit", _hop.level(d.REPLICA_MEMORY)),
     Panel("Cold starts", "short", replace(_hop, window=RATE).increase(d.COLD_STARTS)),
     Panel(
         "Replicas by machine",

@@ -35,6 +35,8 @@ FULL = 0.01
 """Share of requests that are turned away for want of room, from which on that is told."""
 AGREEMENT = 0.95
 """Share of a mirror's answers that should agree."""
+NEAR = 0.9
+"""Share of its memory budget that a replica takes, from which on that is told."""
 _COPIES = 100
 """Copies without which a mirror's agreement says little."""
 _BURNS: tuple[tuple[Severity, float, str, str], ...] = (
@@ -125,6 +127,7 @@ def _burn_alert(severity: Severity, burn: float, long: str, short: str) -> Alert
 _aborted = Queries(('state="aborted"',), ("graph",), window="1h")
 _running = Queries(('state="running"',), (*_REVISION, "segment")).level(d.REPLICAS)
 _down = Queries(by=d.SEGMENT_DOWN.labels).level(d.SEGMENT_DOWN)
+_memory = Queries(by=d.REPLICA_MEMORY.labels).level(d.REPLICA_MEMORY)
 _waiting = Queries(by=("graph",)).level(d.REQUESTS_IN_FLIGHT).when("> 0")
 _copies = _mirror.increase(d.MIRROR_COMPARED).when(f"> {_COPIES}")
 _drifting = Queries(by=d.MONITOR_DRIFT.labels).level(d.MONITOR_DRIFT)
@@ -168,6 +171,16 @@ ALERTS = (
         "{{ $labels.graph }} r{{ $labels.revision }}: the segment {{ $labels.segment }} is down",
         "The segment {{ $labels.segment }} of the graph {{ $labels.graph }} has lost its last"
         " replica, and calls to it fail at once.",
+    ),
+    Alert(
+        "AnabranchMemoryNearBudget",
+        "ticket",
+        _memory.when(f"> {NEAR:g}").text,
+        "2m",
+        "{{ $labels.graph }} r{{ $labels.revision }}: a replica of {{ $labels.segment }} has"
+        " nearly used up its memory",
+        "A replica of the segment {{ $labels.segment }} of the graph {{ $labels.graph }} takes"
+        " {{ $value | humanizePercentage }} of its resources.memory, and is replaced above 100%.",
     ),
     Alert(
         "AnabranchMirrorDisagrees",
