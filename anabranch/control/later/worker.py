@@ -58,14 +58,22 @@ class AsyncWorker:
 
     async def run(self) -> None:
         """Answer for ever; first go on with what another has left running."""
-        await asyncio.to_thread(self._requests.recover)
+        await _noted(self._requests.recover)
         try:
             while True:
                 self._woken.clear()
-                await within(await self._look(), self._woken)
+                await within(await self._round(), self._woken)
         finally:
             for task in self._running.values():
                 task.cancel()
+
+    async def _round(self) -> float:
+        """Look once; a store that does not answer must not end what is being evaluated."""
+        try:
+            return await self._look()
+        except Unavailable as error:
+            logger.warning("cannot look for asynchronous requests: %s", error)
+            return _RETRY_S
 
     async def _look(self) -> float:
         """Begin what is due; return how long to wait until the next look, in seconds."""
@@ -96,23 +104,33 @@ class AsyncWorker:
             logger.error("request %s was not kept as it ended", one.id, exc_info=error)
 
     async def _answer(self, one: DueRequest) -> None:
-        try:
-            reply = await self._send(one)
-            is_final = reply.status != _BUSY or not one.request.idempotent
-        except RouterEnded as error:
-            if not one.request.idempotent:
-                await _noted(partial(self._requests.lose, one.id))
-                return
-            reply, is_final = kept_error(error, one.id), False
-        except Unavailable as error:  # nothing was sent
-            reply, is_final = kept_error(error, one.id), False
-        except AnabranchError as error:
-            reply, is_final = kept_error(error, one.id), True
+        found = await self._outcome(one)
+        if found is None:
+            await _noted(partial(self._requests.lose, one.id))
+            return
+        reply, is_final = found
         if is_final or one.attempts + 1 >= ATTEMPTS:
             await _noted(partial(self._requests.finish, one.id, reply))
         else:
             due_at = time.time() + pause(one.attempts)
             await _noted(partial(self._requests.postpone, one.id, due_at))
+
+    async def _outcome(self, one: DueRequest) -> tuple[KeptReply, bool] | None:
+        """Return the reply to a request, and whether it is the last word.
+
+        None where nobody knows how far the evaluation came, and it may not be repeated.
+        """
+        may_repeat = one.request.idempotent
+        try:
+            reply = await self._send(one)
+            return reply, reply.status != _BUSY or not may_repeat
+        except RouterEnded as error:
+            return (kept_error(error, one.id), False) if may_repeat else None
+        except AnabranchError as error:  # where it is Unavailable, nothing was sent
+            return kept_error(error, one.id), not isinstance(error, Unavailable)
+        except Exception as error:
+            logger.exception("request %s: its evaluation has ended unexpectedly", one.id)
+            return (kept_error(error, one.id), False) if may_repeat else None
 
 
 async def _noted(write: Callable[[], None]) -> None:

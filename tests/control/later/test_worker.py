@@ -84,6 +84,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
         ([Unavailable("no router"), GOOD], (200, 2), (200, 2)),
         ([RouterEnded("gone"), GOOD], (200, 2), (0, 1)),
         ([NotFound("no graph")], (404, 1), (404, 1)),
+        ([OSError("no token"), GOOD], (200, 2), (0, 1)),
     ],
 )
 def test_what_becomes_of_a_request(
@@ -104,6 +105,51 @@ def test_it_is_not_tried_for_ever(requests: AsyncRequests) -> None:
     router = Router(*[BUSY] * module.ATTEMPTS)
     assert ended(requests, router, replace(REQUEST, idempotent=True)).status == 503
     assert router.asked == module.ATTEMPTS
+
+
+def test_a_store_that_does_not_answer_ends_no_evaluation(
+    requests: AsyncRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_S", 0.005)
+    gate, asked, away, began = asyncio.Event(), 0, 0, 0
+    find, recover = requests.has_waiting, requests.recover
+
+    async def send(one: DueRequest) -> KeptReply:
+        nonlocal asked
+        asked += 1
+        await gate.wait()
+        return GOOD
+
+    def often_away() -> bool:
+        nonlocal away
+        if asked and away < 3:
+            away += 1
+            raise Unavailable("the store does not answer")
+        return find()
+
+    def once_away() -> None:
+        nonlocal began
+        began += 1
+        if began == 1:
+            raise Unavailable("the store does not answer")
+        recover()
+
+    monkeypatch.setattr(requests, "has_waiting", often_away)
+    monkeypatch.setattr(requests, "recover", once_away)
+    id = requests.add("digits", REQUEST).id
+
+    async def main() -> None:
+        running = asyncio.create_task(AsyncWorker(requests, send).run())
+        await asyncio.to_thread(until, lambda: away == 3)
+        gate.set()
+        await asyncio.to_thread(until, lambda: requests.kept()[0] == 0)
+        running.cancel()
+
+    asyncio.run(main())
+    found = requests.find("digits", id, None)
+    assert found is not None
+    assert (found.phase, found.status, asked) == ("done", 200, 1)
+    assert began == 2
 
 
 def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRequests) -> None:
