@@ -23,7 +23,7 @@ REST_S = 1.0
 MOST_FAILURES = 3
 _WRITE_S = 2.0
 _CONNECTIONS = 32
-"""Most connections of a process to Redis."""
+"""Most connections of a process to Redis; more looks at a time than these wait for one."""
 _PREFIX = b"anabranch:answer:"
 
 
@@ -36,9 +36,11 @@ class RedisStore(AnswerStore):
 
         super().__init__(ttl, size, counts)
         self._milliseconds = max(1, int(ttl * 1000))
-        self._reader: Any = redis.asyncio.Redis.from_url(
-            url, max_connections=_CONNECTIONS, socket_connect_timeout=LOOK_S, retry=None
-        )
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=_CONNECTIONS, timeout=LOOK_S, socket_connect_timeout=LOOK_S,
+            retry=None,
+        )  # fmt: skip
+        self._reader: Any = redis.asyncio.Redis.from_pool(pool)
         self._writer: Any = redis.Redis.from_url(
             url, socket_timeout=_WRITE_S, socket_connect_timeout=_WRITE_S
         )

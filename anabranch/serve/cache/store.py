@@ -59,8 +59,8 @@ class AnswerStore(ABC):
         """Have an answer written soon; return whether there was room for it."""
         write = self._unwritten[key] = AnswerWrite(key, time.monotonic(), data)
         is_taken = self._outlet.offer(write, len(data))
-        if not is_taken:
-            del self._unwritten[key]
+        if not is_taken:  # and the outlet's thread may have written another answer to it
+            self._unwritten.pop(key, None)
         return is_taken
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from anabranch.serve.cache import redis_store
 from anabranch.serve.cache.counts import CacheCounts
 from anabranch.serve.cache.redis_store import MOST_FAILURES, REST_S, RedisStore
 from anabranch.telemetry.registry import Registry
@@ -53,6 +54,21 @@ def test_processes_share_answers_and_namespaces_do_not(redis: RedisServer) -> No
             assert status.startswith("hit; ttl=")
             assert await third.ask(1.0) == ([2.0], "fwd=miss; stored")
             assert two.model.made == 0
+
+    asyncio.run(work())
+
+
+def test_more_looks_than_connections_wait_for_one_and_do_not_fail(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "LOOK_S", 60.0)
+
+    async def work() -> None:
+        async with opened(redis, "crowd") as asked:
+            looks = [asked.cache._store.get(b"%d" % n) for n in range(200)]
+            assert await asyncio.gather(*looks) == [None] * 200
+            assert counted(asked.registry)["errors"] == 0
+            assert asked.cache._store._asked_again == 0.0
 
     asyncio.run(work())
 
