@@ -36,10 +36,13 @@ def export(
 ) -> dict[str, bytes]:
     """Return the files by their path; with ``layer`` among them those of an image with the graphs.
 
+    Shared models are deployed before the graphs, which may use them.
+
     Raise TooLarge where a ConfigMap cannot hold a graph's files, and InvalidRequest for a name
     that is none, or two graphs of one name.
     """
     _check(of, folders)
+    folders = sorted(folders, key=lambda one: not one.is_model)
     graphs = manifests.graphs(of, folders, layer)
     texts = {
         "cluster.yaml": _yaml(manifests.cluster(of, groups)),

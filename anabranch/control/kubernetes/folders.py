@@ -14,6 +14,8 @@ from anabranch.client.bundle.packing import ROOT
 from anabranch.client.prepared import PreparedBundle
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.errors import TooLarge
+from anabranch.specs.loader import parse
+from anabranch.specs.shared.document import is_model
 from anabranch.specs.units import Size
 
 MOST_BYTES = 2**20
@@ -28,6 +30,8 @@ class GraphFolder:
     graph: str
     spec: str
     files: Mapping[str, bytes]
+    is_model: bool = False
+    """Whether the spec is the document of a shared model."""
 
     @classmethod
     def of(cls, prepared: PreparedBundle, spec: str) -> GraphFolder:
@@ -35,7 +39,7 @@ class GraphFolder:
         with zipfile.ZipFile(io.BytesIO(prepared.bundle.data)) as archive:
             names = [one.removeprefix(f"{ROOT}/") for one in archive.namelist()]
             files = {name: archive.read(f"{ROOT}/{name}") for name in names if name != MANIFEST}
-        return cls(prepared.graph, spec, files)
+        return cls(prepared.graph, spec, files, is_model(parse(files[spec]).data))
 
     @property
     def size(self) -> int:

@@ -107,3 +107,18 @@ def test_a_name_that_kubernetes_refuses_is_refused(name: str) -> None:
 def test_two_files_of_one_graph_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="two of the files have graph 'team/small'"):
         export(OF, GROUPS, [SMALL, SMALL])
+
+
+def test_shared_models_are_deployed_before_the_graphs_that_use_them(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "shared", tmp_path / "shared")
+    names = ("pay.yaml", "model.yaml", "refund.yaml")
+    for named in named_paths(open_graph(tmp_path / "shared" / "model.yaml")):
+        (tmp_path / "shared" / named).touch()
+    folders = [
+        GraphFolder.of(prepare_file(tmp_path / "shared" / name, tmp_path / "home"), name)
+        for name in names
+    ]
+    (job,) = (one for one in objects(export(OF, GROUPS, folders, True)) if one["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    deployed = [Path(word).name for word in container["command"] if word.endswith(".yaml")]
+    assert deployed == ["model.yaml", "pay.yaml", "refund.yaml"]
