@@ -24,16 +24,12 @@ from anabranch.errors import AnabranchError, InvalidRequest
 from anabranch.graph.calls.values import protect
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
-from anabranch.graph.execute.streaming import streaming_of
 from anabranch.graph.explain.answers import chosen
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
-from anabranch.graph.shared.documents import open_model
-from anabranch.graph.shared.local_call import LocalModelCall
-from anabranch.graph.shared.model_node import SharedModelNode
-from anabranch.specs.shared.document import NODE
+from anabranch.graph.shared.local_models import LocalModels, shared_nodes
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -99,47 +95,29 @@ class LocalGraph:
         """
         self._plan = plan
         self._root = root
-        shared = [part.name for part in plan.segments if part.model is not None]
-        self._nodes = {name: SharedModelNode(plan, name) for name in shared}
-        others = {name: one for name, one in plan.nodes.items() if name not in shared}
-        names = [name for name, node in others.items() if node.type != "explainer"]
+        apart = {*plan.signature.explainers, *shared_nodes(plan)}
+        names = [name for name in plan.nodes if name not in apart]
         self._restore = saved(node.spec for node in plan.nodes.values())
-        self._models: dict[str, LocalGraph] = {}
         try:
-            self._open_models()
             with loading_in(root):
-                self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+                self._models = wait(LocalModels.load(plan, root))
+                self._bound = wait(self._load(names))
         except BaseException:
-            self._close_models()
             self._restore()
             raise
         self._executor = wait(self._build())
         self._finalizer = weakref.finalize(self, self._executor.close)
         self._explainers: dict[str, Explaining] = {}
 
+    async def _load(self, names: Sequence[str]) -> dict[str, Bound]:
+        try:
+            return await load_nodes(self._plan, names, self._root)
+        except BaseException:
+            await self._models.close()
+            raise
+
     async def _build(self) -> HeadExecutor:
-        calls = {name: self._call(name) for name in self._nodes}
-        return HeadExecutor(self._plan, self._bound, calls)
-
-    def _call(self, name: str) -> LocalModelCall:
-        """Return the call of a node to the shared model that it uses."""
-        node = self._nodes[name]
-        return self._models[node.model.name]._as(node)
-
-    def _as(self, node: SharedModelNode) -> LocalModelCall:
-        """Return the call by which a node of another graph uses this one, a shared model."""
-        return LocalModelCall(node, self._executor, streaming_of(self._bound).get(NODE))
-
-    def _open_models(self) -> None:
-        """Load each shared model once, by its document beside the spec."""
-        for name in sorted({node.model.name for node in self._nodes.values()}):
-            loaded = open_model(name, self._root)
-            self._models[name] = LocalGraph(loaded.plan, loaded.root)
-
-    def _close_models(self) -> None:
-        for model in self._models.values():
-            model.close()
-        self._models.clear()
+        return HeadExecutor(self._plan, self._bound, self._models.calls)
 
     def run(
         self,
@@ -174,7 +152,7 @@ class LocalGraph:
             with loading_in(self._root):
                 if name not in self._explainers:  # another thread may have been first
                     plan = in_one_process(self._plan)
-                    loading = Explaining.load(plan, name, self._root, self._call)
+                    loading = Explaining.load(plan, name, self._root, self._models.call)
                     self._explainers[name] = wait(loading)
         return self._explainers[name]
 
@@ -184,7 +162,7 @@ class LocalGraph:
             wait(unload_nodes(explaining.bound, self._root))
             explaining.close()
         wait(unload_nodes(self._bound, self._root))
-        self._close_models()
+        wait(self._models.close())
         self._finalizer()
         self._restore()
 

@@ -131,6 +131,7 @@ async def _follow(server: StandaloneServer, file: Path, changes: Changes, say: S
             continue
         try:
             loaded = await asyncio.to_thread(opened, file)
+            server.check(loaded.plan)
             number = server.revision.number + 1
             server.move_to(await StandaloneRevision.load(number, loaded, beside=True))
         except AnabranchError as error:

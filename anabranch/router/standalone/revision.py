@@ -16,9 +16,10 @@ from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.explain.explainer import Explaining
-from anabranch.graph.local import in_one_process, no_call
+from anabranch.graph.local import in_one_process
 from anabranch.graph.plan.learners import LearningRouter, learners
 from anabranch.graph.plan.plan import Plan
+from anabranch.graph.shared.local_models import LocalModels
 from anabranch.router.standalone.explainers import StandaloneExplainers
 from anabranch.router.standalone.monitors import StandaloneMonitors
 from anabranch.router.traffic.local_head import LocalHead
@@ -29,6 +30,7 @@ from anabranch.router.warmup import warm_up
 class _Parts:
     """What a revision has loaded."""
 
+    models: LocalModels
     bound: Mapping[str, Bound]
     explaining: Mapping[str, Explaining]
     monitors: StandaloneMonitors | None
@@ -45,7 +47,9 @@ class StandaloneRevision:
         self._restore = saved(node.spec for node in plan.nodes.values())
         counts = Counts(plan.name, str(number))
         offer = None if parts.monitors is None else parts.monitors.offer
-        self._executor = HeadExecutor(plan, parts.bound, {}, counts.recovered, counts, offer)
+        self._executor = HeadExecutor(
+            plan, parts.bound, parts.models.calls, counts.recovered, counts, offer
+        )
         self._problem = ""
         self.head = LocalHead(self._executor, self._obstacle)
         self.explainers = StandaloneExplainers(plan.name, number, parts.explaining)
@@ -76,8 +80,9 @@ class StandaloneRevision:
 
     async def check_health(self) -> None:
         """Ask the components how they are; what is wrong keeps the graph from being ready."""
+        parts = self._parts
         try:
-            await run_hook("check_health", self._parts.bound.values(), self._root)
+            await run_hook("check_health", [*parts.bound.values(), *parts.models.bound], self._root)
         except AnabranchError as error:
             self._problem = str(error)
         else:
@@ -95,23 +100,34 @@ class StandaloneRevision:
         if self._parts.monitors is not None:
             await asyncio.to_thread(self._parts.monitors.close)
         await unload_nodes(self._parts.bound, self._root)
+        await self._parts.models.close()
         self._restore()
 
 
 async def _loaded(number: int, loaded: Loaded, beside: bool) -> _Parts:
-    plan, root = in_one_process(loaded.plan), loaded.root
-    nodes = [name for name, node in plan.nodes.items() if node.type != "explainer"]
-    bound = await load_nodes(plan, nodes, root, in_thread=beside)
+    plan = in_one_process(loaded.plan)
+    models = await LocalModels.load(plan, loaded.root, in_thread=beside)
+    try:
+        return await _with_nodes(number, plan, loaded.root, models, beside)
+    except BaseException:
+        await models.close()
+        raise
+
+
+async def _with_nodes(
+    number: int, plan: Plan, root: Path, models: LocalModels, beside: bool
+) -> _Parts:
+    bound = await load_nodes(plan, plan.head.nodes, root, in_thread=beside)
     explaining: dict[str, Explaining] = {}
     try:
         for name in plan.signature.explainers:
-            explaining[name] = await Explaining.load(plan, name, root, no_call)
+            explaining[name] = await Explaining.load(plan, name, root, models.call)
         monitors = await asyncio.to_thread(_monitors, plan, number, root)
     except BaseException:
         for each in (bound, *(one.bound for one in explaining.values())):
             await unload_nodes(each, root)
         raise
-    return _Parts(bound, explaining, monitors)
+    return _Parts(models, bound, explaining, monitors)
 
 
 def _monitors(plan: Plan, number: int, root: Path) -> StandaloneMonitors | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.access.guard import Guard
 from anabranch.access.table import OPEN, AccessTable
 from anabranch.errors import Conflict, EngineError
+from anabranch.graph.plan.plan import Plan
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.http.doors.engine_protocols import engine_protocols
 from anabranch.router.http.graph_app import GraphApp
@@ -118,14 +119,14 @@ class StandaloneServer:
         await self._http.listen(self._listener, has_guests=True)
         self._begin(self._watch_health())
 
-    def move_to(self, revision: StandaloneRevision) -> None:
-        """Have a newer revision of the graph answer; the one before ends with its last requests.
+    def check(self, plan: Plan) -> None:
+        """Raise Conflict for the plan of another graph, to which this server does not move."""
+        if plan.name != self._arms.name:
+            raise Conflict(f"the file names graph {plan.name!r} now, not {self._arms.name!r}")
 
-        Conflict where it is of another graph.
-        """
-        before, name = self._revision, self._arms.name
-        if revision.plan.name != name:
-            raise Conflict(f"the file names graph {revision.plan.name!r} now, not {name!r}")
+    def move_to(self, revision: StandaloneRevision) -> None:
+        """Have a newer revision of the graph answer; the one before ends with its last requests."""
+        before = self._revision
         self._apply(revision)
         self._begin(self._retire(before))
 

@@ -12,7 +12,7 @@ from anabranch.errors import Conflict, DeployError, LoadError
 from anabranch.router.standalone.access import access_table
 from anabranch.router.standalone.process import opened
 from anabranch.router.standalone.revision import StandaloneRevision
-from tests.router.standalone.graphs import PARTS, ask, served, spec, tensor, written
+from tests.router.standalone.graphs import ONE, PARTS, ask, served, spec, tensor, written
 from tests.waiting import until, until_true
 
 TRIP = tensor([1, 2])
@@ -21,6 +21,39 @@ EXPLAINER = """
 class Why:
     def explain(self, x):
         return {"sum": float(x.sum())}
+"""
+MODELS = """
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def note(text):
+    with (HERE / "log").open("a") as file:
+        file.write(text + " ")
+
+
+class Twice:
+    def load(self):
+        note("loaded")
+
+    def unload(self):
+        note("unloaded")
+
+    def predict(self, x):
+        return {"y": x * 2}
+
+    def check_health(self):
+        if (HERE / "ill").exists():
+            raise RuntimeError("the pump leaks")
+
+
+class Asks:
+    def attach(self, model):
+        self.model = model
+
+    def explain(self, x):
+        return float(self.model({"x": x})["y"].sum())
 """
 
 
@@ -184,10 +217,8 @@ def test_a_new_revision_takes_over_without_a_request_lost(tmp_path: Path) -> Non
 def test_a_revision_of_another_graph_is_refused(tmp_path: Path) -> None:
     with served(written(tmp_path / "a", spec())) as found:
         other = opened(written(tmp_path / "b", spec(name="other")))
-        revision = found.run(StandaloneRevision.load(2, other))
         with pytest.raises(Conflict, match="'other' now, not 'demo'"):
-            found.run(_moved(found.server, revision))
-        found.run(revision.close())
+            found.server.check(other.plan)
 
 
 async def _moved(server: object, revision: StandaloneRevision) -> None:
@@ -219,3 +250,23 @@ def test_request_logs_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ask(f"{found.model}/infer", TRIP)
     files = [path for path in (tmp_path / "log").rglob("*") if path.is_file()]
     assert len(files) == 1 and files[0].stat().st_size
+
+
+def test_shared_models_are_loaded_once_by_their_documents_beside_the_spec(tmp_path: Path) -> None:
+    node = {"type": "predictor", "model": "shared://twice", "inputs": {"x": "x"}}
+    why = {"type": "explainer", "component": "parts.py:Asks", "explains": "a"}
+    graph = spec(nodes={"a": node, "b": node, "why": why}, outputs={"y": "a", "z": "b.y"})
+    fields = {"component": "parts.py:Twice", "inputs": ONE, "outputs": {"y": ONE["x"]}}
+    model = {"kind": "Model", "metadata": {"name": "twice"}, "spec": fields}
+    file = written(tmp_path, graph, MODELS)
+    (tmp_path / "twice.yaml").write_text(json.dumps({"apiVersion": "anabranch/v1", **model}))
+    with served(file) as found:
+        outputs = ask(f"{found.model}/infer", TRIP).json()["outputs"]
+        assert [one["data"] for one in outputs] == [[2.0, 4.0], [2.0, 4.0]]
+        reply = ask(f"{found.model}/explain", TRIP).json()
+        assert reply["explanations"][0]["library"] == 6.0
+        (tmp_path / "ill").touch()
+        found.run(found.server.revision.check_health())
+        reason = ask(f"{found.url}/v2/repository/index", {}).json()[0]["reason"]
+        assert "the pump leaks" in reason
+    assert (tmp_path / "log").read_text() == "loaded unloaded "
