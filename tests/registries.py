@@ -72,6 +72,8 @@ class SmallRegistry:
     """Statuses with which it answers what begins with a method and a path."""
     scopes: list[str] = field(default_factory=list)
     """Scopes of the tokens that it was asked for."""
+    token: str = "token"
+    """The field of a token that it gives."""
     uploads: int = 0
     host: str = ""
 
@@ -117,7 +119,7 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
                 registry.scopes += query["scope"]
                 is_known = self.headers.get("authorization") == basic
                 token = PUSH if query["scope"][0].endswith(":pull,push") else PULL
-                content = json.dumps({"token": token.removeprefix("Bearer ")}).encode()
+                content = json.dumps({registry.token: token.removeprefix("Bearer ")}).encode()
                 return self._send(*(200, content) if is_known else (401, b"{}"))
             if not self._may():
                 return None
@@ -149,11 +151,11 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
             return self._send(201, b"", {"oci-subject": subject["digest"]} if subject else {})
 
         def _referrers(self, digest: str, _: object, __: bytes) -> None:
+            read = {name: json.loads(content) for name, content in registry.manifests.items()}
             found = [
-                {"digest": name, "mediaType": "m", "size": len(content)}
-                for name, content in registry.manifests.items()
-                if name.startswith("sha256:")
-                and json.loads(content).get("subject", {}).get("digest") == digest
+                {"digest": name, "mediaType": "m", "size": 1, "artifactType": one["artifactType"]}
+                for name, one in read.items()
+                if name.startswith("sha256:") and one.get("subject", {}).get("digest") == digest
             ]
             self._send(200, json.dumps({"manifests": found}).encode())
 

@@ -89,7 +89,9 @@ def pull(
 def _referrers(bundle: ImageManifest, registry: RegistryClient) -> list[ImageManifest]:
     """Return provenance and signatures of a bundle; what else refers to it stays where it is."""
     found = []
-    for one in registry.referrers(bundle.digest)[:_MOST_REFERRERS]:
+    known = registry.referrers(bundle.digest)
+    ours = [one for one in known if one.get("artifactType") in (None, *_REFERRERS)]
+    for one in ours[:_MOST_REFERRERS]:
         manifest = ImageManifest.read(registry.manifest(one["digest"]))
         is_ours = manifest.artifact_type in _REFERRERS
         if is_ours and manifest.subject is not None and manifest.subject.digest == bundle.digest:

@@ -177,7 +177,7 @@ class RegistryClient:
                 yield reply
             finally:
                 reply.close()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"the registry {self._reference.host} does not answer "
                 f"({type(error).__name__}: {str(error)[:300]})"
@@ -229,8 +229,7 @@ class RegistryClient:
                 f"the registry {self._reference.host} gives no token for "
                 f"{self._reference.name}: {reply.status_code}{_said(reply)}"
             )
-        found = reply.json()
-        return f"Bearer {found.get('token') or found.get('access_token')}"
+        return f"Bearer {_token(reply)}"
 
     def _named(self, place: str) -> str:
         return f"oci://{self._reference.host}/{self._reference.name} {place}"[:400]
@@ -267,6 +266,14 @@ def _challenge(reply: httpx.Response) -> tuple[str, dict[str, str]] | None:
 
 def _basic(login: RegistryLogin) -> str:
     return f"Basic {b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
+
+
+def _token(reply: httpx.Response) -> str:
+    try:
+        found = reply.json()
+        return str(found.get("token") or found["access_token"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Unavailable(f"{reply.url.host} answers a request for a token with none") from None
 
 
 def _said(reply: httpx.Response) -> str:

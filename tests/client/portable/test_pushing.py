@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from anabranch.client.portable.bundle import PortableBundle, open_bundle
 from anabranch.client.portable.pushing import pull, push
 from anabranch.client.portable.signing import sign, verified
 from anabranch.client.registry.references import ImageReference
-from anabranch.client.registry.registry import RegistryClient
+from anabranch.client.registry.registry import INDEX_TYPE, RegistryClient
 from anabranch.errors import Forbidden, InvalidRequest, NotFound, Unavailable
 from tests.client.portable.test_signing import built
 from tests.disks import names
@@ -131,3 +132,26 @@ def test_a_registry_that_is_away_is_told(tmp_path: Path) -> None:
 def test_a_digest_is_no_place_to_push_to(tmp_path: Path, small: SmallRegistry) -> None:
     with pytest.raises(InvalidRequest, match="name a tag"):
         pushed(built(tmp_path), f"oci://{small.host}/models/fruit@sha256:{'0' * 64}")
+
+
+def test_what_others_attach_to_a_bundle_stays_where_it_is(
+    tmp_path: Path, small: SmallRegistry
+) -> None:
+    path = built(tmp_path)
+    sign(path, Keys(tmp_path, "one").private)
+    index = {"mediaType": INDEX_TYPE, "artifactType": "application/vnd.other", "manifests": []}
+    subject = {"digest": open_bundle(path).digest}
+    for number in range(200):  # more than are looked at, and before ours
+        content = json.dumps({**index, "subject": subject, "annotations": {"n": str(number)}})
+        small.manifests[f"sha256:{sha256(content.encode()).hexdigest()}"] = content.encode()
+    fixed = pushed(path, f"oci://{small.host}/models/fruit")
+    assert pulled(str(fixed), tmp_path / "back.bundle").path.read_bytes() == path.read_bytes()
+
+
+def test_a_token_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    with small_registry("bearer") as found:
+        log_in(found.host, tmp_path / "docker")
+        found.token = "none"
+        with pytest.raises(Unavailable, match="a request for a token with none"):
+            pulled(f"oci://{found.host}/models/fruit", tmp_path / "x.bundle")
