@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from anabranch.client.bundle.folder import MAX_FILES
 from anabranch.client.bundle.packing import ROOT, too_large
 from anabranch.components.artefacts.archives import UNREADABLE
-from anabranch.components.artefacts.bundled import MANIFEST
+from anabranch.components.artefacts.bundled import FOLDER, MANIFEST
 from anabranch.errors import InvalidRequest, TooLarge
 
 
@@ -38,7 +38,7 @@ def manifest_spec(manifest: bytes | None) -> str:
     """The spec that a manifest names; InvalidRequest if it names none."""
     try:
         name = json.loads(manifest or b"")["spec"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         name = None
     if not isinstance(name, str):
         raise InvalidRequest(f"the bundle has no {MANIFEST} that names its spec")
@@ -87,6 +87,8 @@ def _member_name(entry: zipfile.ZipInfo) -> str:
     unsafe = any(part in ("", ".", "..") or "\\" in part or ":" in part for part in rest)
     if first != ROOT or not rest or unsafe:
         raise InvalidRequest(f"{entry.filename!r} in the bundle is not a path below {ROOT}/")
+    if rest[0] == FOLDER:
+        raise InvalidRequest(f"{entry.filename!r} in the bundle is in the place of its models")
     return "/".join(rest)
 
 

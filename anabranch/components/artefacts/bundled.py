@@ -60,7 +60,7 @@ def artefacts_in(manifest: bytes) -> Mapping[str, BundledArtefact]:
     try:
         found = json.loads(manifest).get("artefacts", {})
         return {str(uri): _artefact(**fields) for uri, fields in found.items()}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise ArtefactError(f"{MANIFEST} does not pin artefacts as it must: {error}") from None
 
 

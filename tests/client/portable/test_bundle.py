@@ -1,12 +1,14 @@
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from anabranch.client.portable.bundle import is_bundle, open_bundle, spec_of
+from anabranch.client.bundle.unpacking import manifest_spec
+from anabranch.client.portable.bundle import BundleManifest, is_bundle, open_bundle, spec_of
 from anabranch.client.portable.making import Artefacts
-from anabranch.components.artefacts.bundled import MANIFEST, beside, bundled
-from anabranch.errors import InvalidRequest
+from anabranch.components.artefacts.bundled import FOLDER, MANIFEST, artefacts_in, beside, bundled
+from anabranch.errors import ArtefactError, InvalidRequest
 from tests.client.portable.bundles import MODEL, SPEC, URI, artefacts, drafted, of_parts
 
 
@@ -87,3 +89,21 @@ def test_a_manifest_that_pins_other_models_is_refused(tmp_path: Path) -> None:
     mixed.write(tmp_path / "x.bundle")
     with pytest.raises(InvalidRequest, match=r"x\.bundle is no portable bundle .*digest"):
         open_bundle(tmp_path / "x.bundle")
+
+
+def test_code_in_the_place_of_the_models_is_refused(tmp_path: Path) -> None:
+    """It would be loaded instead of the model whose digest the manifest pins."""
+    place = f"{FOLDER}/{sha256(MODEL).hexdigest()}/fruit.onnx"
+    drafted(tmp_path / "parts", {place: b"another model"}).write(tmp_path / "x.bundle")
+    with pytest.raises(InvalidRequest, match="in the place of its models"):
+        open_bundle(tmp_path / "x.bundle")
+
+
+def test_a_manifest_that_is_nested_too_deep_is_refused() -> None:
+    deep = b"[" * 100_000
+    with pytest.raises(ArtefactError, match="does not pin"):
+        artefacts_in(deep)
+    with pytest.raises(InvalidRequest, match="malformed"):
+        BundleManifest.read(deep)
+    with pytest.raises(InvalidRequest, match="names its spec"):
+        manifest_spec(deep)
