@@ -134,7 +134,12 @@ def _whole(value: Any, datatype: str) -> int:
 
 
 def _float(value: Any, datatype: str) -> float:
-    return float(_number(value))
+    number = float(_number(value))
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(to_dtype(datatype).type(number)) or not np.isfinite(number)
+    if not fits:
+        raise ValueError(f"does not fit {datatype}")
+    return number
 
 
 def _number(value: Any) -> int | float | Decimal:
