@@ -16,6 +16,7 @@ from anabranch.client.bundle.packing import Bundle
 from anabranch.client.bundle.signing import signed, with_signatures
 from anabranch.client.bundle.unpacking import write_files
 from anabranch.client.portable.bundle import PortableBundle, is_bundle, open_bundle
+from anabranch.client.portable.models import unwatched
 from anabranch.client.portable.pushing import pull
 from anabranch.client.portable.signing import code_signatures
 from anabranch.client.registry.references import ImageReference, is_reference
@@ -69,7 +70,8 @@ def prepare_portable(bundle: PortableBundle) -> PreparedBundle:
         write_files(bundle.files, Path(folder))
         loaded = open_complete(Path(folder) / bundle.manifest.spec)
     packed = with_signatures(bundle.code, code_signatures(bundle))
-    return PreparedBundle(loaded.graph.name, packed, (), bundle.path.parent, bundle)
+    warnings = tuple(unwatched(loaded.graph, bundle.manifest.artefacts))
+    return PreparedBundle(loaded.graph.name, packed, warnings, bundle.path.parent, bundle)
 
 
 def _pulled(reference: ImageReference) -> PreparedBundle:

@@ -26,6 +26,7 @@ def bundle_view(
         "code": known.code,
         "files": len(bundle.files),
         "models": {redacted(uri): one.to_json() for uri, one in known.artefacts.items()},
+        "shared": list(known.shared),
         "anabranch": known.anabranch,
         "signatures": signature_count(bundle),
     }
@@ -50,6 +51,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"  code    {found['code']}"
     for uri, one in found["models"].items():
         yield f"  model   {clean(uri, 500)}, {shown_size(one['size'])}, sha256 {one['sha256']}"
+    if found["shared"]:
+        yield f"  needs   {', '.join(found['shared'])}, which an engine must have"
     if "verified" not in found:
         count = found["signatures"]
         yield f"  signed  {f'{count} times, not verified' if count else 'by nobody'}"

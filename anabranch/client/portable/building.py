@@ -16,7 +16,7 @@ from anabranch.client.portable.bundle import BundleManifest, PortableBundle, fil
 from anabranch.client.portable.formats import PROVENANCE_TYPE, SBOM_TYPE
 from anabranch.client.portable.locking import REQUIREMENTS, locked
 from anabranch.client.portable.making import Artefacts, BundleDraft, assemble, with_manifest
-from anabranch.client.portable.models import fetch_models
+from anabranch.client.portable.models import fetch_models, shared_models, unwatched
 from anabranch.client.portable.provenance import build_here, statement
 from anabranch.client.portable.sbom import bill
 from anabranch.client.portable.signing import signed
@@ -73,7 +73,8 @@ def build(
             draft = signed(draft, manifest.code, sign)
         target = target or Path(file_name(manifest))
         draft.write(target)
-    return BuiltBundle(open_bundle(target), packed.warnings)
+    ignored = unwatched(loaded.graph, models.by_uri)
+    return BuiltBundle(open_bundle(target), (*packed.warnings, *ignored))
 
 
 def _lock(files: Mapping[str, bytes], folder: Path) -> bytes:
@@ -93,6 +94,7 @@ def _drafted(
         anabranch=version_of("anabranch"),
         language=loaded.graph.apiVersion,
         version=version,
+        shared=shared_models(loaded.graph),
     )
     digests = {path: sha256(content).hexdigest() for path, content in files.items()}
     lock = files.get(REQUIREMENTS, b"").decode("utf-8", "replace")

@@ -57,11 +57,15 @@ class BundleManifest:
     """``apiVersion`` of the spec."""
     version: str = ""
     """Version that its builder has given it."""
+    shared: tuple[str, ...] = ()
+    """Shared models that it uses, such as ``shared://name``, which an engine must have."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as a JSON object."""
         artefacts = {uri: one.to_json() for uri, one in self.artefacts.items()}
-        return {**vars(self), "artefacts": artefacts}
+        found = {**vars(self), "artefacts": artefacts}
+        del found["shared"]
+        return found | ({"shared": list(self.shared)} if self.shared else {})
 
     @classmethod
     def read(cls, content: bytes) -> BundleManifest:
@@ -69,9 +73,11 @@ class BundleManifest:
         try:
             found = json.loads(content)
             artefacts = artefacts_in(content)
-            texts = {name: str(value) for name, value in found.items() if name != "artefacts"}
-            return cls(artefacts=artefacts, **texts)
-        except (ArtefactError, AttributeError, TypeError, ValueError) as error:
+            shared = tuple(map(str, found.get("shared", ())))
+            others = found.keys() - {"artefacts", "shared"}
+            texts = {name: str(found[name]) for name in others}
+            return cls(artefacts=artefacts, shared=shared, **texts)
+        except (ArtefactError, AttributeError, RecursionError, TypeError, ValueError) as error:
             raise InvalidRequest(f"its manifest is malformed: {error}") from None
 
 

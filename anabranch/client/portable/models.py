@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,7 @@ from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.models.multiplex import PLACE
 from anabranch.errors import ArtefactError, InvalidRequest
 from anabranch.specs.models import InferenceGraph
+from anabranch.specs.shared.reference import shared_reference
 
 _FIELDS = ("model", "data")
 
@@ -58,6 +59,26 @@ def references(graph: InferenceGraph) -> Iterator[tuple[str, str, str | None]]:
                     f"can bring it along: put the models beside the spec, as models/{PLACE}.onnx"
                 )
             yield name, uri, getattr(node, "sha256", None) if field == "model" else None
+
+
+def shared_models(graph: InferenceGraph) -> tuple[str, ...]:
+    """Return the shared models that a graph uses, such as ``shared://name``, in order."""
+    found = {str(shared_reference(node) or "") for node in graph.spec.nodes.values()}
+    return tuple(sorted(found - {""}))
+
+
+def unwatched(graph: InferenceGraph, brought: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each node that would watch a model of those that are ``brought`` along.
+
+    They are in the bundle, and stay what they are.
+    """
+    for name, node in graph.spec.nodes.items():
+        uri = uris.split(getattr(node, "model", None) or "")[0]
+        if getattr(node, "watch", False) and uri in brought:
+            yield (
+                f"node {name!r}: `watch` has no effect, for the bundle brings "
+                f"{uris.redacted(uri)!r} along; deploy the spec itself to follow the model"
+            )
 
 
 def _fetched(uri: str, sha256: str | None, settings: ArtefactSettings, place: Path) -> Path:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.cli.reports.bundles import bundle_text, bundle_view
 from anabranch.client.graph import Graph
 from anabranch.client.portable.building import build
 from anabranch.client.portable.bundle import PortableBundle, open_bundle
+from anabranch.client.prepared import prepare
 from anabranch.components.artefacts import fetching
 from anabranch.components.artefacts.bundled import beside
 from anabranch.errors import InvalidRequest, SpecError, StorageError
@@ -163,3 +165,31 @@ def test_a_graph_that_was_built_in_python_goes_into_a_bundle_too(tmp_path: Path)
     found = open_bundle(path)
     assert set(found.files) == {"anabranch.json", "code.py", "graph.built.yaml"}
     assert list(found.manifest.artefacts) == [uri]
+
+
+def test_a_watch_that_has_no_effect_is_told_at_build_and_at_deploy(tmp_path: Path) -> None:
+    (tmp_path / "fruit.onnx").write_bytes(MODEL)
+    uri = (tmp_path / "fruit.onnx").as_uri()
+    spec = project(tmp_path / "p", uri, extra=", watch: true")
+    (said,) = build(spec, tmp_path / "x.bundle", tmp_path / "home").warnings
+    assert "node 'm': `watch` has no effect" in said and uri in said
+    assert list(prepare(tmp_path / "x.bundle", tmp_path / "home").warnings) == [said]
+    still = project(tmp_path / "q", uri)
+    assert build(still, tmp_path / "y.bundle", tmp_path / "home").warnings == ()
+
+
+def test_the_shared_models_that_a_graph_needs_are_in_the_manifest(tmp_path: Path) -> None:
+    spec = project(tmp_path / "p", "fruit.onnx", fruit_onnx="")
+    bundle = made(spec, tmp_path / "x.bundle")
+    assert "shared" not in bundle.manifest.to_json()
+    nodes = "".join(
+        f'    {name}: {{type: predictor, model: "shared://{model}", inputs: {{x: x}}}}\n'
+        for name, model in {"one": "b@2", "two": "a", "three": "b@2"}.items()
+    )
+    text = spec.read_text().replace(
+        "  outputs: {y: m}", f"{nodes}  outputs: {{y: m, a: one, b: two, c: three}}"
+    )
+    spec.write_text(text)
+    bundle = made(spec, tmp_path / "y.bundle")
+    assert bundle.manifest.shared == ("shared://a", "shared://b@2")
+    assert "needs   shared://a, shared://b@2" in bundle_text(bundle_view(bundle))
