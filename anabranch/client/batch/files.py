@@ -118,6 +118,16 @@ def putting(url: str) -> Iterator[IO[bytes]]:
             system.put_file(draft.name, place)
 
 
+@contextmanager
+def local_path(url: str) -> Iterator[Path | None]:
+    """Yield the path of a file or folder; None where it is not of this machine's file system.
+
+    What is done there has the errors of files.
+    """
+    with _opened(url) as (system, place):
+        yield Path(place) if _is_local(system) else None
+
+
 def lines(url: str) -> int:
     """Return the number of lines of a file."""
     return read(url).count(b"\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from anabranch.client.batch import runner
 from anabranch.client.batch.answers import ChunkAnswers, GraphReply
 from anabranch.client.batch.asking import PATIENCE_S, AskedGraph, RowAsker
 from anabranch.client.batch.beginning import new_manifest
+from anabranch.client.batch.claim import claimed, this_process
 from anabranch.client.batch.formats.by_suffix import SUFFIXES, format_of, suffix_of
 from anabranch.client.batch.manifest import BatchJob, JobManifest, check_same
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes, mapped, output_columns
@@ -170,15 +172,33 @@ async def run_job(
     *,
     restart: bool = False,
     answer: Answer | None = None,
+    by: str | None = None,
 ) -> JobProgress:
     """Run a job, from where it was if it was begun before; return its counts.
 
     ``restart`` begins it anew. ``said`` is told of progress, for the first time before it begins.
     ``answer`` answers the chunks in place of ``graph``, which is then only asked for its types.
-    Raise JobError where it cannot begin or go on; what it has written stays, and is gone on with.
+    ``by`` names who runs it to others that want to write the same output; this process, if left
+    out. Raise JobError where it cannot begin or go on, or another is writing the output; what it
+    has written stays, and is gone on with.
     """
     source = JobSource.of(job.input)
     place = None if job.output == STREAM else output_place(job, source.suffix)
+    claim = nullcontext() if place is None else claimed(place.folder, by or this_process())
+    async with claim:
+        return await _run(job, graph, pace, said, source, place, restart, answer)
+
+
+async def _run(
+    job: BatchJob,
+    graph: AskedGraph,
+    pace: JobPace,
+    said: Said,
+    source: JobSource,
+    place: OutputPlace | None,
+    restart: bool,
+    answer: Answer | None,
+) -> JobProgress:
     manifest = None if place is None else _begun(place, job, source, restart)
     if place is not None and manifest is not None and manifest.is_finished:
         return _finished(place, manifest, said)

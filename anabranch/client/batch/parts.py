@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from anabranch.client.batch import files
 from anabranch.client.batch.answers import ChunkAnswers
+from anabranch.client.batch.claim import LOCK
 from anabranch.client.batch.formats.contract import OutputColumn, RowFormat
 from anabranch.client.batch.formats.jsonl import JsonLines, json_line
 from anabranch.client.batch.manifest import JobManifest
@@ -135,17 +136,20 @@ class OutputPlace:
 
     def check_free(self) -> None:
         """Raise JobError for a folder that is no job's and has files."""
-        if self.is_folder and files.names_in(self.folder):
+        if self.is_folder and files.names_in(self.folder).keys() - {LOCK}:
             raise JobError(f"{redacted(self.output)!r} is no empty folder: name another")
 
     def clear(self) -> None:
-        """Remove what nobody needs once the job is finished, the manifest of parts last."""
+        """Remove what nobody needs once the job is finished, the manifest of parts last.
+
+        A folder that is claimed goes with its claim.
+        """
         names = files.names_in(self.folder)
-        for name in names:
-            if _ERRORS.fullmatch(name) or (not self.is_folder and name != MANIFEST):
+        for name in names.keys() - {MANIFEST, LOCK}:
+            if _ERRORS.fullmatch(name) or not self.is_folder:
                 files.remove(f"{self.folder}/{name}")
         if not self.is_folder:
-            files.remove(self.folder)
+            files.remove(f"{self.folder}/{MANIFEST}" if LOCK in names else self.folder)
 
     def restart(self) -> None:
         """Remove a job that was begun here, and its parts."""

@@ -98,7 +98,8 @@ class JobWorker:
         pace = JobPace(plan.rows, plan.concurrency, plan.rate, None, PATIENCE_S)
         try:
             graph = EngineGraph(transport, session, job)
-            await run_job(job, graph, pace, self._said, answer=self._answer)
+            by = f"job {self._record.id} of the engine"
+            await run_job(job, graph, pace, self._said, answer=self._answer, by=by)
         finally:
             await transport.close()
 

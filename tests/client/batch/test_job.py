@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from anabranch.client.batch import claim
 from anabranch.client.batch.manifest import BatchJob
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import EngineError, JobError, NotFound
@@ -245,3 +248,22 @@ def test_a_graph_that_is_deleted_ends_the_job_and_fails_no_row(tmp_path: Path) -
         run(job, Gone(before=no_graph))
     run(job, Doubling())
     check_once(tmp_path, [1.0] * 5)
+
+
+def test_an_output_has_one_writer_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "PATIENCE_S", 0.0)
+    values = [1.0, 2.0, 3.0]
+    job = job_of(write_csv(tmp_path / "rows.csv", values), tmp_path / "answers.csv")
+    refused: list[str] = []
+
+    def second(x: Array) -> None:
+        with pytest.raises(JobError) as raised, ThreadPoolExecutor(1) as pool:
+            pool.submit(run, job, Doubling(), restart=True).result()
+        refused.append(str(raised.value))
+
+    run(job, Doubling(before=second), rows=1, concurrency=1)
+    assert len(refused) == 4  # the first row twice, for the types of outputs
+    assert all(f"is being written by the process {os.getpid()} of" in one for one in refused)
+    check_once(tmp_path, values)
