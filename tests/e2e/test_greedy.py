@@ -12,7 +12,7 @@ from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+pytestmark = pytest.mark.e2e
 
 CODE = """
 import ctypes
@@ -89,7 +89,16 @@ def greedy(name: str, does: str) -> dict[str, Any]:
     return spec(name, bad=bad, after=node("Good", "bad"))
 
 
-@pytest.mark.parametrize("does", ["leak", "threads", "fork", "files", "flood", "leave", "crash"])
+@pytest.mark.parametrize(
+    "does",
+    [
+        "leak",
+        *(
+            pytest.param(does, marks=pytest.mark.nightly)
+            for does in ("threads", "fork", "files", "flood", "leave", "crash")
+        ),
+    ],
+)
 def test_its_own_replica_suffers_and_is_replaced(
     engine: Engine, given: Given, load: Callable[..., Any], does: str
 ) -> None:

@@ -37,6 +37,7 @@ NOT_TYPED: Mapping[str, str] = {
     "registry.md: anabranch status fruit": "needs a registry; test_watch.py has one",
     "batch.md: export ANABRANCH_JOBS": "needs files in /srv; test_jobs.py has such an engine",
     "tls.md: export RAY_USE_TLS": "needs files in /etc; test_ray_tls.py has such an engine",
+    "memory.md: nvidia-smi": "needs a GPU; test_memory_budgets.py has devices by such names",
     "standalone.md: podman load": "needs Podman and a registry",
     "standalone.md: skopeo copy": REGISTRY,
     "benchmarks.md: make bench": MEASURES,

@@ -40,6 +40,7 @@ TESTS_OF_NO_MODULE = {
     "e2e/": "everything together, on a real engine",
     "project/": "the project: its layout, docs, examples and dependencies",
     "components/bandits/test_strategies.py": "laws of all bandits",
+    "components/runtimes/onnx/test_gpu.py": "the part of test_runtime.py that needs a GPU",
     "components/runtimes/test_torch_gpu.py": "the part of test_torch.py that needs a GPU",
     "components/runtimes/test_trees.py": "XGBoost, LightGBM and CatBoost, which are imported once",
     "components/test_bf16.py": "all built-ins on BF16",

@@ -106,7 +106,7 @@ _REPLICAS = Section(
         "short",
         _all.level(d.MACHINE_REPLICAS, "machine", "deployment").called("{machine}: {deployment}"),
     ),
-    widths=(6,),
+    widths=(8, 8, 8, 12, 12),
 )
 _custom = Queries(_SCOPE, ("revision", "node", "name"), "{node}: {name} r{revision}")
 _MEASURES = Section(
