@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from anabranch.control.jobs.book import JobBook
@@ -17,7 +18,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import within
-from anabranch.errors import AnabranchError, NotFound
+from anabranch.errors import AnabranchError, NotFound, Unavailable
 from anabranch.serve import bound_actors
 from anabranch.serve.data_pipeline import ReplicaNeeds
 from anabranch.serve.node import node_id
@@ -108,18 +109,27 @@ class JobRunner:
 
     def round(self) -> None:
         """Look once: note what has ended, start what is due, and end what is over."""
-        records = self._book.all()
         processes = self._processes.running()
-        for record in records:
+        for record in self._book.open():
             if record.state == "running":
-                self._follow(record, record.id in processes)
-        running = [one for one in self._book.all() if one.state == "running"]
-        waiting = [one for one in records if one.state == "pending"]
+                self._apart(record, partial(self._follow, record, record.id in processes))
+        still = self._book.open()
+        running = [one for one in still if one.state == "running"]
+        waiting = [one for one in still if one.state == "pending"]
         for record in _due(waiting, MOST_AT_ONCE - len(running)):
-            self._begin(record)
-        wanted = {one.id for one in self._book.all() if one.state == "running"}
+            self._apart(record, partial(self._begin, record))
+        wanted = {one.id for one in self._book.open() if one.state == "running"}
         for id in processes - wanted:
             self._processes.stop(id)
+
+    def _apart(self, record: JobRecord, work: Callable[[], None]) -> None:
+        """Do something for a job, whose trouble must not keep the others from running."""
+        try:
+            work()
+        except Unavailable as error:
+            logger.warning("job %s has to wait: %s", record.id, error)
+        except Exception:
+            logger.exception("job %s has to wait", record.id)
 
     def _follow(self, record: JobRecord, has_process: bool) -> None:
         """Note how far a job is; start its process again if it has none."""
@@ -132,22 +142,22 @@ class JobRunner:
         now = replace(record, progress=status.progress)
         if status.state in ("finished", "failed"):
             now = now.ended(self._clock(), status.state, status.reason)  # type: ignore[arg-type]
-        if self._book.change(record.id, lambda before: now) == now and now.is_over:
-            self._log(now)
+        self._book.change(record.id, lambda before: now)
 
     def _begin(self, record: JobRecord) -> None:
         begun = self._book.change(record.id, lambda before: before.begun(self._clock()))
         if begun.state == "running":
-            self._log(begun)
             self._start(begun)
 
     def _start(self, record: JobRecord) -> None:
+        """Start the process of a job, which fails where that can never be."""
         try:
             self._processes.start(record, self._replicas(record))
+        except Unavailable:
+            raise  # the next round tries again
         except AnabranchError as error:
             failed = record.ended(self._clock(), "failed", str(error))
             self._book.change(record.id, lambda before: failed)
-            self._log(failed)
 
     def _replicas(self, record: JobRecord) -> ReplicaSpec | None:
         """Return the replicas of a job; None where it goes through the graph."""
@@ -165,12 +175,6 @@ class JobRunner:
             release.environment(release.plan.head),
         )
         return ReplicaSpec(record.plan.replicas, number, release.spec, needs)
-
-    def _log(self, record: JobRecord) -> None:
-        reason = f": {record.reason}" if record.reason else ""
-        message = f"job {record.id} is {record.state}{reason}"
-        data = {"job": record.id, "author": record.actor, "progress": dict(record.progress)}
-        self._store.log(record.job.graph, record.job.revision, f"job_{record.state}", message, data)
 
 
 def _due(waiting: Sequence[JobRecord], places: int) -> Sequence[JobRecord]:

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from anabranch.serve.export.logs import write_logs
 logger = logging.getLogger("anabranch.control")
 
 PATIENCE_S = 600.0
-"""Time for which a job waits for an engine that does not answer, in seconds."""
+"""Time for which a job waits for an engine, or for files, that do not answer, in seconds."""
 _PAUSE_S = 2.0
 _NICENESS = 10
 """What a job takes of processors is left over by what answers requests."""
@@ -45,6 +46,29 @@ class JobStatus:
     progress: dict[str, Any]
 
 
+class JobPatience:
+    """Ends with a job that gets no further for ``PATIENCE_S`` seconds since its last trouble began.
+
+    To begin again is no progress: a job that fails anew at the same rows would never end.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done = -1
+        self._since: float | None = None
+
+    def is_at(self, done: int) -> None:
+        """Note how many rows are done."""
+        if done > self._done:
+            self._done, self._since = done, None
+
+    def is_over_after_trouble(self) -> bool:
+        """Note a trouble; return whether the job has been in trouble for too long."""
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        return now - self._since > PATIENCE_S
+
+
 class JobWorker:
     """The actor's class. ``record`` is the job's as JSON, ``home`` the engine's."""
 
@@ -55,7 +79,7 @@ class JobWorker:
         self._home = home
         self._answer: Answer | None = None if replicas is None else on_replicas(replicas)
         self._progress: JobProgress | None = None
-        self._heard = time.monotonic()
+        self._patience = JobPatience()
         self._end: tuple[str, str] | None = None
         threading.Thread(target=self._run, name="job", daemon=True).start()
 
@@ -84,7 +108,7 @@ class JobWorker:
 
     def _wait(self, error: AnabranchError) -> None:
         """Wait a moment before the job is gone on with; end it where it has waited long enough."""
-        if time.monotonic() - self._heard > PATIENCE_S:
+        if self._patience.is_over_after_trouble():
             self._end = ("failed", str(error))
         else:
             logger.warning("job %s waits: %s", self._record.id, error)
@@ -104,4 +128,5 @@ class JobWorker:
             await transport.close()
 
     def _said(self, progress: JobProgress) -> None:
-        self._progress, self._heard = progress, time.monotonic()
+        self._progress = progress
+        self._patience.is_at(progress.done)

@@ -18,10 +18,13 @@ class StoredText(NamedTuple):
     updated_at: float
 
 
-def document(connection: Connection, name: str) -> StoredText | None:
-    """Return the document of a name; None if there is none."""
+def document(connection: Connection, name: str, hold: bool = False) -> StoredText | None:
+    """Return the document of a name; None if there is none.
+
+    With ``hold`` no other writer changes it before this transaction ends.
+    """
     query = sa.select(documents.c.text, documents.c.updated_at).where(documents.c.name == name)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if hold else query).one_or_none()
     return None if row is None else StoredText(*row)
 
 
@@ -33,10 +36,14 @@ def documents_of(connection: Connection, prefix: str) -> list[str]:
 
 def put_document(connection: Connection, name: str, text: str) -> None:
     """Keep a text under a name, in place of the one before; an empty text takes it away."""
-    connection.execute(documents.delete().where(documents.c.name == name))
-    if text:
-        values = {"name": name, "text": text, "updated_at": time.time()}
-        connection.execute(documents.insert().values(**values))
+    mine = documents.c.name == name
+    if not text:
+        connection.execute(documents.delete().where(mine))
+        return
+    values = {"text": text, "updated_at": time.time()}
+    # In its place: PostgreSQL would let who waits for the row find neither the old nor the new one.
+    if not connection.execute(documents.update().where(mine).values(values)).rowcount:
+        connection.execute(documents.insert().values(name=name, **values))
 
 
 def keep_documents(connection: Connection, prefix: str, names: list[str]) -> None:

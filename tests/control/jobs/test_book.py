@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
+from anabranch.access.actor import ACTOR, Actor
 from anabranch.client.batch.manifest import BatchJob
 from anabranch.control.jobs import book as book_module
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.record import JobPlan, JobRecord
+from anabranch.control.store import event_log
 from anabranch.control.store.store import Store
-from anabranch.errors import NotFound
+from anabranch.errors import Conflict, NotFound, Unavailable
 
 
 def record(id: str, at: float = 0.0, **fields: object) -> JobRecord:
     url = f"s3://bucket/{id}.csv?secret=1"
-    job = BatchJob("digits", url, "/out/", None, {"x": ["a", "b"]}, [], [])
+    job = BatchJob("digits", url, f"/out/{id}/", None, {"x": ["a", "b"]}, [], [])
     return JobRecord(id, job, JobPlan(32, 8), "key 'ci'", at, **fields)  # type: ignore[arg-type]
 
 
@@ -55,6 +58,76 @@ def test_the_oldest_that_are_over_are_forgotten(
         book.add(record(f"over-{at}", float(at), state="finished"))
     book.add(record("new", 9.0))
     assert [one.id for one in book.all()] == ["new", "over-4", "over-3", "running"]
+
+
+def test_two_jobs_never_write_to_one_output(book: JobBook) -> None:
+    first = record("a")
+    again = replace(record("b"), job=replace(first.job, output="/out/a"))
+    book.add(first)
+    with pytest.raises(Conflict, match="job a writes to '/out/a' already"):
+        book.add(again)
+    book.change("a", lambda one: one.ended(1.0, "cancelled"))
+    book.add(again)
+    assert [one.id for one in book.open()] == ["b"]
+
+
+def test_of_jobs_with_one_output_that_come_at_once_one_is_taken(book: JobBook) -> None:
+    refused: list[Conflict] = []
+
+    def add(number: int) -> None:
+        one = record(f"j{number}")
+        try:
+            book.add(replace(one, job=replace(one.job, output="/out")))
+        except Conflict as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(book.open()), len(refused)) == (1, 7)
+
+
+def test_jobs_that_wait_are_bounded(book: JobBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "MOST_OPEN", 2)
+    book.add(record("a"))
+    book.add(record("b"))
+    with pytest.raises(Unavailable, match="2 jobs wait or run"):
+        book.add(record("c"))
+    book.change("a", lambda one: one.ended(1.0, "finished"))
+    book.add(record("c"))
+
+
+def test_whoever_starts_and_cancels_a_job_is_in_the_log(book: JobBook, store: Store) -> None:
+    token = ACTOR.set(Actor("key", "ci"))
+    try:
+        book.add(record("a"))
+        book.change("a", lambda one: replace(one, progress={"rows": 3}))
+        book.change("a", lambda one: one.ended(1.0, "cancelled"))
+        book.change("a", lambda one: one.ended(2.0, "cancelled"))
+    finally:
+        ACTOR.reset(token)
+    told = [(one.kind, one.message, one.actor.name) for one in store.events("digits")]
+    assert told == [
+        ("job_pending", "job a is pending", "ci"),
+        ("job_cancelled", "job a is cancelled", "ci"),
+    ]
+
+
+def test_a_change_that_cannot_be_told_of_is_not_made(
+    book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.add(record("a"))
+
+    def dies(*_: object) -> None:
+        raise RuntimeError("the controller is killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(event_log, "append", dies)
+        with pytest.raises(RuntimeError):
+            book.change("a", lambda one: one.ended(1.0, "finished"))
+    assert book.get("a").state == "pending"
 
 
 def test_changes_from_threads_are_one_after_the_other(book: JobBook) -> None:

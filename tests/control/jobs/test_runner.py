@@ -15,6 +15,7 @@ from anabranch.control.jobs.worker import JobStatus
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
+from anabranch.errors import Unavailable
 from tests.clock import Clock
 from tests.control.jobs.test_book import record
 
@@ -25,11 +26,15 @@ class Processes:
     def __init__(self) -> None:
         self.told: dict[str, JobStatus | None] = {}
         self.replicas: list[ReplicaSpec | None] = []
+        self.troubles: dict[str, Exception] = {}
+        """Raised where the process of a job is started."""
 
     def running(self) -> set[str]:
         return set(self.told)
 
     def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
+        if record.id in self.troubles:
+            raise self.troubles[record.id]
         self.told[record.id] = None
         self.replicas.append(replicas)
 
@@ -58,7 +63,11 @@ def runner(store: Store, book: JobBook, processes: Processes, tmp_path: Path) ->
 
 
 def events(store: Store) -> list[str]:
-    return [one.message for one in store.events("digits") if one.kind.startswith("job_")]
+    return [
+        one.message
+        for one in store.events("digits")
+        if one.kind.startswith("job_") and one.kind != "job_pending"
+    ]
 
 
 def test_jobs_run_one_after_the_other(
@@ -95,6 +104,23 @@ def test_a_process_that_is_gone_is_started_again(
     runner.round()
     assert processes.running() == {"a"}
     assert book.get("a").state == "running"
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("the store is away"), OSError("no Ray")])
+def test_a_job_in_trouble_waits_and_keeps_no_other_from_running(
+    runner: JobRunner, book: JobBook, processes: Processes, trouble: Exception
+) -> None:
+    processes.troubles = {"a": trouble}
+    processes.told["lost"] = None
+    for at, id in enumerate("ab"):
+        book.add(record(id, float(at)))
+    for _ in range(2):
+        runner.round()
+        assert processes.running() == {"b"}
+        assert (book.get("a").state, book.get("b").state) == ("running", "running")
+    processes.troubles = {}
+    runner.round()
+    assert processes.running() == {"a", "b"}
 
 
 def test_a_job_that_is_cancelled_loses_its_process(
