@@ -3,7 +3,8 @@
 While there are requests of other priorities, one of the lowest begins at a time, when none of the
 others is in progress, and then as much time passes as leaves ``SHARE`` of it to such requests. So
 another request meets one of them seldom, and never a queue of them. Where nobody else has asked for
-a while, they begin as they come. None waits longer than ``LONGEST_S`` for others.
+a while, they begin as they come. None waits longer than ``LONGEST_S`` for others. Those that wait
+have places of the gate, so most places are kept from them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.router.admission.admission import Admission
 
@@ -24,6 +26,8 @@ QUIET_S = 1.0
 """Time without any other request, after which offline work has all."""
 LONGEST_S = 1.0
 _LOOK_S = 0.002
+_WAITING = 4
+"""One of so many places of the gate may have an offline request that waits."""
 
 
 def is_offline(parameters: Mapping[str, Any]) -> bool:
@@ -46,9 +50,19 @@ class OfflineTurns:
         self._turn = asyncio.Lock()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run an offline request, which has its place inside the gate, when it is its turn."""
-        self._inside += 1
+        """Run an offline request, which has its place inside the gate, when it is its turn.
+
+        Raise Unavailable where as many wait as may.
+        """
         self._came += 1
+        waiting, most = self._inside - self._running, max(1, self._gate.limit // _WAITING)
+        if waiting >= most:
+            work.close()
+            raise Unavailable(
+                f"{waiting} requests of the lowest priority wait for others, and at most {most} "
+                "may; try again later"
+            )
+        self._inside += 1
         try:
             await self._begin(work)
             began = self._clock()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.offline import (
@@ -131,6 +132,33 @@ def test_one_that_is_given_up_while_it_waits_never_begins(clock: Clock) -> None:
     asyncio.run(main())
     assert not begun
     assert turns._inside == 0
+
+
+def test_those_that_wait_leave_places_to_others(clock: Clock) -> None:
+    gate = Admission("g", 8)
+    turns = OfflineTurns(gate, clock)
+
+    async def work() -> str:
+        return "answered"
+
+    async def ask() -> str:
+        with gate.place():
+            return await turns.run(work())
+
+    async def main() -> list[str | BaseException]:
+        with others(gate):
+            asked = [asyncio.create_task(ask()) for _ in range(6)]
+            await asyncio.sleep(0.01)
+            assert gate.inside == 1 + 2
+            with gate.place():
+                pass
+        clock.now += QUIET_S + LONGEST_S
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert found[:2] == ["answered", "answered"]
+    assert all(isinstance(one, Unavailable) and "at most 2" in str(one) for one in found[2:])
+    assert turns._came == 6
 
 
 @pytest.mark.parametrize(
