@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 RANK = 3
 """Dimensions of an image; an input with one more takes rows of images."""
 FORMATS = ("PNG", "JPEG")
+MOST_IMAGES = 10_000
+"""Most images of an input: before its pixels are decoded, each takes more memory than its file."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _OF_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 """Modes of Pillow whose channels have 8 bits at most."""
@@ -77,6 +79,11 @@ def images_in(tensor: TensorMetadata, files: Sequence[bytes], is_list: bool) -> 
 
     Raise InvalidRequest for other files and for images of several sizes, TooLarge for huge ones.
     """
+    if len(files) > MOST_IMAGES:
+        raise TooLarge(
+            f"input {tensor.name!r} has {len(files)} images, at most {MOST_IMAGES} may be in one "
+            "request; send several, or a tensor"
+        )
     images = [_opened(tensor.name, one) for one in files]
     sizes = {(image.height, image.width) for image in images}
     if len(sizes) > 1:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import TensorMetadata
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.plain_images import images_in
+from anabranch.router.oip.plain_images import MOST_IMAGES, images_in
 from anabranch.router.oip.plain_inputs import read_column, read_value
 
 Image = pytest.importorskip("PIL.Image")
@@ -119,6 +119,13 @@ def test_the_limits_act_before_pixels_take_memory() -> None:
     huge = text_of(file_of(np.zeros((1000, 1000), np.uint8)))
     with pytest.raises(TooLarge, match="over the limit of 1000 elements"):
         read(ONE, huge, RequestLimits(max_elements=1000))
+
+
+def test_a_request_has_so_many_images_at_most() -> None:
+    """Tiny ones take far more memory than the body."""
+    text = f"{MOST_IMAGES + 1} images, at most {MOST_IMAGES}"
+    with pytest.raises(TooLarge, match=text):
+        images_in(ROWS, [b"not looked at"] * (MOST_IMAGES + 1), True)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
