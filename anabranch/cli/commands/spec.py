@@ -104,9 +104,10 @@ def plan(
     from anabranch.client.portable.bundle import spec_of
     from anabranch.graph.compile.loading import open_graph
     from anabranch.graph.compile.render import plan_to_json, to_mermaid
+    from anabranch.graph.shared.documents import DocumentedModels
 
     with spec_of(file) as spec:
-        loaded = open_graph(spec)
+        loaded = open_graph(spec, models=DocumentedModels(spec.parent))
     if output is PlanFormat.MERMAID:
         result(to_mermaid(loaded.plan))
     elif output is PlanFormat.JSON:
@@ -131,10 +132,11 @@ def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError
     from anabranch.client.bundle.checks import open_complete
     from anabranch.client.connection.engine_state import resolve_home
     from anabranch.client.portable.bundle import spec_of
+    from anabranch.graph.shared.documents import DocumentedModels
 
     try:
         with spec_of(file) as spec:
-            open_complete(spec, resolve_home(home))
+            open_complete(spec, resolve_home(home), DocumentedModels(spec.parent))
             return None if timeout is None else _load_mistakes(spec, timeout)
     except SpecError as error:
         return error

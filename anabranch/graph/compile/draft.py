@@ -24,8 +24,11 @@ FieldPath = tuple[str | int, ...]
 class KnownModels(Protocol):
     """The shared models that graphs may use."""
 
-    def signature(self, model: SharedReference) -> Signature:
-        """Return the signature of a shared model; AnabranchError says why there is none."""
+    def signature(self, model: SharedReference) -> Signature | None:
+        """Return the signature of a shared model; AnabranchError says why there is none.
+
+        None where it is not known: then the node is taken for right.
+        """
         ...
 
 

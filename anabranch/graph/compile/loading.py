@@ -30,16 +30,18 @@ class Loaded:
 Pass = Callable[[Draft], Draft]
 
 
-def open_graph(path: str | Path, passes: Sequence[Pass] = ()) -> Loaded:
+def open_graph(
+    path: str | Path, passes: Sequence[Pass] = (), models: KnownModels | None = None
+) -> Loaded:
     """Read and compile the spec at ``path``. Raise SpecError with all mistakes in it.
 
-    ``passes`` run after those of the compiler.
+    ``passes`` run after those of the compiler; ``models`` as for ``load_text``.
     """
     path = Path(path)
     root = path.parent.resolve()
     files = (check_references, check_model_sizes)
     own = [lambda draft, one=one: one(draft, root) for one in files]
-    return _compile(read(path), root, (*own, *passes))
+    return _compile(read(path), root, (*own, *passes), models)
 
 
 def load_text(

@@ -95,6 +95,8 @@ def _of_model(
         found = models.signature(reference)
     except AnabranchError as error:
         return None, [(node_path(node.name, "model"), str(error))]
+    if found is None:
+        return None, []
     return found.outputs, list(_unfit(found, reference, node, types))
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from anabranch.errors import InvalidRequest, SpecError
 from anabranch.graph.compile.loading import Loaded, open_graph
+from anabranch.graph.plan.plan import Signature
 from anabranch.specs.excerpts import hint
 from anabranch.specs.loader import read
 from anabranch.specs.shared.document import is_model
+from anabranch.specs.shared.reference import SharedReference
 from anabranch.specs.unvalidated import as_map
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
@@ -28,6 +30,25 @@ def open_model(name: str, root: Path) -> Loaded:
             "engine, a graph needs it beside its spec"
         )
     return open_graph(found[name])
+
+
+class DocumentedModels:
+    """The shared models with documents in a folder, as graphs are compiled: a ``KnownModels``.
+
+    Nothing is known of others, of a fixed revision, and where the document has mistakes, which are
+    told of the document itself.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def signature(self, model: SharedReference) -> Signature | None:
+        """Return the signature of a model by its document."""
+        document = None if model.revision is not None else _documents(self._root).get(model.name)
+        try:
+            return None if document is None else open_graph(document).plan.signature
+        except SpecError:
+            return None
 
 
 def _documents(root: Path) -> Mapping[str, Path]:

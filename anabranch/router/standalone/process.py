@@ -21,6 +21,7 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.calls.settling import settle_process
 from anabranch.graph.compile.bundled import check_bundled
 from anabranch.graph.compile.loading import Loaded, open_graph
+from anabranch.graph.shared.documents import DocumentedModels
 from anabranch.router.standalone.revision import StandaloneRevision
 from anabranch.router.standalone.server import StandaloneOptions, StandaloneServer, bound_socket
 from anabranch.telemetry.tracing import TRACES
@@ -36,7 +37,7 @@ def opened(file: Path) -> Loaded:
     Among them are components and models that its folder does not have.
     """
     root = file.parent.resolve()
-    return open_graph(file, [lambda draft: check_bundled(draft, root)])
+    return open_graph(file, [lambda draft: check_bundled(draft, root)], DocumentedModels(root))
 
 
 def run(
