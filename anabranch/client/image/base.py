@@ -32,6 +32,7 @@ from anabranch.client.image.layers import (
 from anabranch.client.image.layout import USER, Json, architecture, read_json
 from anabranch.client.image.libraries import is_program, needed
 from anabranch.client.portable.formats import Descriptor
+from anabranch.components.artefacts.digests import file_digest
 from anabranch.errors import InvalidRequest
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -192,10 +193,14 @@ def _manifest(folder: Path, index: Json) -> Json:
 
 
 def _blob(folder: Path, entry: Json) -> Path:
+    """Return the file of a blob, which has the digest that its entry says."""
     algorithm, _, digits = str(entry["digest"]).partition(":")
     if algorithm != "sha256" or not digits.isalnum():
         raise InvalidRequest(f"{folder}: {str(entry['digest'])[:100]!r} is no SHA-256")
-    return folder / "blobs" / "sha256" / digits
+    place = folder / "blobs" / "sha256" / digits
+    if not place.is_file() or file_digest(place) != digits:
+        raise InvalidRequest(f"{folder}: {entry['digest']} is missing, or was changed")
+    return place
 
 
 def _layers(folder: Path, manifest: Json, config: Json, blobs: Path) -> Iterator[ImageLayer]:

@@ -106,4 +106,15 @@ def test_what_is_no_base_is_refused(tmp_path: Path) -> None:
     cut = layout(tmp_path / "cut")
     digest = json.loads((cut / "index.json").read_text())["manifests"][0]["digest"]
     (cut / "blobs/sha256" / digest.removeprefix("sha256:")).unlink()
-    assert "no document of an OCI image layout" in refusal(cut, tmp_path)
+    assert f"{digest} is missing, or was changed" in refusal(cut, tmp_path)
+
+
+def test_a_base_with_a_changed_blob_is_refused(tmp_path: Path) -> None:
+    base = layout(tmp_path / "base")
+    for number, blob in enumerate(sorted((base / "blobs/sha256").iterdir())):
+        content = blob.read_bytes()
+        blob.write_bytes(content + b" ")
+        (place := tmp_path / str(number)).mkdir()
+        assert f"sha256:{blob.name} is missing, or was changed" in refusal(base, place)
+        blob.write_bytes(content)
+    base_from(base, blobs_of(tmp_path / "image"), tmp_path)
