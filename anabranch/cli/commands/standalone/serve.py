@@ -138,6 +138,14 @@ def _warn(loaded: Loaded) -> None:
             "all nodes are in this process: resources, scaling and placement of "
             f"{', '.join(nodes)} count in an engine only"
         )
+    kept = [name for name, one in specs.items() if one.cache or getattr(one, "watch", False)]
+    if loaded.plan.cache is not None:
+        kept = ["the graph", *kept]
+    if kept:
+        note(
+            f"no answers are kept and no models are watched: cache and watch of {', '.join(kept)} "
+            "count in an engine only"
+        )
 
 
 def _write_logs(plan: Plan) -> None:

@@ -160,9 +160,12 @@ def test_mistakes_are_told_as_by_validate(tmp_path: Path) -> None:
 
 def test_what_counts_in_an_engine_only_is_said(tmp_path: Path) -> None:
     graph = spec()
-    graph["spec"]["nodes"]["n"]["resources"] = {"cpu": 2}
+    node = graph["spec"]["nodes"]["n"]
+    node |= {"resources": {"cpu": 2}, "deterministic": True, "cache": {"ttl": "1s"}}
+    graph["spec"]["cache"] = {"ttl": "1s"}
     with command(written(tmp_path, graph)) as found:
         until_said(found.process, "scaling and placement of n count in an engine only")
+        until_said(found.process, "cache and watch of the graph, n count in an engine only")
         assert _answer(found) == [2.0, 4.0]
 
 
