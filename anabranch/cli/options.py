@@ -102,7 +102,8 @@ def length(text: Any) -> str:
 def _source(text: str) -> str:
     """Return the file of a graph, or a reference to a registry; raise BadParameter for neither."""
     if not (text.startswith("oci://") or Path(text).is_file()):
-        raise typer.BadParameter(f"File '{text}' does not exist.")
+        fault = "is a folder: name the spec in it" if Path(text).is_dir() else "does not exist"
+        raise typer.BadParameter(f"file {text!r} {fault}")
     return text
 
 

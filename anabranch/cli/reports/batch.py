@@ -34,7 +34,7 @@ def result_text(found: JobProgress, output: str, errors: str) -> str:
         counts = sorted(found.revisions.items())
         lines.append("answered: " + ", ".join(f"{rows:,} by r{number}" for number, rows in counts))
     if found.failed:
-        lines.append(f"{found.failed:,} rows have failed: {errors} has their errors")
+        lines.append(f"failed rows: {found.failed:,}, with their errors in {errors}")
     return "\n".join(lines)
 
 

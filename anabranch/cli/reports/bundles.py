@@ -55,7 +55,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  needs   {', '.join(found['shared'])}, which an engine must have"
     if "verified" not in found:
         count = found["signatures"]
-        yield f"  signed  {f'{count} times, not verified' if count else 'by nobody'}"
+        yield f"  signed  {f'not verified; signatures: {count}' if count else 'by nobody'}"
     for one, built in zip(found.get("verified", ()), found.get("built", ()), strict=True):
         yield f"  signed  by key {one['key'][:16]}…"
         yield f"  built   {clean(built, 500)}"

@@ -29,7 +29,12 @@ def reply_text(answer: Json) -> str:
 
 
 def accepted_text(accepted: Json) -> str:
-    """Return the report on a request that is answered later: its id, and its reply's place."""
+    """Return the report on a request that is answered later: its id, and its reply's place.
+
+    A process without an engine keeps no requests: ``accepted`` is the reply itself then.
+    """
+    if "location" not in accepted:
+        return reply_text(accepted)
     return f"request {accepted['id']} is {accepted['state']}; its reply: {accepted['location']}"
 
 

@@ -32,7 +32,10 @@ LOCAL: Mapping[str, Said] = {
         Taken.LEFT_OUT,
         "each request is answered by itself; a component may keep state by `context`",
     ),
-    "response_cache": (Taken.LEFT_OUT, "replies are not cached"),
+    "response_cache": (
+        Taken.LEFT_OUT,
+        "give the graph a `cache`, once its nodes are deterministic",
+    ),
     "metric_tags": (Taken.LEFT_OUT, "metrics have the labels graph, revision and node"),
     "model_metrics": (Taken.LEFT_OUT, "the buckets of histograms are the engine's"),
     "model_repository_agents": (Taken.LEFT_OUT, "a `sha256` guards a model that comes by URI"),

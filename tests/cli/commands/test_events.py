@@ -99,6 +99,7 @@ def test_who_acted_is_told_unless_it_is_the_engine(actor: dict[str, str], text: 
         (("dig*", "--kind", "deploy_failed"), ["deploy_failed"]),
         (("--actor", "key:nobody"), []),
         (("--until", "1h"), []),
+        (("--since", "1d", "--kind", "deploy_failed"), ["deploy_failed"]),
         (("--since", "1h", "--kind", "deploy_failed"), ["deploy_failed"]),
         (("--since", "2001-01-01", "--until", "2001-01-01T00:00:00Z"), []),
     ],
@@ -112,7 +113,7 @@ def test_options_choose_events(engine: Served, options: tuple[str, ...], kinds: 
 
 @pytest.mark.parametrize("text", ["yesterday", "3", "2026-13-01"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="neither a duration such as 2h nor a time"):
+    with pytest.raises(typer.BadParameter, match="neither a duration such as 2h or 1d nor a time"):
         moment(text)
 
 

@@ -40,7 +40,7 @@ def test_results_tell_what_was_done_before() -> None:
         "99 rows in out.csv (2.0 s, 30 rows/s)",
         "40 rows were done before this start",
         "answered: 50 by r3, 9 by r4",
-        "1 rows have failed: out.csv.errors.jsonl has their errors",
+        "failed rows: 1, with their errors in out.csv.errors.jsonl",
     ]
 
 
