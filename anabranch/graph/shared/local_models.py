@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -22,17 +22,25 @@ from anabranch.specs.shared.document import NODE
 class _LocalModel:
     """A shared model that is loaded in this process."""
 
-    def __init__(self, loaded: Loaded, bound: Mapping[str, Bound]) -> None:
+    def __init__(
+        self, loaded: Loaded, bound: Mapping[str, Bound], restore: Callable[[], None]
+    ) -> None:
         self.bound = bound
         self.executor = HeadExecutor(loaded.plan, bound, {})
         self.joins = streaming_of(bound).get(NODE)
         self._root = loaded.root
-        self._restore = saved(node.spec for node in loaded.plan.nodes.values())
+        self._restore = restore
 
     @classmethod
     async def load(cls, name: str, root: Path, in_thread: bool) -> Self:
         loaded = open_model(name, root)
-        return cls(loaded, await load_nodes(loaded.plan, loaded.plan.nodes, loaded.root, in_thread))
+        plan = loaded.plan
+        restore = saved(node.spec for node in plan.nodes.values())
+        try:
+            return cls(loaded, await load_nodes(plan, plan.nodes, root, in_thread), restore)
+        except BaseException:
+            restore()
+            raise
 
     async def close(self) -> None:
         self.executor.close()
