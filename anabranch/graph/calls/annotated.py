@@ -25,7 +25,8 @@ Annotate: TypeAlias = Callable[[Any], Any]
 def annotator(context: Context, is_kept: bool = False) -> Annotate:
     """Return the function that adds to a value what nodes add to the annotations from now on.
 
-    With a value that ``is_kept``, caches do not tell how they have handled this request.
+    With a value that ``is_kept``, caches do not tell how they have handled this request, and what
+    its log gets is not told either.
     """
     annotations = context.annotations
     tags, names = annotations.tags.copy(), annotations.names.copy()
@@ -35,7 +36,7 @@ def annotator(context: Context, is_kept: bool = False) -> Annotate:
             return value
         added = annotations.since(tags, names)
         if is_kept:
-            added.caches = {}
+            added.caches, added.values = {}, None
         return AnnotatedValue(value, added) if added else value
 
     return annotate

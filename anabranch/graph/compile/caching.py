@@ -93,8 +93,16 @@ def _is_ours(spec: NodeBase) -> bool:
 
 
 def _unseen(draft: Draft) -> _Mistakes:
-    """Monitors see answers from the cache only where the process has them that looks there."""
+    """Monitors and logs see answers from the cache only where the process has them."""
     homes = {name: part.name for part in draft.segments for name in part.nodes}
+    for source, ref in draft.recorded.items():
+        if homes.get(ref.node or "", HEAD) != HEAD:
+            yield (
+                ("spec", "telemetry", "requests", "nodes"),
+                f"the graph has a `cache`, and {source!r} is in a process of its own, whose values "
+                "the answers from there do not have; log nodes of the head, or give `cache` to the "
+                "node",
+            )
     for monitor in draft.monitors.values():
         for source, ref in monitor.watches.items():
             node = draft.nodes.get(ref.node or "")

@@ -159,19 +159,20 @@ class Fills(Protocol):
         ...
 
     def see(self, frame: Frame, given: Mapping[str, Any], context: Context) -> None:
-        """Let monitors look at the frame of a request."""
+        """Let monitors, and the log, look at the frame of a request."""
         ...
 
     @property
     def seen(self) -> Mapping[str, int]:
-        """Vertices here that monitors watch, and their slots."""
+        """Vertices here that monitors watch, or that the log is to have, and their slots."""
         ...
 
 
 class CachedGraph:
     """Evaluates outputs of a graph, or takes them from its cache.
 
-    With them the values are kept that monitors watch here, and the routes that were chosen.
+    With them the values are kept that monitors watch here, those that the log is to have, whether
+    it has them of this request or not, and the routes that were chosen.
     """
 
     def __init__(self, cache: ValueCache, evaluator: Fills, slots: Mapping[str, int]) -> None:

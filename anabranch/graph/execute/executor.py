@@ -174,8 +174,9 @@ class Evaluator:
 
     @property
     def seen(self) -> Mapping[str, int]:
-        """The nodes that monitors watch here, and their slots."""
-        return {} if self._observer is None else self._observer.seen
+        """The nodes that monitors watch here, or that the log is to have, and their slots."""
+        watched = {} if self._observer is None else self._observer.seen
+        return watched if self._recorder is None else {**watched, **self._recorder.seen}
 
     async def made(
         self, frame: list[Any], given: Mapping[str, Any], wants: Sequence[str], context: Context

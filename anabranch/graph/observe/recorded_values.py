@@ -22,10 +22,13 @@ class ValueRecorder:
     def __init__(self, plan: Plan, vertices: Vertices, here: Collection[str]) -> None:
         self._points: list[tuple[str, int, Convert, str]] = []
         """Of each: the node, its slot, its output, and the name in the log."""
+        self.seen: dict[str, int] = {}
+        """The vertices that are looked at, and their slots."""
         for name, ref in plan.recorded.items():
             if is_here(plan, ref, here, vertices.orchestrates):
                 node, slot = plan.nodes[str(ref.node)], vertices.slots[vertex_of(ref)]
                 self._points.append((node.name, slot, accessor(node, ref), name))
+                self.seen[vertex_of(ref)] = slot
 
     def __bool__(self) -> bool:
         return bool(self._points)

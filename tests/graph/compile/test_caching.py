@@ -164,6 +164,15 @@ def test_monitors_must_see_what_comes_from_a_cache() -> None:
     assert "'a' is in a process of its own" in problem.message
 
 
+def test_a_log_must_have_the_values_that_come_from_a_cache() -> None:
+    made = graph(cache={"ttl": "1s"}).telemetry(requests={"nodes": ["a", "b"]})
+    with pytest.raises(SpecError) as caught:
+        _ = made.plan
+    (problem,) = caught.value.problems
+    assert problem.path == ("spec", "telemetry", "requests", "nodes")
+    assert "'a" in problem.message and "is in a process of its own" in problem.message
+
+
 def test_the_cache_is_in_the_plan_and_in_the_text() -> None:
     made = graph(cache={"ttl": "1s"})
     assert made.plan.cache is not None

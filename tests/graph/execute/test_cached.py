@@ -179,6 +179,30 @@ def test_the_cache_of_a_graph_is_asked_first_and_says_so() -> None:
     assert caches["brittle"].made == 1
 
 
+def test_the_log_has_the_same_values_of_nodes_whoever_asked_first() -> None:
+    made = Graph("g", root=ROOT, cache=TTL).input("x", "FP64", [-1])
+    made.transformer("even", method="scale", args={"multiply_by": 2}, inputs={"x": "x"})
+    made.transformer("less", method="scale", args={"multiply_by": -1}, inputs={"x": "even"})
+    made.telemetry(requests={"nodes": ["even"]}).output("y", "less")
+
+    async def main() -> list[dict[str, Any]]:
+        executor = HeadExecutor(
+            made.plan, await load_nodes(made.plan, made.plan.nodes, ROOT),
+            caches={GRAPH: KeptForEver(GRAPH)},
+        )  # fmt: skip
+        told = []
+        for values in (None, {}, None, {}):
+            context = Context(annotations=Annotations(values=values))
+            await executor.run({"x": np.array([1.0])}, context)
+            found = context.annotations.values
+            told.append({name: array.tolist() for name, array in (found or {}).items()})
+        executor.close()
+        return told
+
+    logged = {"even.output": [2.0]}
+    assert asyncio.run(main()) == [{}, logged, {}, logged]
+
+
 @pytest.mark.parametrize("of_node", [True, False])
 def test_what_streams_is_refused_when_it_is_loaded(of_node: bool) -> None:
     made = Graph("g", root=ROOT, **({} if of_node else {"cache": TTL})).input("x", "INT64", [-1])
