@@ -21,7 +21,7 @@ class StoredText(NamedTuple):
 def document(connection: Connection, name: str, hold: bool = False) -> StoredText | None:
     """Return the document of a name; None if there is none.
 
-    With ``hold`` no other writer changes it before this transaction ends.
+    ``hold`` keeps other writers out of one that is there until the transaction ends.
     """
     query = sa.select(documents.c.text, documents.c.updated_at).where(documents.c.name == name)
     row = connection.execute(query.with_for_update() if hold else query).one_or_none()
@@ -36,13 +36,13 @@ def documents_of(connection: Connection, prefix: str) -> list[str]:
 
 def put_document(connection: Connection, name: str, text: str) -> None:
     """Keep a text under a name, in place of the one before; an empty text takes it away."""
-    mine = documents.c.name == name
+    named = documents.c.name == name
     if not text:
-        connection.execute(documents.delete().where(mine))
+        connection.execute(documents.delete().where(named))
         return
     values = {"text": text, "updated_at": time.time()}
-    # In its place: PostgreSQL would let who waits for the row find neither the old nor the new one.
-    if not connection.execute(documents.update().where(mine).values(values)).rowcount:
+    # The row stays the same one, for which other writers wait.
+    if connection.execute(documents.update().where(named).values(values)).rowcount == 0:
         connection.execute(documents.insert().values(name=name, **values))
 
 
