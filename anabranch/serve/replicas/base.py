@@ -109,7 +109,7 @@ class Hosted:
             bound: Mapping[str, Bound]
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
-                bound = await load_nodes(loaded.plan, nodes, loaded.root)
+                bound: Mapping[str, Bound] = await load_nodes(loaded.plan, nodes, loaded.root)
             else:
                 bound = await load(loaded)
             hosted = cls(loaded, bound, started, memory)
