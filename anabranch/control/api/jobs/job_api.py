@@ -85,7 +85,7 @@ class JobApi:
         return answer(201, record.view())
 
     def _add(self, record: JobRecord) -> None:
-        """Keep a job; NotFound for a graph or revision that is not there, or as ``add`` raises."""
+        """Keep a job; NotFound for a graph or revision that is not there; as ``JobBook.add``."""
         self._store.graph(record.job.graph)
         if record.job.revision is not None:
             self._store.revision(record.job.graph, record.job.revision)
