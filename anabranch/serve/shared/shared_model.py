@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from anabranch.errors import NotFound, Unavailable
@@ -39,13 +41,23 @@ class SharedModel:
         self._sync = RouterSync(self._arms, self._source, Metrics(name))
 
     async def start(self) -> None:
-        """Return once the model's routing table is in force; Unavailable without one."""
+        """Return once the model's routing table is in force; Unavailable without one.
+
+        The model is closed where that fails, or is given up.
+        """
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(START_S), self._closed_on_failure():
                 await self._sync.start()
         except TimeoutError:
-            await self.close()
             raise Unavailable(f"there is no shared model {self.name!r} that runs") from None
+
+    @asynccontextmanager
+    async def _closed_on_failure(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Follow the table no longer, and tell what was counted."""
@@ -69,18 +81,22 @@ class SharedModel:
 
 
 class OpenModels:
-    """The shared models that this process uses, each opened once. For one event loop."""
+    """The shared models that this process uses, each opened once. For one event loop.
 
-    def __init__(self) -> None:
+    A model that does not run, which takes a while to tell, holds up no other.
+    """
+
+    def __init__(self, make: Callable[[str], SharedModel] | None = None) -> None:
+        self._make = make or SharedModel
         self._models: dict[str, SharedModel] = {}
         self._users: Counter[str] = Counter()
-        self._changing = asyncio.Lock()
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self, name: str) -> SharedModel:
         """Return a shared model that has a table; Unavailable without one."""
-        async with self._changing:
+        async with self._changing[name]:
             if name not in self._models:
-                model = SharedModel(name)
+                model = self._make(name)
                 await model.start()
                 self._models[name] = model
             self._users[name] += 1
@@ -88,7 +104,7 @@ class OpenModels:
 
     async def close(self, name: str) -> None:
         """Let go of a shared model; the last user closes it."""
-        async with self._changing:
+        async with self._changing[name]:
             self._users[name] -= 1
             if not self._users[name]:
                 await self._models.pop(name).close()
