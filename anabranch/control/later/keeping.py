@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,46 @@ MOST_WAITING = 10_000
 """Most requests of the engine that are not over."""
 FORGETTING_S = 60.0
 """Time between two looks for requests that were over long ago."""
+_REST = 20
+"""A count of what is kept is good for so many times the time that it took."""
+
+
+class KeptRequests:
+    """How much is kept. To count that reads all requests, so it takes a small part of the time:
+    in between, what comes is added to the last count. For several threads.
+    """
+
+    def __init__(
+        self, count: Callable[[], tuple[int, int]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._count = count
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting = self._size = 0
+        self._due = float("-inf")
+
+    def add(self, size: int, most: float) -> tuple[int, int]:
+        """Count a request of ``size`` bytes if there is room; return what was kept before it.
+
+        There is no room beyond ``MOST_WAITING`` requests and ``most`` bytes; what is not counted
+        now is never a reason to say so.
+        """
+        with self._lock:
+            if self._clock() >= self._due or not self._has_room(size, most):
+                self._count_now()
+            found = self._waiting, self._size
+            if self._has_room(size, most):
+                self._waiting, self._size = self._waiting + 1, self._size + size
+        return found
+
+    def _has_room(self, size: int, most: float) -> bool:
+        return self._waiting < MOST_WAITING and self._size + size <= most
+
+    def _count_now(self) -> None:
+        began = self._clock()
+        self._waiting, self._size = self._count()
+        now = self._clock()
+        self._due = now + _REST * (now - began)
 
 
 class AsyncKeeper:
@@ -26,6 +67,7 @@ class AsyncKeeper:
         self._webhooks = settings.webhooks
         self._age, self._most = settings.async_age, settings.async_total
         self._requests = requests
+        self._kept = KeptRequests(requests.kept)
         self._worker = worker
 
     async def submit(self, graph: str, request: AsyncRequest) -> AsyncAnswer:
@@ -58,7 +100,7 @@ class AsyncKeeper:
                 f"header X-Anabranch-Webhook: {shown(request.webhook)[:256]!r} is not below what "
                 f"ANABRANCH_WEBHOOKS allows: {known}"
             )
-        waiting, size = self._requests.kept()
+        waiting, size = self._kept.add(len(request.body), self._most)
         if waiting >= MOST_WAITING:
             raise Unavailable(f"{waiting} asynchronous requests wait, and no more are taken", 60)
         if size + len(request.body) > self._most:

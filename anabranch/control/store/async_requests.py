@@ -62,7 +62,10 @@ class AsyncRequests:
         return AsyncState(id, "waiting")
 
     def kept(self) -> tuple[int, int]:
-        """Return how many requests are not over, and the bytes of all bodies and replies."""
+        """Return how many requests are not over, and the bytes of all bodies and replies.
+
+        This reads all requests, as many as there are.
+        """
         waits = sa.func.sum(sa.case((table.c.phase.in_(_OVER), 0), else_=1))
         sizes = sa.func.length(table.c.body) + sa.func.coalesce(sa.func.length(table.c.answer), 0)
         with self._database.read() as connection:
@@ -71,8 +74,10 @@ class AsyncRequests:
 
     def find(self, graph: str, id: str, owner: str | None) -> AsyncState | None:
         """Return a request of an owner, of anybody where that is None; None if there is none."""
+        told = ("id", "phase", "status", "answer_headers", "answer")  # the body may be large
+        query = sa.select(*(table.c[name] for name in told)).where(_of(graph, id, owner))
         with self._database.read() as connection:
-            row = connection.execute(sa.select(table).where(_of(graph, id, owner))).first()
+            row = connection.execute(query).first()
         if row is None:
             return None
         headers = tuple((str(name), str(value)) for name, value in json.loads(row.answer_headers))

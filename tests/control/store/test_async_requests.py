@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch.control.store.async_requests import EVENT, AsyncRequests, KeptReply
 from anabranch.control.store.store import Store
@@ -49,6 +50,22 @@ def test_only_its_owner_and_who_sees_all_find_a_request(requests: AsyncRequests)
     assert requests.find("other", id, None) is None
     assert requests.withdraw("digits", id, "key:other") is None
     assert phase(requests, id) == "waiting"
+
+
+def test_a_look_does_not_read_the_body(requests: AsyncRequests) -> None:
+    id = requests.add("digits", REQUEST).id
+    read: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        read.append(statement)
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    try:
+        assert phase(requests, id) == "waiting"
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+    (query,) = (one for one in read if "async_requests" in one)
+    assert "async_requests.body" not in query
 
 
 def test_graphs_that_are_full_are_left_out_and_the_oldest_go_first(requests: AsyncRequests) -> None:
