@@ -21,13 +21,14 @@ async def new_manifest(
 ) -> JobManifest:
     """Return the manifest of a new job; JobError where the input does not suit the graph."""
     headers = source.headers()
-    draft = JobManifest(job, source.files, headers, source.chunks(job.chunk), {})
     types = await graph.types()
+    draft = JobManifest(job, source.files, headers, source.chunks(job.chunk), types)
     mapping = mapped(types, headers[0], job.columns or {}, job.kept)
     check_headers(mapping, source.files, headers)
     outputs = await _outputs(draft, graph, asker, source, mapping)
-    output_columns(replace(mapping, graph=replace(types, outputs=outputs)), {})
-    return JobManifest(job, source.files, headers, draft.chunks, outputs)
+    known = replace(types, outputs=outputs)
+    output_columns(replace(mapping, graph=known), {})
+    return replace(draft, types=known)
 
 
 async def _outputs(

@@ -122,11 +122,15 @@ class OpenJob:
 
     @classmethod
     def of(
-        cls, manifest: JobManifest, source: JobSource, types: GraphTypes, place: OutputPlace | None
+        cls,
+        manifest: JobManifest,
+        source: JobSource,
+        inputs: Mapping[str, TensorSpec],
+        place: OutputPlace | None,
     ) -> Self:
         """Open a job by its manifest; without a place, its rows go to stdout."""
         job = manifest.job
-        known = replace(types, outputs=manifest.outputs)
+        known = replace(manifest.types, inputs=inputs)
         mapping = mapped(known, manifest.headers[0], job.columns or {}, job.kept)
         columns = output_columns(mapping, source.types())
         parts: JobParts
@@ -177,7 +181,8 @@ async def run_job(
     """Run a job, from where it was if it was begun before; return its counts.
 
     ``restart`` begins it anew. ``said`` is told of progress, for the first time before it begins.
-    ``answer`` answers the chunks in place of ``graph``, which is then only asked for its types.
+    ``answer`` answers the chunks in place of ``graph``, which is then only asked for its types,
+    when the job begins.
     ``by`` names who runs it to others that want to write the same output; this process, if left
     out. Raise JobError where it cannot begin or go on, or another is writing the output; what it
     has written stays, and is gone on with.
@@ -207,7 +212,8 @@ async def _run(
         manifest = await new_manifest(job, graph, asker, source)
         if place is not None:
             place.begin(manifest)
-    opened = OpenJob.of(manifest, source, await graph.types(), place)
+    inputs = (await graph.types() if answer is None else manifest.types).inputs
+    opened = OpenJob.of(manifest, source, inputs, place)
     done = opened.parts.done()
     resumed = sum(chunk.rows for chunk in manifest.chunks if chunk.index in done)
     progress = JobProgress(manifest.rows, resumed, sum(done.values()))

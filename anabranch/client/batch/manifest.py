@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from anabranch.client.batch.files import InputFile
-from anabranch.client.batch.mapping import ColumnMapping
+from anabranch.client.batch.mapping import ColumnMapping, GraphTypes
 from anabranch.client.batch.rows import Chunk, RowSpan
 from anabranch.errors import JobError
 from anabranch.specs.models import TensorSpec
@@ -40,7 +40,7 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class JobManifest:
-    """A job, its input as it was found, and the types of its outputs.
+    """A job, its input as it was found, and the types of the graph with which it began.
 
     ``header`` are the columns of each file.
     """
@@ -49,7 +49,7 @@ class JobManifest:
     files: Sequence[InputFile]
     headers: Sequence[Sequence[str]]
     chunks: Sequence[Chunk]
-    outputs: Mapping[str, TensorSpec]
+    types: GraphTypes
     is_finished: bool = False
 
     @property
@@ -66,7 +66,8 @@ class JobManifest:
                 "files": [list(file) for file in self.files],
                 "headers": self.headers,
                 "chunks": [astuple(chunk.span) for chunk in self.chunks],
-                "outputs": {name: [one.datatype, one.shape] for name, one in self.outputs.items()},
+                "inputs": _listed(self.types.inputs),
+                "outputs": _listed(self.types.outputs),
                 "finished": self.is_finished,
             }
         )
@@ -77,15 +78,13 @@ class JobManifest:
         found = orjson.loads(text)
         if not isinstance(found, dict) or found.get("version") != VERSION:
             raise ValueError("no manifest of this version")
+        job = BatchJob(**found["job"])
         return cls(
-            BatchJob(**found["job"]),
+            job,
             [InputFile(*file) for file in found["files"]],
             found["headers"],
             list(_chunks(found["chunks"])),
-            {
-                name: TensorSpec(datatype=datatype, shape=tuple(shape))
-                for name, (datatype, shape) in found["outputs"].items()
-            },
+            GraphTypes(job.graph, _tensors(found["inputs"]), _tensors(found["outputs"])),
             found["finished"],
         )
 
@@ -95,6 +94,17 @@ def job_document(job: BatchJob) -> dict[str, Any]:
     columns = {name: list(listed) for name, listed in (job.columns or {}).items()}
     listed = {"columns": columns, "kept": list(job.kept), "outputs": list(job.outputs)}
     return {**job.__dict__, **listed}
+
+
+def _listed(tensors: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    return {name: [one.datatype, one.shape] for name, one in tensors.items()}
+
+
+def _tensors(listed: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec(datatype=datatype, shape=tuple(shape))
+        for name, (datatype, shape) in listed.items()
+    }
 
 
 def _chunks(spans: Sequence[Sequence[int]]) -> Iterator[Chunk]:

@@ -64,11 +64,11 @@ class ChunkAnswerer:
         loaded = open_graph(enter_bundle() / spec)
         begun = JobManifest.from_json(manifest)
         source = JobSource.of(begun.job.input)
+        place = output_place(begun.job, source.suffix)
         inputs = {name: one.tensor for name, one in loaded.plan.inputs.items()}
-        types = GraphTypes(begun.job.graph, inputs, begun.outputs)
         local = LocalGraph(loaded.plan, loaded.root)
-        self._revision = LocalRevision(local, types, revision, loaded.plan.timeout)
-        self._opened = OpenJob.of(begun, source, types, output_place(begun.job, source.suffix))
+        self._revision = LocalRevision(local, begun.types, revision, loaded.plan.timeout)
+        self._opened = OpenJob.of(begun, source, inputs, place)
         self._pace = JobPace(rows, concurrency=1)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:

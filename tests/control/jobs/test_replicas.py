@@ -76,12 +76,12 @@ def test_a_manifest_is_all_that_another_process_needs(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("id,x\n1,2\n3,4\n")
     job = BatchJob("g", str(tmp_path / "rows.csv"), str(tmp_path / "out/"), None, {}, ["id"])
     source = JobSource.of(job.input)
-    outputs = {"y": TensorSpec(datatype="FP32", shape=(-1,))}
-    begun = JobManifest(job, source.files, source.headers(), source.chunks(1), outputs)
+    tensor = TensorSpec(datatype="FP32", shape=(-1,))
+    types = GraphTypes("g", {"x": tensor}, {"y": tensor})
+    begun = JobManifest(job, source.files, source.headers(), source.chunks(1), types)
     read = JobManifest.from_json(begun.to_json())
-    assert (read.files, read.chunks, read.outputs) == (begun.files, begun.chunks, begun.outputs)
-    types = GraphTypes("g", {"x": TensorSpec(datatype="FP32", shape=(-1,))}, {})
-    opened = OpenJob.of(read, source, types, output_place(read.job, source.suffix))
+    assert (read.files, read.chunks, read.types) == (begun.files, begun.chunks, types)
+    opened = OpenJob.of(read, source, types.inputs, output_place(read.job, source.suffix))
     assert opened.mapping.read == ["id", "x"]
     rows = source.read(read, read.chunks[1], opened.mapping.read)
     assert (rows.start, rows.columns["id"].tolist()) == (1, ["3"])
