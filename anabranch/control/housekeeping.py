@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from anabranch.control.jobs.book import JobBook
 from anabranch.control.observe.log_bounds import keep_within, kept_in
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import Environments
@@ -123,6 +124,7 @@ class Housekeeping:
         kept = self._settings
         self._store.forget_events(time.time() - kept.event_age, kept.max_events)
         gone = self._store.forget_revisions(kept.max_revisions, time.time() - kept.revision_age)
+        JobBook(self._store.database).forget(time.time() - kept.event_age)
         VersionTagStore(self._store.database).forget(time.time() - kept.revision_age)
         if gone:
             logger.info("removed %d revisions that do not run, the oldest of their graphs", gone)

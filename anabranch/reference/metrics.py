@@ -13,6 +13,7 @@ SECTIONS = {
     "Mirrors": ("mirror",),
     "Rollouts": ("rollout",),
     "Watched models": ("watch",),
+    "Batch jobs": ("job",),
     "Models that share a replica": ("multiplex",),
     "Shared models": ("model_",),
     "Lookups of features": ("lookup",),

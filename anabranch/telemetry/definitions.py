@@ -320,6 +320,13 @@ WATCH_MOVES = _counter(
     "watch_moves", "Revisions that were made because a watched model has moved.", "graph"
 )
 
+# Batch jobs.
+JOB_ROWS = _counter(
+    "job_rows",
+    "Rows of batch jobs of the engine that are written, by outcome: answered, failed.",
+    "graph", "outcome",
+)  # fmt: skip
+
 # Models that share a replica.
 MULTIPLEX_HITS = _counter(
     "multiplex_hits", "Requests that found their model loaded, or being loaded.", *_NODE

@@ -56,9 +56,10 @@ class JobRecord:
         own = {"job": BatchJob(**found["job"]), "plan": JobPlan(**found["plan"])}
         return cls(**{**found, **own})
 
-    def begun(self, now: float) -> Self:
-        """Return the record once the job runs."""
-        return replace(self, state="running", started_at=now)
+    def begun(self, now: float, revision: int | None = None) -> Self:
+        """Return the record once the job runs, from now on with ``revision`` if it keeps to one."""
+        job = replace(self.job, revision=revision or self.job.revision)
+        return replace(self, job=job, state="running", started_at=now)
 
     def ended(self, now: float, state: JobState, reason: str = "") -> Self:
         """Return the record once nothing runs the job any more."""

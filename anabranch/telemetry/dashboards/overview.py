@@ -106,6 +106,12 @@ _WATCHES = Section(
     widths=(12,),
     folded=True,
 )
+_JOBS = Section(
+    "Batch jobs",
+    Panel("Rows", "cps", _all.rate(d.JOB_ROWS, *d.JOB_ROWS.labels).called("{graph} {outcome}")),
+    widths=(24,),
+    folded=True,
+)
 _OUTLETS = Section(
     "Telemetry",
     Panel("Delivered", "cps", _all.rate(d.OUTLET_SENT, *d.OUTLET_SENT.labels).called(_OUTLET)),
@@ -136,5 +142,5 @@ OVERVIEW = Dashboard(
     "anabranch: all graphs",
     "Traffic, errors, latency, rollouts, drift and telemetry of every graph.",
     (Variable("graph", "Graph", Queries().series(d.ARM_WEIGHT), "graph", many=True),),
-    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _WATCHES, _OUTLETS, _ACCESS),
+    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _WATCHES, _JOBS, _OUTLETS, _ACCESS),
 )

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.metrics import JobMetrics
 from anabranch.control.jobs.record import JobRecord
 from anabranch.control.jobs.replicas import ReplicaSpec
 from anabranch.control.jobs.runner import MOST_AT_ONCE, JobRunner
 from anabranch.control.jobs.worker import JobStatus
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
+<<<<<<< HEAD
 from anabranch.errors import Unavailable
+=======
+from anabranch.telemetry.definitions import JOB_ROWS
+from anabranch.telemetry.registry import Registry
+>>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
 from tests.clock import Clock
+from tests.control.control_api import TestControl
 from tests.control.jobs.test_book import record
+
+MOMENT = Moment(1.0, 1.0)
+PROGRESS = {"rows": 10, "done": 0, "failed": 0, "resumed": 0}
 
 
 class Processes:
@@ -56,10 +70,17 @@ def book(store: Store) -> JobBook:
 
 
 @pytest.fixture
-def runner(store: Store, book: JobBook, processes: Processes, tmp_path: Path) -> JobRunner:
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def runner(
+    store: Store, book: JobBook, processes: Processes, tmp_path: Path, registry: Registry
+) -> JobRunner:
     settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
     store.ensure_revision("digits", "spec", "d")
-    return JobRunner(store, book, Releases(settings), processes, Clock(50.0))
+    return JobRunner(store, book, Releases(settings), processes, Clock(50.0), JobMetrics(registry))
 
 
 def events(store: Store) -> list[str]:
@@ -144,8 +165,6 @@ def test_a_process_of_no_job_ends(runner: JobRunner, processes: Processes) -> No
 def test_a_job_whose_revision_is_not_there_fails(
     runner: JobRunner, book: JobBook, processes: Processes, store: Store
 ) -> None:
-    from dataclasses import replace
-
     one = record("a")
     book.add(replace(one, plan=replace(one.plan, replicas=2)))
     runner.round()
@@ -153,6 +172,71 @@ def test_a_job_whose_revision_is_not_there_fails(
     assert "has no stable revision" in book.get("a").reason
     assert processes.running() == set()
     assert events(store)[-1].startswith("job a is failed: graph 'digits'")
+
+
+def test_a_job_keeps_to_the_revision_with_which_its_replicas_began(
+    processes: Processes, tmp_path: Path
+) -> None:
+    control = TestControl(tmp_path)
+    control.up(1)
+    releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(tmp_path / "home")}))
+    book = JobBook(control.store.database)
+    runner = JobRunner(control.store, book, releases, processes, Clock(50.0))
+    one = record("a")
+    book.add(replace(one, plan=replace(one.plan, replicas=2)))
+    book.add(record("b"))
+    runner.round()
+    assert (book.get("a").job.revision, book.get("b").job.revision) == (1, None)
+    assert control.deploy()[0] == 202
+    control.arrive(2)
+    assert control.store.graph("digits").stable == 2
+    processes.stop("a")
+    runner.round()
+    begun = [one for one in processes.replicas if one is not None]
+    assert [one.revision for one in begun] == [1, 1]
+    control.store.close()
+
+
+def test_jobs_of_a_graph_that_is_deleted_fail(
+    runner: JobRunner, book: JobBook, processes: Processes, store: Store
+) -> None:
+    for at in range(MOST_AT_ONCE + 1):
+        book.add(record(f"j{at}", float(at)))
+    runner.round()
+    processes.told["j0"] = JobStatus("finished", "", PROGRESS)
+    store.change("digits", partial(operations.deleted, moment=MOMENT))
+    runner.round()
+    assert processes.running() == set()
+    found = {(one.state, one.reason) for one in book.all()}
+    assert found == {("failed", "graph 'digits' was deleted")}
+    assert len([one for one in events(store) if "is failed" in one]) == MOST_AT_ONCE + 1
+
+
+def test_rows_are_counted_once_each(
+    runner: JobRunner, book: JobBook, processes: Processes, registry: Registry
+) -> None:
+    book.add(record("a"))
+    runner.round()
+    told: list[dict[str, int]] = [
+        {},
+        {"done": 4, "failed": 1},
+        {"done": 4, "failed": 1},
+        {},  # its process was started again
+        {"done": 6, "failed": 1, "resumed": 4},
+        {"done": 10, "failed": 3, "resumed": 4},
+    ]
+    for one in told:
+        processes.told["a"] = JobStatus("running", "", {**PROGRESS, **one} if one else {})
+        runner.round()
+        assert book.get("a").progress or not one
+    counted = {("digits", "answered"): 7.0, ("digits", "failed"): 3.0}
+    assert registry.snapshot()[JOB_ROWS.name] == counted
+    book.add(record("b"))
+    runner.round()
+    for done in (6, 10):
+        processes.told["b"] = JobStatus("running", "", {**PROGRESS, "done": done, "resumed": 5})
+        runner.round()
+    assert registry.snapshot()[JOB_ROWS.name] == {**counted, ("digits", "answered"): 11.0}
 
 
 def test_it_looks_again_at_once_where_it_is_woken(

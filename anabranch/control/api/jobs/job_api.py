@@ -25,11 +25,13 @@ from anabranch.control.api.endpoints import (
     Guarded,
     Routes,
     answer,
+    deleted,
     read_body,
 )
 from anabranch.control.api.jobs.job_request import JobRequest
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.record import JobRecord
+from anabranch.control.lifecycle.operations import GONE
 from anabranch.control.settings.job_places import check_place
 from anabranch.control.store.store import Store
 
@@ -85,8 +87,14 @@ class JobApi:
         return answer(201, record.view())
 
     def _add(self, record: JobRecord) -> None:
+<<<<<<< HEAD
         """Keep a job; NotFound for a graph or revision that is not there; as ``JobBook.add``."""
         self._store.graph(record.job.graph)
+=======
+        """Keep a job; NotFound for a graph or revision that is not there."""
+        if self._store.graph(record.job.graph).state in GONE:
+            raise deleted(record.job.graph)
+>>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
         if record.job.revision is not None:
             self._store.revision(record.job.graph, record.job.revision)
         self._book.add(record)

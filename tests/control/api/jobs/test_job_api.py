@@ -10,6 +10,7 @@ import pytest
 
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Grant
+from anabranch.control.lifecycle import operations
 from tests.control.control_api import TestControl
 
 OPERATOR = Identity("key", "ops", (Grant("operator", "digits"),))
@@ -76,6 +77,21 @@ def test_what_does_not_fit_is_refused_by_name(
     assert found[0] == status
     assert text in found[1]["error"]
     assert control.send("GET", "/jobs") == (200, {"jobs": []})
+
+
+def test_jobs_of_a_deleted_graph_are_refused(control: TestControl) -> None:
+    control.change("digits", operations.deleted)
+    status, found = control.send("POST", "/jobs", body(control))
+    assert (status, "graph 'digits' was deleted" in found["error"]) == (404, True)
+
+
+def test_who_cancels_a_job_is_on_record(control: TestControl) -> None:
+    with control.asked_by(OPERATOR):
+        _, job = control.send("POST", "/jobs", body(control))
+        control.send("POST", f"/jobs/{job['id']}/cancel")
+        control.send("POST", f"/jobs/{job['id']}/cancel")
+    told = [one for one in control.store.events("digits") if one.kind == "job_cancelled"]
+    assert [(one.actor.name, one.data["job"]) for one in told] == [("ops", job["id"])]
 
 
 def test_a_job_that_is_not_there(control: TestControl) -> None:
