@@ -62,12 +62,8 @@ class JobBook:
             _put(connection, record)
 
     def change(self, id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
-        """Change a job that is not over, and return it; one that is over stays as it is.
-
-        An event, by whoever acts in this context, tells of another state.
-        """
+        """Change a job that is not over, and return it; one that is over stays as it is."""
         with self._database.write() as connection:
-<<<<<<< HEAD
             before = _job(connection, id, hold=True)
             after = before if before.is_over else change(before)
             if after != before:
@@ -75,6 +71,15 @@ class JobBook:
             if after.state != before.state:
                 _tell(connection, after)
         return after
+
+    def forget(self, before: float) -> int:
+        """Remove the jobs that were over before a Unix time; return how many."""
+        with self._database.write() as connection:
+            over = _jobs(connection, OVER_PREFIX)
+            old = [one for one in over if one.ended_at is not None and one.ended_at < before]
+            for one in old:
+                put_document(connection, OVER_PREFIX + one.id, "")
+        return len(old)
 
 
 def _jobs(connection: Connection, prefix: str) -> list[JobRecord]:
@@ -112,30 +117,3 @@ def _check(record: JobRecord, others: list[JobRecord]) -> None:
                 f"job {one.id} writes to {redacted(output)!r} already: wait until it is over, "
                 "cancel it, or name another output"
             )
-=======
-            found = document(connection, PREFIX + id, hold=True)
-            if found is None:
-                raise NotFound(f"there is no job {id!r}")
-            before = JobRecord.from_json(found.text)
-            after = before if before.is_over else change(before)
-            if after != before:
-                put_document(connection, PREFIX + id, after.to_json())
-            if after.state != before.state:
-                event_log.append(connection, after.job.graph, _note(after))
-        return after
-
-    def forget(self, before: float) -> int:
-        """Remove the jobs that were over before a Unix time; return how many."""
-        old = [one for one in self.all() if one.ended_at is not None and one.ended_at < before]
-        with self._database.write() as connection:
-            for one in old:
-                put_document(connection, PREFIX + one.id, "")
-        return len(old)
-
-
-def _note(record: JobRecord) -> Note:
-    reason = f": {record.reason}" if record.reason else ""
-    message = f"job {record.id} is {record.state}{reason}"
-    data = {"job": record.id, "author": record.actor, "progress": dict(record.progress)}
-    return Note(record.job.revision, f"job_{record.state}", message, data)
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.metrics import JobMetrics
-from anabranch.control.jobs.record import JobRecord, JobState
+from anabranch.control.jobs.record import JobRecord
 from anabranch.control.jobs.replicas import ReplicaSpec
 from anabranch.control.jobs.worker import JobStatus, JobWorker
 from anabranch.control.lifecycle.operations import GONE
@@ -113,7 +113,7 @@ class JobRunner:
 
     def round(self) -> None:
         """Look once: note what has ended, start what is due, and end what is over."""
-<<<<<<< HEAD
+        self._leave_deleted()
         processes = self._processes.running()
         for record in self._book.open():
             if record.state == "running":
@@ -127,6 +127,14 @@ class JobRunner:
         for id in processes - wanted:
             self._processes.stop(id)
 
+    def _leave_deleted(self) -> None:
+        """Let the jobs fail whose graph is gone."""
+        there = {one.name for one in self._store.graphs() if one.state not in GONE}
+        for record in self._book.open():
+            graph = record.job.graph
+            if graph not in there:
+                self._apart(record, partial(self._fail, record, f"graph {graph!r} was deleted"))
+
     def _apart(self, record: JobRecord, work: Callable[[], None]) -> None:
         """Do something for a job, whose trouble must not keep the others from running."""
         try:
@@ -136,72 +144,44 @@ class JobRunner:
         except Exception:
             logger.exception("job %s has to wait", record.id)
 
+    def _fail(self, record: JobRecord, reason: str) -> None:
+        self._book.change(record.id, lambda now: now.ended(self._clock(), "failed", reason))
+
     def _follow(self, record: JobRecord, has_process: bool) -> None:
-=======
-        there = {one.name for one in self._store.graphs() if one.state not in GONE}
-        found = [self._kept(one, there) for one in self._book.all() if not one.is_over]
-        processes = self._processes.running()
-        running = [self._followed(one, processes) for one in _in("running", found)]
-        places = MOST_AT_ONCE - len(_in("running", running))
-        running += [self._begun(one) for one in _due(_in("pending", found), places)]
-        for id in processes - {one.id for one in _in("running", running)}:
-            self._processes.stop(id)
-
-    def _kept(self, record: JobRecord, graphs: Collection[str]) -> JobRecord:
-        """Let a job fail whose graph is gone; return it as it is then."""
-        graph = record.job.graph
-        return record if graph in graphs else self._failed(record, f"graph {graph!r} was deleted")
-
-    def _failed(self, record: JobRecord, reason: str) -> JobRecord:
-        return self._book.change(record.id, lambda now: now.ended(self._clock(), "failed", reason))
-
-    def _followed(self, record: JobRecord, processes: Collection[str]) -> JobRecord:
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
         """Note how far a job is; start its process again if it has none."""
-        if record.id not in processes:
-            return self._started(record)
+        if not has_process:
+            self._start(record)
+            return
         status = self._processes.status(record.id)
         if status is None:
-            return record
+            return
         now = replace(record, progress=status.progress or record.progress)
         if status.state in ("finished", "failed"):
             now = now.ended(self._clock(), status.state, status.reason)  # type: ignore[arg-type]
-<<<<<<< HEAD
-        self._book.change(record.id, lambda before: now)
+        after = self._book.change(record.id, lambda before: now)
+        self._metrics.progressed(record.job.graph, record.progress, after.progress)
 
     def _begin(self, record: JobRecord) -> None:
-        begun = self._book.change(record.id, lambda before: before.begun(self._clock()))
-        if begun.state == "running":
-            self._start(begun)
+        """Begin a job, which fails where that can never be."""
+        try:
+            begun = record.begun(self._clock(), self._revision(record))
+        except Unavailable:
+            raise  # the next round tries again
+        except AnabranchError as error:
+            self._fail(record, str(error))
+            return
+        after = self._book.change(record.id, lambda before: begun)
+        if after.state == "running":
+            self._start(after)
 
     def _start(self, record: JobRecord) -> None:
         """Start the process of a job, which fails where that can never be."""
-=======
-        after = self._book.change(record.id, lambda before: now)
-        self._metrics.progressed(record.job.graph, record.progress, after.progress)
-        return after
-
-    def _begun(self, record: JobRecord) -> JobRecord:
-        try:
-            begun = record.begun(self._clock(), self._revision(record))
-        except AnabranchError as error:
-            return self._failed(record, str(error))
-        after = self._book.change(record.id, lambda before: begun)
-        return self._started(after) if after.state == "running" else after
-
-    def _started(self, record: JobRecord) -> JobRecord:
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
         try:
             self._processes.start(record, self._replicas(record))
         except Unavailable:
             raise  # the next round tries again
         except AnabranchError as error:
-<<<<<<< HEAD
-            failed = record.ended(self._clock(), "failed", str(error))
-            self._book.change(record.id, lambda before: failed)
-=======
-            return self._failed(record, str(error))
-        return record
+            self._fail(record, str(error))
 
     def _revision(self, record: JobRecord) -> int | None:
         """Return the revision that a job keeps to; None where it has the graph's traffic."""
@@ -212,7 +192,6 @@ class JobRunner:
         if stable is None:
             raise NotFound(f"graph {job.graph!r} has no stable revision")
         return stable
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
 
     def _replicas(self, record: JobRecord) -> ReplicaSpec | None:
         """Return the replicas of a job; None where it goes through the graph."""
@@ -228,13 +207,6 @@ class JobRunner:
         )
         return ReplicaSpec(record.plan.replicas, number, release.spec, needs)
 
-<<<<<<< HEAD
-=======
-
-def _in(state: JobState, records: Sequence[JobRecord]) -> list[JobRecord]:
-    return [one for one in records if one.state == state]
-
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
 
 def _due(waiting: Sequence[JobRecord], places: int) -> Sequence[JobRecord]:
     """Return the jobs whose turn it is."""

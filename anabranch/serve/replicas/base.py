@@ -106,7 +106,6 @@ class Hosted:
             most = memory_of(loaded.plan, segment)
             PULSE.limit(most)
             memory = MemoryUse(segment, most) if most else None
-            bound: Mapping[str, Bound]
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
                 bound: Mapping[str, Bound] = await load_nodes(loaded.plan, nodes, loaded.root)

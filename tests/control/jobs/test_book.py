@@ -60,7 +60,6 @@ def test_the_oldest_that_are_over_are_forgotten(
     assert [one.id for one in book.all()] == ["new", "over-4", "over-3", "running"]
 
 
-<<<<<<< HEAD
 def test_two_jobs_never_write_to_one_output(book: JobBook) -> None:
     first = record("a")
     again = replace(record("b"), job=replace(first.job, output="/out/a"))
@@ -129,31 +128,14 @@ def test_a_change_that_cannot_be_told_of_is_not_made(
         with pytest.raises(RuntimeError):
             book.change("a", lambda one: one.ended(1.0, "finished"))
     assert book.get("a").state == "pending"
-=======
+
+
 def test_jobs_that_were_over_long_ago_are_forgotten(book: JobBook) -> None:
     book.add(record("running", 0.0, state="running"))
     book.add(record("old", 1.0, state="failed", ended_at=9.0))
     book.add(record("new", 2.0, state="finished", ended_at=10.0))
     assert book.forget(10.0) == 1
     assert [one.id for one in book.all()] == ["new", "running"]
-
-
-def test_each_change_of_state_is_told_once_with_its_actor(store: Store, book: JobBook) -> None:
-    store.ensure_revision("digits", "spec", "d")
-    book.add(record("a"))
-    book.change("a", lambda one: one.begun(1.0, 1))
-    book.change("a", lambda one: record("a", state="running", progress={"rows": 2}))
-    asked = ACTOR.set(Actor("key", "ops"))
-    book.change("a", lambda one: one.ended(2.0, "cancelled"))
-    ACTOR.reset(asked)
-    book.change("a", lambda one: one.ended(3.0, "failed", "late"))
-    told = [one for one in store.events("digits") if one.kind.startswith("job_")]
-    assert [(one.kind, one.revision) for one in told] == [
-        ("job_running", 1),
-        ("job_cancelled", None),
-    ]
-    assert told[1].actor.name == "ops"
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
 
 
 def test_changes_from_threads_are_one_after_the_other(book: JobBook) -> None:

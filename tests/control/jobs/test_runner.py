@@ -20,12 +20,9 @@ from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-<<<<<<< HEAD
 from anabranch.errors import Unavailable
-=======
 from anabranch.telemetry.definitions import JOB_ROWS
 from anabranch.telemetry.registry import Registry
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
 from tests.clock import Clock
 from tests.control.control_api import TestControl
 from tests.control.jobs.test_book import record

@@ -87,14 +87,9 @@ class JobApi:
         return answer(201, record.view())
 
     def _add(self, record: JobRecord) -> None:
-<<<<<<< HEAD
         """Keep a job; NotFound for a graph or revision that is not there; as ``JobBook.add``."""
-        self._store.graph(record.job.graph)
-=======
-        """Keep a job; NotFound for a graph or revision that is not there."""
         if self._store.graph(record.job.graph).state in GONE:
             raise deleted(record.job.graph)
->>>>>>> 3d64f263 (Jobs keep to their revision, tell who cancelled them, end with their graph, count their rows, and are forgotten when old)
         if record.job.revision is not None:
             self._store.revision(record.job.graph, record.job.revision)
         self._book.add(record)
