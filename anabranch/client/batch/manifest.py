@@ -14,6 +14,7 @@ import orjson
 from anabranch.client.batch.files import InputFile
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes
 from anabranch.client.batch.rows import Chunk, RowSpan
+from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import JobError
 from anabranch.specs.models import TensorSpec
 
@@ -119,7 +120,7 @@ def check_same(begun: JobManifest, job: BatchJob, files: Sequence[InputFile], pl
     """Raise JobError where a job that was begun is another than the one that is asked for."""
     before, now = job_document(begun.job), job_document(job)
     differences = [
-        f"{name} was {before[name]!r} and is {now[name]!r}"
+        f"{name} was {_shown(before[name])} and is {_shown(now[name])}"
         for name in now
         if name != "output" and before[name] != now[name]
     ]
@@ -127,21 +128,26 @@ def check_same(begun: JobManifest, job: BatchJob, files: Sequence[InputFile], pl
         differences.append(_changed_files(begun.files, files))
     if differences:
         raise JobError(
-            f"{place} holds a job that was started with something else: "
+            f"{redacted(place)} holds a job that was started with something else: "
             f"{'; '.join(differences)}. Start the job as before to go on with it, or with "
             "--restart to begin anew"
         )
+
+
+def _shown(value: object) -> str:
+    return repr(redacted(value) if isinstance(value, str) else value)
 
 
 def _changed_files(before: Sequence[InputFile], now: Sequence[InputFile]) -> str:
     old, new = {file.url: file for file in before}, {file.url: file for file in now}
     for url, file in new.items():
         if url not in old:
-            return f"the file {url} is new"
+            return f"the file {redacted(url)} is new"
         if old[url] != file:
-            return f"the file {url} has changed ({old[url].size} bytes before, {file.size} now)"
+            sizes = f"{old[url].size} bytes before, {file.size} now"
+            return f"the file {redacted(url)} has changed ({sizes})"
     gone = next(url for url in old if url not in new)
-    return f"the file {gone} is gone"
+    return f"the file {redacted(gone)} is gone"
 
 
 def check_headers(
@@ -151,4 +157,5 @@ def check_headers(
     for file, header in zip(files, headers, strict=True):
         missing = next((name for name in mapping.read if name not in header), None)
         if missing is not None:
-            raise JobError(f"{file.url} has no column {missing!r}, which the first file has")
+            shown = redacted(file.url)
+            raise JobError(f"{shown} has no column {missing!r}, which the first file has")

@@ -12,6 +12,7 @@ from anabranch.client.batch.formats.contract import ArrowTypes, RowFormat
 from anabranch.client.batch.manifest import JobManifest
 from anabranch.client.batch.mapping import ROW, numbered
 from anabranch.client.batch.rows import FEWEST, Chunk, InputRows, RowSpan, chunked
+from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import JobError
 
 
@@ -43,7 +44,7 @@ class JobSource:
             try:
                 return self.format.columns(content)
             except (JobError, ValueError) as error:
-                raise JobError(f"{file.url}: {error}") from None
+                raise JobError(f"{redacted(file.url)}: {error}") from None
 
     def chunks(self, rows: int | None) -> list[Chunk]:
         """Divide all files into chunks."""
@@ -61,6 +62,7 @@ class JobSource:
         rows = self.format.read(file.url, span, read, header)
         if rows.count != span.rows:
             raise JobError(
-                f"{file.url} has changed: {span.rows} rows were at {span.at}, now {rows.count}"
+                f"{redacted(file.url)} has changed: {span.rows} rows were at {span.at}, "
+                f"now {rows.count}"
             )
         return numbered(rows, chunk.start)
