@@ -34,7 +34,7 @@ LOCAL: Mapping[str, Said] = {
     ),
     "response_cache": (
         Taken.LEFT_OUT,
-        "give the graph a `cache`, once its nodes are deterministic",
+        "a graph whose nodes are deterministic may have a `cache`",
     ),
     "metric_tags": (Taken.LEFT_OUT, "metrics have the labels graph, revision and node"),
     "model_metrics": (Taken.LEFT_OUT, "the buckets of histograms are the engine's"),

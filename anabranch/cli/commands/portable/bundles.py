@@ -64,7 +64,10 @@ def build(
     """
     from anabranch.client.connection.engine_state import resolve_home
     from anabranch.client.portable.building import build as build_bundle
+    from anabranch.client.portable.bundle import is_bundle
 
+    if is_bundle(file):
+        raise typer.BadParameter(f"{file} is a portable bundle already: name the spec of a graph")
     with progress(f"building {file}") as say:
         built = build_bundle(
             file, target, resolve_home(home), version=version, unlocked=unlocked, sign=key, say=say

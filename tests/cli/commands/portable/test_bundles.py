@@ -45,7 +45,9 @@ def test_a_bundle_is_signed_and_verified(engine: Served, bundle: Path, tmp_path:
     keys = Keys(tmp_path, "ours")
     refused = engine.run("verify", str(bundle), "--keys", str(keys.public))
     assert "has no signature" in str(refused.exception)
-    assert "signed  1 times" in engine.text("sign", str(bundle), "--key", str(keys.private))
+    again = engine.run("build", str(bundle))
+    assert again.exit_code == 2 and "is a portable bundle already" in again.output
+    assert "signatures: 1" in engine.text("sign", str(bundle), "--key", str(keys.private))
     found = engine.json("verify", str(bundle), "--keys", str(keys.public))
     assert (found["graph"], found["version"], len(found["verified"])) == ("digits", "7", 1)
     assert "built   by " in engine.text("verify", str(bundle), "--keys", str(keys.public))
