@@ -180,11 +180,14 @@ def killing(engine: Engine, seconds: float, *names: str) -> Iterator[Counter[str
 
 
 def run_with_kills(engine: Engine, asked: Sequence[object], seconds: float) -> int:
-    """Run a command, kill it every so many seconds, and run it again until it ends by itself."""
+    """Run a command, kill it after so many seconds, and run it again until it ends by itself.
+
+    Each run has a second more than the one before, so that it ends on a busy machine too.
+    """
     for kills in itertools.count():
         process = command(engine, *asked)
         try:
-            _, said = process.communicate(timeout=seconds)
+            _, said = process.communicate(timeout=seconds + kills)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
