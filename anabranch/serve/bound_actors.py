@@ -14,7 +14,9 @@ from anabranch.serve.workers.environment import runtime_environment
 
 
 def actors() -> list[str]:
-    """Return the names of the engine's actors that have one."""
+    """Return the names of the engine's actors that have one; none outside of an engine."""
+    if not ray.is_initialized():  # to ask would start a Ray
+        return []
     every = list_named_actors(all_namespaces=True)
     return [one["name"] for one in every if one["namespace"] == NAMESPACE]
 

@@ -99,20 +99,29 @@ class JobRunner:
         self._clock = clock
         self._metrics = metrics or JobMetrics()
         self._changed = asyncio.Event()
+        self._may_run = True
+        """Whether a job may have a process: one of a controller before this one, at first."""
 
     def wake(self) -> None:
         """Look at once: a job was added, or cancelled."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Look each second, for ever."""
+        """Look each second while there are jobs that are not over, else when woken; for ever."""
         while True:
             self._changed.clear()
-            await asyncio.to_thread(self.round)
-            await within(PERIOD_S, self._changed)
+            if await asyncio.to_thread(self.round):
+                await within(PERIOD_S, self._changed)
+            else:
+                await self._changed.wait()
 
-    def round(self) -> None:
-        """Look once: note what has ended, start what is due, and end what is over."""
+    def round(self) -> bool:
+        """Look once: note what has ended, start what is due, and end what is over.
+
+        Return whether there is more to look for.
+        """
+        if not (self._may_run or self._book.open()):
+            return False
         self._leave_deleted()
         processes = self._processes.running()
         for record in self._book.open():
@@ -123,9 +132,11 @@ class JobRunner:
         waiting = [one for one in still if one.state == "pending"]
         for record in _due(waiting, MOST_AT_ONCE - len(running)):
             self._apart(record, partial(self._begin, record))
-        wanted = {one.id for one in self._book.open() if one.state == "running"}
-        for id in processes - wanted:
+        after = self._book.open()
+        for id in processes - {one.id for one in after if one.state == "running"}:
             self._processes.stop(id)
+        self._may_run = bool(after)
+        return self._may_run
 
     def _leave_deleted(self) -> None:
         """Let the jobs fail whose graph is gone."""
