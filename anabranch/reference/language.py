@@ -260,8 +260,9 @@ def _values(value: Any) -> Iterator[tuple[tuple[str, str], Any]]:
             given = value.model_dump(mode="json", by_alias=True, exclude_unset=True)
             kinds = [type(value).__name__, *([NODE] if isinstance(value, NodeBase) else [])]
             yield from (((kind, field), one) for kind in kinds for field, one in given.items())
-            for name in value.model_fields_set:
-                yield from _values(getattr(value, name))
+            for name in type(value).model_fields:  # in their order, unlike the set of those given
+                if name in value.model_fields_set:
+                    yield from _values(getattr(value, name))
         case dict():
             for one in value.values():
                 yield from _values(one)

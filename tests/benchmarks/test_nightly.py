@@ -49,6 +49,7 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
         "remote_nodes",
         "floods",
         "tenants",
+        "jobs",
     ],
 )
 def test_a_benchmark_of_the_core(name: str) -> None:

@@ -40,7 +40,8 @@ def test_help_ends_with_an_example_that_the_command_takes(
     monkeypatch.chdir(tmp_path)
     example = "examples/quickstart/graph.yaml"
     Path(example).parent.mkdir(parents=True)
-    for name in ("graph.yaml", "policy.yaml", "before-upgrade.zip", "token", example):
+    bundle = "quickstart-1.2.0.bundle"
+    for name in ("graph.yaml", "policy.yaml", "before-upgrade.zip", "token", bundle, example):
         Path(name).write_text("")
     command = COMMANDS[words]
     *_, last = command.epilog.splitlines()

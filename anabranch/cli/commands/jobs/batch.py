@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import time
@@ -145,14 +146,15 @@ def batch(
         typer.Option("--restart", help="Begin anew, in place of a job that was begun before."),
     ] = False,
     timeout: Annotated[
-        float | None,
+        float,
         typer.Option(
             "--timeout",
             parser=options.duration,
             metavar="DURATION",
             help="Longest time of a request, such as 30s; the graph's own if left out.",
+            show_default=False,
         ),
-    ] = None,
+    ] = math.inf,
     patience: Annotated[
         float,
         typer.Option(
@@ -186,13 +188,14 @@ def batch(
         graph, source, target, revision, read_map(columns or ()), kept, _listed(only), chunk
     )
     if engine or replicas:
-        if restart or timeout is not None or target == STREAM:
+        if restart or timeout < math.inf or target == STREAM:
             raise typer.BadParameter(
                 "a job of the engine writes files, and takes neither --restart nor --timeout"
             )
         run_on_engine(job, rows, concurrency, rate, replicas, as_json, home)
         return
-    pace = JobPace(rows, concurrency, rate, timeout, patience)
+    seconds = timeout if timeout < math.inf else None
+    pace = JobPace(rows, concurrency, rate, seconds, patience)
     os.nice(_NICENESS)
     with _reporting(job, as_json) as said:
         found = asyncio.run(ask_engine(job, pace, resolve_home(home), said, restart=restart))
