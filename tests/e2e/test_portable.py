@@ -161,6 +161,7 @@ def test_a_changed_byte_is_refused_and_changes_nothing(
     assert engine.graph("portable")["revisions"] == before
 
 
+@pytest.mark.nightly
 def test_an_engine_that_starts_anew_still_has_the_models(strict: Engine) -> None:
     strict.down()
     strict.up()

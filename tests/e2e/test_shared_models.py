@@ -237,6 +237,7 @@ def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
     assert (arm["revision"], arm["requests_per_second"] > 0) == (2, True)
 
 
+@pytest.mark.nightly
 def test_a_held_revision_stays_up_until_nobody_holds_it(engine: Engine, given: Given) -> None:
     short: dict[str, Any] = {"traffic": {"grace": "0s"}}
     given.deployed(model("steady", **short), CODE)

@@ -252,6 +252,7 @@ def kill_controller(engine: Engine, pause: float) -> None:
     until(lambda: any(one.pid != controller.pid for one in actor_processes(engine, "Controller")))
 
 
+@pytest.mark.nightly
 def test_a_file_is_followed_and_a_revision_keeps_its_bytes(
     engine: Engine, given: Given, tracking: TrackingProcess, tmp_path: Path
 ) -> None:
