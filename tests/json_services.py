@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,9 @@ class Call:
         return json.loads(self.body)
 
 
+_ERA = re.compile(r"(?:/era-(\d+))?(.*)")
+
+
 @dataclass
 class JsonServices:
     """Services by path, and the requests that they got, in order."""
@@ -41,6 +45,16 @@ class JsonServices:
     services: dict[str, Service] = field(default_factory=dict)
     pages: dict[str, Answer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    era: int = 0
+
+    def new_era(self) -> str:
+        """Forget the calls so far, and those of them that are still to come; return a URL.
+
+        Below it are all services, for the calls from now on.
+        """
+        self.era += 1
+        self.calls.clear()
+        return f"{self.url}/era-{self.era}"
 
     def add(self, path: str, service: Service | Answer) -> str:
         """Let a path answer; return its URL."""
@@ -73,8 +87,10 @@ def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            found.calls.append(Call(self.path, body, headers))
-            service = found.services.get(self.path, lambda body: (404, {"error": "no service"}))
+            era, path = _ERA.fullmatch(self.path).groups()
+            if era is None or int(era) == found.era:
+                found.calls.append(Call(path, body, headers))
+            service = found.services.get(path, lambda body: (404, {"error": "no service"}))
             self._send(*service(body))
 
         def do_GET(self) -> None:

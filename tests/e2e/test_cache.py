@@ -110,7 +110,7 @@ def calls(engine: Engine, name: str, *data: float) -> tuple[int, str]:
 
 def test_replicas_of_a_machine_share_answers(engine: Engine, given: Given) -> None:
     """Both replicas are asked, and a question that one has answered is a hit at the other."""
-    made = graph("shared", 2.0)
+    made = graph("kept-shared", 2.0)
     made["spec"]["scaling"] = {"replicas": 2}
     name = given.deployed(made, CODE)
     told = [calls(engine, name, n, n)[1] for n in range(4)]
@@ -180,7 +180,7 @@ def test_the_same_is_told_over_grpc(engine: Engine, given: Given) -> None:
 
 
 def test_monitors_feedback_and_logs_go_on(engine: Engine, given: Given) -> None:
-    made = graph("watched", 2.0)
+    made = graph("kept-watched", 2.0)
     made["spec"]["monitors"] = {
         "watch": {"method": "sketch", "watches": ["times.product"], "window": 5}
     }

@@ -19,7 +19,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-MODELS = ("scorer", "ranker", "steady", "picky", "frail")
+MODELS = ("scorer", "ranker", "holdable", "picky", "frail")
 GRAPHS = ("pay", "claim", "login", "audit")
 POOLED = ("login", "audit")
 """Those of the graphs that share a process."""
@@ -218,6 +218,12 @@ def test_graphs_are_checked_against_the_models_that_there_are(given: Given, log:
     )
 
 
+def busy_arms(engine: Engine, name: str) -> list[int]:
+    """The revisions of a model that get requests now."""
+    arms = engine.graph(name)["arms"]
+    return [one["revision"] for one in arms if one["requests_per_second"] > 0]
+
+
 def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
     engine: Engine, given: Given, load: Callable[..., AbstractContextManager[Load]]
 ) -> None:
@@ -229,31 +235,30 @@ def test_a_new_revision_reaches_graphs_that_were_not_deployed_again(
         asking.until(lambda: {one.split(".")[0] for one in answers(asking)} == {"3", "30"})
         done(engine.command("promote", "ranker"))
         until(lambda: [score(engine, "sort") for _ in range(8)] == [30.5] * 8)
+        until(lambda: busy_arms(engine, "ranker") == [2])
     assert asking.failures == {}
     assert score(engine, "old") == 3.5
     found = {one["revision"]: one for one in models(engine)["ranker"]["revisions"]}
     assert found[1]["held_by"] == 1
-    (arm,) = engine.graph("ranker")["arms"]
-    assert (arm["revision"], arm["requests_per_second"] > 0) == (2, True)
 
 
 @pytest.mark.nightly
 def test_a_held_revision_stays_up_until_nobody_holds_it(engine: Engine, given: Given) -> None:
     short: dict[str, Any] = {"traffic": {"grace": "0s"}}
-    given.deployed(model("steady", **short), CODE)
-    given.deployed(graph("past", "shared://steady@1"), CODE)
-    given.deployed(model("steady", 10, **short), CODE)
-    given.deployed(model("steady", 100, **short), CODE)
+    given.deployed(model("holdable", **short), CODE)
+    given.deployed(graph("past", "shared://holdable@1"), CODE)
+    given.deployed(model("holdable", 10, **short), CODE)
+    given.deployed(model("holdable", 100, **short), CODE)
 
     def states() -> dict[int, str]:
-        found = models(engine)["steady"]["revisions"]
+        found = models(engine)["holdable"]["revisions"]
         return {one["revision"]: one["state"] for one in found}
 
     until(lambda: states() == {1: "warm", 3: "live"})
-    assert (score(engine, "past"), score(engine, "steady")) == (3, 300)
-    refused = engine.command("delete", "steady", "--yes")
-    assert "past (revision 1, which holds shared://steady@1)" in refused.stderr
-    given.deployed(graph("past", "shared://steady"), CODE)
+    assert (score(engine, "past"), score(engine, "holdable")) == (3, 300)
+    refused = engine.command("delete", "holdable", "--yes")
+    assert "past (revision 1, which holds shared://holdable@1)" in refused.stderr
+    given.deployed(graph("past", "shared://holdable"), CODE)
     until(lambda: score(engine, "past") == 300, 60)
     # The revision of the graph that holds the model's goes after its own grace period.
     until(lambda: states() == {3: "live"}, 60)

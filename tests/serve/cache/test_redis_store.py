@@ -67,7 +67,7 @@ def test_more_looks_than_connections_wait_for_one_and_do_not_fail(
         async with opened(redis, "crowd") as asked:
             looks = [asked.cache._store.get(b"%d" % n) for n in range(200)]
             assert await asyncio.gather(*looks) == [None] * 200
-            assert counted(asked.registry)["errors"] == 0
+            assert counted(asked.registry).get("errors", 0) == 0
             assert asked.cache._store._asked_again == 0.0
 
     asyncio.run(work())

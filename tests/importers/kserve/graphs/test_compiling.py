@@ -58,18 +58,15 @@ def compared(services: Any, nodes: Any, request: Any = REQUEST, draw: int = 0) -
     It is a document, or the status of a failure. Calls are compared where the answer is a success.
     """
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
-    nodes = json.loads(json.dumps(nodes).replace("URL", services.url))
-    services.calls.clear()
     expected: Any
     try:
-        document, status = answer(nodes, body, posted, draw)
+        document, status = answer(_at(services.new_era(), nodes), body, posted, draw)
         expected = json.loads(document) if 200 <= status <= 299 else status
     except Failed as failure:
         expected = ("failed", failure.status)
     calls = Counter(services.paths())
-    services.calls.clear()
     found: Any
-    with running(imported(inference_graph(nodes))) as graph:
+    with running(imported(inference_graph(_at(services.new_era(), nodes)))) as graph:
         try:
             found = graph.run({"request": [body.decode()]})["response"][0]
             found = json.loads(found)
@@ -82,6 +79,10 @@ def compared(services: Any, nodes: Any, request: Any = REQUEST, draw: int = 0) -
     if not isinstance(found, int):
         assert Counter(services.paths()) == calls
     return found
+
+
+def _at(url: str, nodes: Any) -> Any:
+    return json.loads(json.dumps(nodes).replace("URL", url))
 
 
 def step(name: str, /, **fields: Any) -> dict[str, Any]:
