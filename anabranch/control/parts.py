@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from anabranch.control.nodes.files import MachineFiles
 from anabranch.control.nodes.keeper import MachineKeeper
 from anabranch.control.nodes.logs import EngineLogs
 from anabranch.control.nodes.turns import JoinTurns
+from anabranch.control.nodes.views import placed
 from anabranch.control.observe.history import METRICS, TrafficHistory
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.observe.looks import LookHistory
@@ -119,7 +120,7 @@ class ControllerParts:
         models = releases.models = SharedModels(store, catalogue, releases)
         load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS))
         memory = RevisionMemory(unix_folder())
-        cluster = RayCluster()
+        cluster = RayCluster(settings.autoscaling)
         self._keys = SigningKeys(store.database, clock)
         self._writer = TrafficWriter(
             store, catalogue, topics, totals, self._keys, settings.grace, clock
@@ -134,7 +135,6 @@ class ControllerParts:
             pools,
             memory,
             Outages(store, partial(_segment_events, store)),
-            lambda: settings.autoscaling,
             UnplacedReplicas(cluster.look),
             models,
         )
@@ -163,10 +163,9 @@ class ControllerParts:
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
         logs = partial(Path, settings.home, "logs") if is_attached() else log_folder
         housekeeping = Housekeeping(settings, store, self._keys, logs, machines)
-        cluster = RayCluster()
         counts = MachineCounts(lambda: self.reconciler.applications)
         runner = FaceRunner(settings, serving, lambda: self.reconciler.applications)
-        keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see)
+        keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see, self._busy)
         jobs = JobBook(store.database)
         self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings))
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
@@ -217,6 +216,11 @@ class ControllerParts:
         }
         if settings.is_cluster:
             self._work["the keeper of machines"] = keeper.run
+
+    def _busy(self) -> Container[str] | None:
+        """Ids of the machines that replicas of graphs are on; None until they are known."""
+        known = self.reconciler.starting is not None
+        return placed(self.reconciler.applications) if known else None
 
     async def acquire(self, timeout: float) -> bool:
         """Try to get the lease for some seconds."""

@@ -16,6 +16,7 @@ import pytest
 
 from anabranch import Graph
 from tests.clusters import CHAIN_BODY, VALUES, write_chain
+from tests.e2e.ordered_machines import FOLDER, autoscaling
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
@@ -66,10 +67,11 @@ class Others:
     def __init__(self, head: Machine) -> None:
         self.head = head
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         address = f"--node-ip-address={self.head.address}"
         options = "--num-cpus=2", "--include-dashboard=true", "--disable-usage-stats"
-        done(self.head.run("ray", "start", "--head", address, *options))
+        env = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_raylet_start_wait_time_s": "120"}
+        done(self.head.run("ray", "start", "--head", address, *options, *more, env=env))
         done(self._python(OTHERS, str(NEIGHBOUR_PORT)))
 
     def join(self, machine: Machine, *options: str) -> None:
@@ -184,6 +186,34 @@ def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is(tmp_path
         assert [left_on(machine) for machine in (theirs.head, two, three)] == [[], [], []]
         # Serve has a proxy wherever replicas run, and lets it drain for half a minute after them.
         until(lambda: theirs.look() == before, 120)
+
+
+def test_ray_s_autoscaler_orders_the_machine_that_a_graph_waits_for_and_gives_it_back(
+    tmp_path: Path,
+) -> None:
+    """Nobody has told the engine that there may be more machines."""
+    with Network() as network:
+        one, two = network.machine("one"), network.machine("two")
+        config = autoscaling(one.address, two.address, {"CPU": 1, "fpga": 1}, idle_min=0.2)
+        one.path(f"{HOME}/autoscaling.json").write_text(config)
+        theirs = Others(one)
+        theirs.start(f"--autoscaling-config={HOME}/autoscaling.json")
+        done(one.run("anabranch", "up", "--address", "auto"))
+        wanted = write_chain(one.path(f"{HOME}/digits"), "digits", shift={"custom": {"fpga": 1}})
+        deploying = one.start("anabranch", "deploy", f"{HOME}/digits/{wanted.name}")
+        order = one.path(f"{FOLDER}/order-1.json")
+        until(order.exists, 120)
+        theirs.join(two, "--num-cpus=1", '--resources={"fpga": 1}')
+        assert deploying.wait(300) == 0
+        assert homes(one)["shift"] == two.address
+        local = Graph.load(write_chain(tmp_path, "digits")).run({"x": VALUES})["y"]
+        assert infer(one, "http://127.0.0.1:8000") == local.flatten().tolist()
+        assert theirs.answers()
+        done(one.run("anabranch", "delete", "digits", "--yes"))
+        until(lambda: not order.exists(), 240)
+        two.run("ray", "stop")
+        assert theirs.answers()
+        done(one.run("anabranch", "down"))
 
 
 def homes(machine: Machine) -> dict[str, str]:

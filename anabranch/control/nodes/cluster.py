@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 from ray import _raylet
+from ray._private import ray_constants
 from ray.core.generated import autoscaler_pb2
 
 from anabranch.control.nodes.node import ClusterLook, Demand, Node, State
@@ -19,6 +21,9 @@ T = TypeVar("T")
 _RAYLET: Any = _raylet
 _MESSAGES: Any = autoscaler_pb2
 _TIMEOUT_S = 5.0
+_REPORT = ray_constants.DEBUG_AUTOSCALING_STATUS.encode()
+"""Key of the first autoscaler's last report, JSON."""
+_NO_TYPE = "node_"
 _DEAD = 1
 """GcsNodeInfo.DEAD of gcs.proto."""
 _NOT_IN = 2
@@ -45,11 +50,13 @@ def log_folder() -> Path:
 class RayCluster:
     """Asks the GCS of the Ray that this process is a part of.
 
-    Methods block for seconds, and raise Unavailable where it does not answer.
+    Methods block for seconds, and raise Unavailable where it does not answer. With ``may_grow``
+    machines may be added by somebody whom Ray does not know.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_grow: bool = False) -> None:
         self._client: Any = None
+        self._may_grow = may_grow
 
     def address(self) -> str:
         """Where other machines reach the GCS: host:port."""
@@ -65,7 +72,22 @@ class RayCluster:
         state = reply.cluster_resource_state
         draining = self._ask(lambda gcs: gcs.get_draining_nodes(timeout=_TIMEOUT_S))
         nodes = _nodes(known.values(), state, draining)
-        return ClusterLook(tuple(nodes), tuple(_demands(state)))
+        is_autoscaled = self._is_autoscaled(state)
+        may_grow = self._may_grow or is_autoscaled
+        return ClusterLook(tuple(nodes), tuple(_demands(state)), may_grow, is_autoscaled)
+
+    def _is_autoscaled(self, state: Any) -> bool:
+        """Whether Ray's autoscaler may start machines.
+
+        It runs on clusters without machines to add too, and then calls the type of each machine
+        "node_" and its id (``format_readonly_node_type`` of ray/autoscaler/_private/util.py). The
+        first autoscaler tells types in its report, the second one in the state of machines.
+        """
+        told = self._ask(lambda gcs: gcs.internal_kv_get(_REPORT, None, timeout=_TIMEOUT_S))
+        report = json.loads(told or b"{}").get("autoscaler_report") or {}
+        types = {one.ray_node_type_name for one in state.node_states} - {""}
+        types.update(report.get("active_nodes") or (), report.get("idle_nodes") or ())
+        return any(not name.startswith(_NO_TYPE) for name in types)
 
     def drain(self, node: str, why: str) -> None:
         """Have replicas moved from the machine of an id, which ends then. Conflict if refused.

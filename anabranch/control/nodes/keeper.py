@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Container, Sequence, Set
 from functools import partial
 from typing import Protocol
 
@@ -53,7 +53,8 @@ class Runner(Protocol):
 class MachineKeeper:
     """Looks which machines are there, and starts and stops what belongs to each.
 
-    ``see`` hears of the machines at each look.
+    ``see`` hears of the machines at each look. ``busy`` returns ids of the machines that replicas
+    of graphs are on, None as long as they are not known: no others are kept from Ray's autoscaler.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class MachineKeeper:
         runner: Runner,
         rule: Ingress,
         see: Callable[[Sequence[Node]], None] = lambda nodes: None,
+        busy: Callable[[], Container[str] | None] = lambda: None,
     ) -> None:
         self.present: tuple[Node, ...] = ()
-        """The machines that were there at the last look."""
+        """The machines that were there at the last look, and are the engine's to use."""
         self._cluster = cluster
         self._runner = runner
         self._rule = rule
         self._see = see
+        self._busy = busy
 
     async def run(self) -> None:
         """Look each second, for ever."""
@@ -83,10 +86,11 @@ class MachineKeeper:
         except Unavailable as error:
             logger.info("the machines are not known now: %s", error)
             return
-        self.present = tuple(one for one in look.nodes if one.is_here)
+        there = [one for one in look.nodes if one.is_here]
+        self.present = tuple(self._kept(there) if look.is_autoscaled else there)
         _try("cannot count what is on machines", partial(self._see, self.present))
         names = ingress.wanted(self.present, self._rule)
-        found = ingress.steps(names, self._runner.running(), self.present)
+        found = ingress.steps(names, self._runner.running(), there)
         for name, node in found.close:
             _try(f"cannot close {name}", partial(self._close, name, node))
         for name in found.stop:
@@ -94,6 +98,11 @@ class MachineKeeper:
         for kind, node in found.start:
             what = f"cannot start {kind} on machine {node.name}"
             _try(what, partial(self._runner.start, kind, node))
+
+    def _kept(self, there: Sequence[Node]) -> Sequence[Node]:
+        """Return the machines that Ray's autoscaler is not to take back."""
+        busy = self._busy()
+        return there if busy is None else [one for one in there if one.is_head or one.id in busy]
 
     def _close(self, name: str, node: Node) -> None:
         """Have an edge closed, and stop it once it is, or the end of its machine is near."""

@@ -74,10 +74,16 @@ class Demand:
 
 @dataclass(frozen=True)
 class ClusterLook:
-    """All machines that Ray knows of, and what it cannot place on any."""
+    """All machines that Ray knows of, and what it cannot place on any.
+
+    With ``may_grow`` there may be more of them. Where the cluster ``is_autoscaled``, Ray adds them,
+    and takes those back on which no process of anybody runs.
+    """
 
     nodes: tuple[Node, ...]
     pending: tuple[Demand, ...] = ()
+    may_grow: bool = False
+    is_autoscaled: bool = False
 
     def shown(self) -> list[Node]:
         """The machines of the engine, its head first; of those that are gone, the lost ones.

@@ -85,7 +85,6 @@ class Reconciler:
         pools: Pools,
         memory: Memory,
         outages: Outages,
-        may_grow: Callable[[], bool],
         waiting: UnplacedReplicas,
         models: SharedModels,
     ) -> None:
@@ -99,7 +98,6 @@ class Reconciler:
         self._deploy_timeout = settings.deploy_timeout
         self._warm = WarmBounds(settings.max_warm, settings.max_warm_memory)
         self._memory = memory
-        self._may_grow = may_grow
         self._models = models
         self.waiting = waiting
         """What replicas wait for."""
@@ -334,7 +332,7 @@ class Reconciler:
         """
         if now.members[number].state != "deploying" or now.graph in self._acting:
             return False
-        if self.waiting.told(now.graph, number) and self._may_grow():
+        if self.waiting.told(now.graph, number) and self.waiting.may_grow:
             self._since.pop((now.graph, number), None)
             return False
         since = self._since.setdefault((now.graph, number), time.monotonic())
@@ -425,7 +423,7 @@ class Reconciler:
 
     def _release(self, graph: str, number: int, is_new: bool) -> Release:
         release = self._releases.release(self._store.revision(graph, number))
-        missing = serving.lacking(release.plan, self._may_grow()) if is_new else ""
+        missing = serving.lacking(release.plan, self.waiting.look()) if is_new else ""
         if missing:
             raise AnabranchError(missing)
         return release

@@ -207,12 +207,11 @@ def _client() -> ServeControllerClient:
     return client
 
 
-def lacking(plan: Plan, may_grow: bool) -> str:
+def lacking(plan: Plan, there: ClusterLook) -> str:
     """Return why the plan cannot run: no machine can take a segment of it, which does not matter
     where there may be more machines, or something else has the graph's own port. Empty if it can.
     """
-    there = _CLUSTER.look()
-    found = [unplaceable(segment, there, may_grow) for segment in plan.own_segments]
+    found = [unplaceable(segment, there) for segment in plan.own_segments]
     return "; ".join(filter(None, [*found, taken(plan)]))
 
 
@@ -232,10 +231,10 @@ def taken(plan: Plan) -> str:
     return ""
 
 
-def unplaceable(segment: Segment, there: ClusterLook, may_grow: bool = False) -> str:
+def unplaceable(segment: Segment, there: ClusterLook) -> str:
     """Why these machines can never run the segment's replicas; empty if they can.
 
-    With ``may_grow``, others may come, but none that is called by its name or address.
+    Where others may come, none that is called by its name or address does.
     """
     try:
         address = _only_address(segment, there)
@@ -243,7 +242,7 @@ def unplaceable(segment: Segment, there: ClusterLook, may_grow: bool = False) ->
         return f"segment {segment.name!r}: {error} (`node_affinity`)"
     need = Need.of(actor_options(segment, {}, address), _most_on_a_machine(segment))
     replicas = fewest(segment.scaling) or 1
-    problem = "" if may_grow else room.lacking(need, replicas, room.usable(there))
+    problem = "" if there.may_grow else room.lacking(need, replicas, room.usable(there))
     nodes = f" (nodes {', '.join(segment.nodes)})" if segment.nodes else ""
     return problem and f"segment {segment.name!r}{nodes} {problem}"
 

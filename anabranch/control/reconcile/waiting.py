@@ -37,7 +37,9 @@ class UnplacedReplicas:
     """The segments with replicas that wait for room, as of the last look; ``look`` asks Ray."""
 
     def __init__(self, look: Callable[[], ClusterLook]) -> None:
-        self._ask = look
+        self.look = look
+        self.may_grow = False
+        """Whether they may wait: there may be more machines."""
         self._looked = float("-inf")
         self._found: Mapping[Place, Waits] = {}
 
@@ -59,7 +61,8 @@ class UnplacedReplicas:
             self._found = self._look(unplaced) if unplaced else {}
 
     def _look(self, unplaced: Sequence[tuple[Place, Need, int]]) -> dict[Place, Waits]:
-        found = self._ask()
+        found = self.look()
+        self.may_grow = found.may_grow
         return {
             place: Waits(number, str(need), room.hindrance(need, room.usable(found)))
             for place, need, number in unplaced

@@ -26,11 +26,13 @@ class Cluster:
         self.failing: set[str] = set()
         self.closing: list[str] = []
         self.is_quiet = False
+        self.is_autoscaled = False
+        self.busy: set[str] | None = None
 
     def look(self) -> ClusterLook:
         if self.is_away:
             raise Unavailable("Ray's GCS does not answer")
-        return ClusterLook(self.nodes)
+        return ClusterLook(self.nodes, is_autoscaled=self.is_autoscaled)
 
     def running(self) -> set[str]:
         return set(self.runs)
@@ -119,6 +121,33 @@ def test_an_edge_closes_on_a_machine_that_is_drained_and_stops_once_it_is_quiet(
     keeper.round()
     assert cluster.runs == {*FACES, named(AGENT, going)}
     assert cluster.closing == [edge, edge]
+
+
+def test_a_machine_that_no_replica_is_on_is_left_to_the_autoscaler() -> None:
+    cluster = Cluster(HEAD, TWO, THREE)
+    cluster.is_autoscaled = True
+    keeper = MachineKeeper(cluster, cluster, Ingress(), busy=lambda: cluster.busy)
+    keeper.round()
+    assert cluster.runs == names(TWO, THREE)  # nobody knows yet what is there
+    cluster.busy = {THREE.id}
+    keeper.round()
+    assert keeper.present == (HEAD, THREE)
+    assert cluster.closing == [named(EDGE_ACTOR, TWO)]
+    assert cluster.runs == names(TWO, THREE) - {named(AGENT, TWO)}
+    cluster.is_quiet = True
+    keeper.round()
+    keeper.round()
+    assert cluster.runs == names(THREE)
+    cluster.busy = {TWO.id, THREE.id}
+    keeper.round()
+    assert cluster.runs == names(TWO, THREE)
+
+
+def test_machines_that_somebody_adds_by_hand_are_all_the_engine_s() -> None:
+    cluster = Cluster(HEAD, TWO)
+    keeper = MachineKeeper(cluster, cluster, Ingress(), busy=set)
+    keeper.round()
+    assert cluster.runs == names(TWO)
 
 
 def test_an_edge_stops_before_its_machine_does() -> None:

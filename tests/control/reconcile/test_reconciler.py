@@ -115,15 +115,15 @@ class FakeServe:
         self.done.append(f"delete {name}")
         self.apps[name] = App("deleting", self.apps[name].revision)
 
-    def lacking(self, plan: Plan, may_grow: bool) -> str:
-        return "" if may_grow else self.lack
+    def lacking(self, plan: Plan, there: ClusterLook) -> str:
+        return "" if there.may_grow else self.lack
 
 
 class FakeUnplaced(UnplacedReplicas):
     """What revisions wait for, as a test says."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: ClusterLook(()))
+        super().__init__(lambda: ClusterLook((), may_grow=self.may_grow))
 
     said: Mapping[int, str] = {}
 
@@ -144,7 +144,6 @@ class Site:
     def __init__(self, folder: Path, serve: FakeServe) -> None:
         self.now = 1000.0
         self.may_act = True
-        self.may_grow = False
         self.waiting = FakeUnplaced()
         self.memory: dict[tuple[str, int], int] = {}
         self.serve = serve
@@ -166,7 +165,7 @@ class Site:
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
             Pools(), self, Outages(self.store, lambda *_: (), set),
-            lambda: self.may_grow, self.waiting,
+            self.waiting,
             SharedModels(self.store, catalogue, self.releases),
         )  # fmt: skip
 
@@ -534,7 +533,7 @@ def kinds(site: Site) -> list[str]:
 
 def test_a_revision_waits_for_machines_where_some_may_come_and_says_for_what(site: Site) -> None:
     async def scenario() -> None:
-        site.may_grow, site.serve.lack = True, "no machine has it"
+        site.waiting.may_grow, site.serve.lack = True, "no machine has it"
         site.serve.stuck.add(G)
         site.store.ensure_revision(G, SPEC, "d", force=True)
         await site.until(lambda: site.state(1)[0] == "deploying")
@@ -558,7 +557,7 @@ def test_a_revision_waits_for_machines_where_some_may_come_and_says_for_what(sit
 
 def test_a_graph_is_starting_while_it_has_all_the_room_that_it_needs(site: Site) -> None:
     async def scenario() -> None:
-        site.may_grow = True
+        site.waiting.may_grow = True
         site.serve.stuck.add(G)
         assert site.reconciler.starting is None
         site.store.ensure_revision(G, SPEC, "d", force=True)

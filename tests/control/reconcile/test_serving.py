@@ -145,12 +145,12 @@ def test_what_no_machine_has_is_named_unless_others_may_come(
     wanted: Segment, expected: str
 ) -> None:
     assert unplaceable(wanted, MACHINES).startswith(f"segment 'net' (nodes a, b) {expected}")
-    assert unplaceable(wanted, MACHINES, may_grow=True) == ""
+    assert unplaceable(wanted, replace(MACHINES, may_grow=True)) == ""
 
 
 @pytest.mark.parametrize("may_grow", [True, False])
 def test_a_machine_that_is_called_by_its_name_must_be_there(may_grow: bool) -> None:
-    assert unplaceable(segment(node_affinity="other"), MACHINES, may_grow) == (
+    assert unplaceable(segment(node_affinity="other"), replace(MACHINES, may_grow=may_grow)) == (
         "segment 'net': no machine of the engine is 'other'; there are: large, small "
         "(`node_affinity`)"
     )
