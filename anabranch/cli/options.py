@@ -99,7 +99,7 @@ def length(text: Any) -> str:
     return str(text)
 
 
-def _source(text: str) -> str:
+def source(text: str) -> str:
     """Return the file of a graph, or a reference to a registry; raise BadParameter for neither."""
     if not (text.startswith("oci://") or Path(text).is_file()):
         fault = "is a folder: name the spec in it" if Path(text).is_dir() else "does not exist"
@@ -170,7 +170,7 @@ GraphSource = Annotated[
     typer.Argument(
         metavar="FILE",
         help="The graph's spec in YAML, a portable bundle, or oci://host/name:tag.",
-        callback=_source,
+        parser=source,
     ),
 ]
 BundleFile = Annotated[

@@ -7,16 +7,18 @@ from pathlib import Path
 from anabranch.cli.commands.deploy import bundle_of
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
-from anabranch.client.portable.bundle import is_bundle, open_bundle
+from anabranch.client.portable.bundle import PortableBundle
 from anabranch.control.release.differences import spec_changes, spec_of
 from anabranch.errors import EngineError, NotFound
 from anabranch.graph.compile.loading import Loaded
 
 
-def changes_against_live(loaded: Loaded, file: Path, home: Path) -> list[str] | None:
+def changes_against_live(
+    loaded: Loaded, file: str, bundle: PortableBundle | None, home: Path
+) -> list[str] | None:
     """Return one line per change, none without a change; None without a running engine.
 
-    ``file`` has the graph that was ``loaded``: a spec, or a portable bundle.
+    The graph was ``loaded`` from a ``bundle``, or else from the spec in ``file``.
     """
     try:
         with ControlClient.of_home(home) as client:
@@ -25,8 +27,9 @@ def changes_against_live(loaded: Loaded, file: Path, home: Path) -> list[str] | 
         return None
     if live is None:
         return [f"{loaded.graph.name} is new"]
-    digest = open_bundle(file).code.digest if is_bundle(file) else bundle_of(file, home).digest
-    return list(spec_changes(spec_of(live), loaded.graph.to_dict())) + _file_changes(live, digest)
+    code = bundle_of(Path(file), home) if bundle is None else bundle.code
+    changes = list(spec_changes(spec_of(live), loaded.graph.to_dict()))
+    return changes + _file_changes(live, code.digest)
 
 
 def _live(client: ControlClient, name: str) -> Json | None:

@@ -12,7 +12,7 @@ from anabranch.cli import options
 from anabranch.cli.options import add
 from anabranch.cli.template import EXTRAS, Template, make
 from anabranch.cli.terminal import note, progress, result, result_json
-from anabranch.errors import InvalidRequest, Problem, SpecError, TooLarge
+from anabranch.errors import Forbidden, InvalidRequest, Problem, SpecError, TooLarge
 
 
 class PlanFormat(StrEnum):
@@ -63,9 +63,11 @@ def init(
 
 def validate(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="FILE", help="Specs in YAML, or portable bundles.", exists=True, dir_okay=False
+            metavar="FILE",
+            help="Specs in YAML, portable bundles, or oci://host/name:tag.",
+            parser=options.source,
         ),
     ],
     load: Annotated[
@@ -80,7 +82,7 @@ def validate(
 
     Components are read but not run, unless --load is given; --timeout is for each node then.
     """
-    failures = {str(file): _mistakes(file, home, timeout if load else None) for file in files}
+    failures = {file: _mistakes(file, home, timeout if load else None) for file in files}
     if output is options.Format.JSON:
         from anabranch.cli.reports.graph import validation_json
 
@@ -93,7 +95,7 @@ def validate(
 
 
 def plan(
-    file: options.SpecFile,
+    file: options.GraphSource,
     home: options.Home = None,
     output: Annotated[
         PlanFormat, typer.Option("--output", "-o", help="Format of the plan.")
@@ -101,12 +103,12 @@ def plan(
 ) -> None:
     """Show the plan of a graph: segments, hops, resources, and the changes that a deploy makes."""
     from anabranch.cli.reports.graph import plan_text
-    from anabranch.client.portable.bundle import spec_of
+    from anabranch.client.portable.sources import opened
     from anabranch.graph.compile.loading import open_graph
     from anabranch.graph.compile.render import plan_to_json, to_mermaid
     from anabranch.graph.shared.documents import DocumentedModels
 
-    with spec_of(file) as spec:
+    with opened(file) as (spec, bundle):
         loaded = open_graph(spec, models=DocumentedModels(spec.parent))
     if output is PlanFormat.MERMAID:
         result(to_mermaid(loaded.plan))
@@ -116,7 +118,7 @@ def plan(
         from anabranch.cli.commands.changes import changes_against_live
         from anabranch.client.connection.engine_state import resolve_home
 
-        changes = changes_against_live(loaded, file, resolve_home(home))
+        changes = changes_against_live(loaded, file, bundle, resolve_home(home))
         result(plan_text(plan_to_json(loaded.plan), changes))
 
 
@@ -127,21 +129,21 @@ def schema() -> None:
     result_json(json_schema())
 
 
-def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError | None:
+def _mistakes(file: str, home: Path | None, timeout: float | None) -> SpecError | None:
     """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
     from anabranch.client.bundle.checks import open_complete
     from anabranch.client.connection.engine_state import resolve_home
-    from anabranch.client.portable.bundle import spec_of
+    from anabranch.client.portable.sources import opened
     from anabranch.graph.shared.documents import DocumentedModels
 
     try:
-        with spec_of(file) as spec:
+        with opened(file) as (spec, _):
             open_complete(spec, resolve_home(home), DocumentedModels(spec.parent))
             return None if timeout is None else _load_mistakes(spec, timeout)
     except SpecError as error:
         return error
-    except (InvalidRequest, TooLarge) as error:  # no bundle is made of the folder
-        return SpecError([Problem((), str(error), file=str(file))])
+    except (Forbidden, InvalidRequest, TooLarge) as error:  # unsigned, or no bundle can be made
+        return SpecError([Problem((), str(error), file=file)])
 
 
 def _load_mistakes(file: Path, timeout: float) -> SpecError | None:

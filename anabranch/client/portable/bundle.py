@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,12 +134,6 @@ class PortableBundle:
             file.seek(span.start + start)
             return file.read(min(most, span.size - start))
 
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """Yield a folder with all that the bundle holds, which is removed afterwards."""
-        with tempfile.TemporaryDirectory(prefix="anabranch-bundle-") as place:
-            yield self.unpack(Path(place) / "bundle").parent
-
     def unpack(self, to: Path) -> Path:
         """Write all that the bundle holds into the new folder ``to``; return the spec's path.
 
@@ -201,17 +194,6 @@ def open_bundle(path: Path) -> PortableBundle:
         return PortableBundle(path, contents)
     except AnabranchError as error:
         raise InvalidRequest(f"{path} is no portable bundle that can be used: {error}") from None
-
-
-@contextmanager
-def spec_of(path: Path) -> Iterator[Path]:
-    """Yield the spec in a portable bundle, unpacked for a while; any other file is one itself."""
-    if not is_bundle(path):
-        yield path
-        return
-    bundle = open_bundle(path)
-    with bundle.folder() as folder:
-        yield folder / bundle.manifest.spec
 
 
 def file_name(manifest: BundleManifest) -> str:

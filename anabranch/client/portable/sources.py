@@ -45,12 +45,15 @@ def _opened(source: str, folder: Path) -> PortableBundle | None:
 
 
 @contextmanager
-def spec_of(source: str) -> Iterator[Path]:
-    """Yield the spec of a source; that of a bundle is in a folder that is there for the block."""
+def opened(source: str) -> Iterator[tuple[Path, PortableBundle | None]]:
+    """Yield the spec of a source, and its bundle if it is one; raise what ``bundle_of`` raises.
+
+    The spec of a bundle is in a folder that is there for the block.
+    """
     if not (is_reference(source) or is_bundle(Path(source))):
-        yield Path(source)  # without a folder: in a container there may be none to write to
+        yield Path(source), None  # without a folder: in a container there may be none to write to
         return
     with TemporaryDirectory(prefix="anabranch-bundle-") as place:
         bundle = bundle_of(source, Path(place))
         assert bundle is not None
-        yield bundle.unpack(Path(place) / "graph")
+        yield bundle.unpack(Path(place) / "graph"), bundle

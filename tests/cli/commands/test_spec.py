@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from anabranch.cli.app import app
+from tests.client.portable.test_signing import built as unsigned
+from tests.release_keys import Keys
 
 SPEC = """\
 apiVersion: anabranch/v1
@@ -138,6 +140,19 @@ def test_relative_paths_in_arguments_start_from_the_folder_of_the_spec(tmp_path:
     )
     done = CliRunner().invoke(app, ["validate", "--load", str(path)])
     assert (done.exit_code, done.stdout) == (0, f"{path}: ok\n")
+
+
+@pytest.mark.parametrize("command", [["validate"], ["validate", "--load"], ["plan"]])
+def test_nothing_of_a_bundle_without_a_signature_is_used_where_keys_are_demanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    touched = f"open({str(tmp_path / 'ran')!r}, 'w').close()"
+    path = unsigned(tmp_path, files={"parts.py": f"{touched}\n{PARTS}".encode()})
+    monkeypatch.setenv("ANABRANCH_BUNDLE_KEYS", str(Keys(tmp_path, "ours").public))
+    done = CliRunner().invoke(app, [*command, str(path)])
+    assert done.exit_code == 1
+    assert f"{path} has no signature" in (done.stdout or str(done.exception))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_of_which_no_bundle_is_made_hides_no_other_file(folders: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from anabranch.client.portable.building import build
 from anabranch.client.portable.signing import sign
-from anabranch.client.portable.sources import KEYS, bundle_of, spec_of
+from anabranch.client.portable.sources import KEYS, bundle_of, opened
 from anabranch.errors import Forbidden, InvalidRequest
 from tests.router.standalone.graphs import spec, written
 
@@ -26,7 +26,8 @@ def built(folder: Path) -> Path:
 
 
 def test_the_spec_of_a_bundle_is_there_for_the_block(tmp_path: Path) -> None:
-    with spec_of(str(built(tmp_path))) as found:
+    with opened(str(built(tmp_path))) as (found, bundle):
+        assert bundle is not None
         assert found.name == "graph.yaml"
         assert (found.parent / "parts.py").is_file()
     assert not found.exists()
@@ -34,8 +35,8 @@ def test_the_spec_of_a_bundle_is_there_for_the_block(tmp_path: Path) -> None:
 
 def test_the_file_of_a_spec_is_taken_as_it_is(tmp_path: Path) -> None:
     file = written(tmp_path, spec())
-    with spec_of(str(file)) as found:
-        assert found == file
+    with opened(str(file)) as found:
+        assert found == (file, None)
     assert bundle_of(str(file), tmp_path) is None
 
 
@@ -44,7 +45,7 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InvalidRequest, match=r"demo\.bundle"), spec_of(str(path)):
+    with pytest.raises(InvalidRequest, match=r"demo\.bundle"), opened(str(path)):
         pass
 
 

@@ -72,7 +72,7 @@ def serve(
 
     Ctrl-C or SIGTERM ends it, once the requests that have come are answered.
     """
-    from anabranch.client.portable.sources import spec_of
+    from anabranch.client.portable.sources import opened
     from anabranch.control.nodes.options import size
     from anabranch.router.limits import RequestLimits
     from anabranch.router.standalone.access import access_table
@@ -88,7 +88,7 @@ def serve(
         own = loaded.plan.port or PORT
         return StandaloneOptions(host, own if port is None else port, grpc_port, limits, table)
 
-    with spec_of(source) as file:
+    with opened(source) as (file, _):
         run(file, prepare, lambda server: _tell(server, host, output), note if watch else None)
 
 

@@ -63,6 +63,7 @@ def test_a_bundle_is_pushed_and_pulled(
         assert told.strip().endswith(f"/models/fruit:7@{open_bundle(bundle).digest}")
         engine.text("pull", f"oci://{registry.host}/models/fruit:7")
         assert engine.json("deploy", f"oci://{registry.host}/models/fruit:7")["new"]
+        assert "no change" in engine.text("plan", f"oci://{registry.host}/models/fruit:7")
     assert Path("digits-7.bundle").read_bytes() == bundle.read_bytes()
 
 
