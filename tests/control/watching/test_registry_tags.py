@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,21 +17,9 @@ from tests.control.watching.registry import (
     STEPS,
     Registry,
     WatchingControl,
-    a_registry,
     then,
     until_each,
 )
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with a_registry() as one:
-        yield one
-
-
-@pytest.fixture
-def control(tmp_path: Path, registry: Registry) -> WatchingControl:
-    return WatchingControl(tmp_path, registry)
 
 
 @pytest.fixture(autouse=True)

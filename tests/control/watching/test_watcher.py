@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,10 @@ from tests.control.watching.registry import (
     STEPS,
     Registry,
     WatchingControl,
-    a_registry,
     then,
     watching_spec,
 )
 from tests.control.web import Answer, Asked
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with a_registry() as one:
-        yield one
-
-
-@pytest.fixture
-def control(tmp_path: Path, registry: Registry) -> WatchingControl:
-    return WatchingControl(tmp_path, registry)
 
 
 def move(registry: Registry, version: int) -> Any:
