@@ -117,7 +117,7 @@ class Controller:
 
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, by name; Unavailable before the store is ours."""
-        return await self._acting().api.states()
+        return await self._acting().graphs.states()
 
     async def settle(self, timeout: float) -> dict[str, GraphState]:
         """Wait until nothing is left to do, at most ``timeout`` seconds; gives the states then.

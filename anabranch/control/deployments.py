@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from anabranch.access.actor import ACTOR
+from anabranch.access.identity import Identity
 from anabranch.control.access.quotas import Quotas
 from anabranch.control.lifecycle.operations import Intent, Note, Situation
 from anabranch.control.models.shared_models import SharedModels
@@ -27,6 +28,8 @@ class AskedRevision:
     graph: str
     received: Received
     intent: Intent
+    identity: Identity
+    """Who asks."""
     author: str = ""
     message: str = ""
     force: bool = False
@@ -76,7 +79,7 @@ class Deployments:
             intent = replace(intent, author=str(ACTOR.get()))
         self._releases.check(intent.rollout, bool(received.plan.monitors))
         claimed = self._ports.claimed(asked.graph, received.plan.port)
-        using = self._models.deploying(asked.graph, received.plan)
+        using = self._models.deploying(asked.graph, received.plan, asked.identity)
         with self._quotas.held(claimed), using:
             return self._store.ensure_revision(
                 asked.graph, received.spec, received.digest, asked.author[:_MAX_NOTE],

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.quotas import Quotas
+from anabranch.control.api.access import AccessApi
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
+from anabranch.control.api.engine import EngineApi
+from anabranch.control.api.events import EventApi
 from anabranch.control.api.experiments import ExperimentApi
+from anabranch.control.api.graphs.changing import GraphChangeApi
+from anabranch.control.api.graphs.logs import LogApi
+from anabranch.control.api.graphs.showing import GraphApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.jobs.job_api import JobApi
+from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.api.nodes import NodeApi
+from anabranch.control.api.release.artefacts import ArtefactApi
+from anabranch.control.api.release.revisions import RevisionApi
+from anabranch.control.api.replicas import ReplicaApi
 from anabranch.control.api.shared.models import ModelApi
+from anabranch.control.api.sign_in import SignInApi
+from anabranch.control.api.traffic import TrafficApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.deployments import Deployments
 from anabranch.control.housekeeping import Housekeeping
@@ -115,7 +128,7 @@ class ControllerParts:
         self._lease_thread = ThreadPoolExecutor(1, "lease")
         self._store = store
         clock = SteadyClock()
-        releases = Releases(settings)
+        self.releases = releases = Releases(settings)
         catalogue = Catalogue(store, releases)
         models = releases.models = SharedModels(store, catalogue, releases)
         load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS))
@@ -163,27 +176,44 @@ class ControllerParts:
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
         logs = partial(Path, settings.home, "logs") if is_attached() else log_folder
         housekeeping = Housekeeping(settings, store, self._keys, logs, machines)
-        counts = MachineCounts(lambda: self.reconciler.applications)
-        runner = FaceRunner(settings, serving, lambda: self.reconciler.applications)
+
+        def applications() -> Mapping[str, Any]:
+            return self.reconciler.applications
+
+        counts = MachineCounts(applications)
+        runner = FaceRunner(settings, serving, applications)
         keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see, self._busy)
         jobs = JobBook(store.database)
         self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings))
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
-        self.api = ControlApi(
-            settings, store, releases, self.reconciler, self._writer, topics, totals,
-            BanditApi(store, catalogue, self.bandits), self.traces,
-            MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
-            ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
-            self.refusals, housekeeping.kept,
-            quotas, ports, deployments, self.watcher.of, EngineLogs(everywhere),
-            NodeApi(
-                settings, store, cluster, lambda: self.reconciler.applications,
-                JoinTurns(lambda: self.reconciler.starting),
-            ),
-            models,
-            ModelApi(store, models, load, memory.taken, lambda: self.reconciler.applications),
-            JobApi(store, jobs, settings.jobs, self._jobs.wake),
+        self.graphs = GraphApi(
+            settings.url, store, releases, self.reconciler, topics, totals, self.monitors,
+            self.watcher.of, models,
         )  # fmt: skip
+        groups = (
+            self.graphs,
+            GraphChangeApi(store, self._writer, quotas, models, self.bandits, experiments),
+            RevisionApi(store, releases, deployments, models, self._writer),
+            LogApi(store, EngineLogs(everywhere), applications),
+            ReplicaApi(store, applications),
+            TrafficApi(store, releases, ports, quotas, self._writer, topics, totals, models),
+            BanditApi(store, catalogue, self.bandits),
+            ExperimentApi(store, catalogue, experiments, process_sums.totals),
+            MonitorApi(store, self.monitors),
+            HistoryApi(store, self.history, self.looks),
+            EventApi(store),
+            EngineApi(housekeeping.kept, quotas, self.traces),
+            NodeApi(
+                settings, store, cluster, applications, JoinTurns(lambda: self.reconciler.starting)
+            ),
+            ModelApi(store, models, load, memory.taken, applications),
+            JobApi(store, jobs, settings.jobs, self._jobs.wake),
+            SignInApi(self.access),
+            LinkApi(settings),
+            AccessApi(self.access),
+            ArtefactApi(releases.blobs, settings.artefacts.max_size),
+        )
+        self.api = ControlApi(groups, self.refusals)
         requests = AsyncRequests(store.database)
         forwarder = Forwarder(ControllerLink("controller"), RequestLimits())
         sender = RouterSender(forwarder, lambda: settings.token_file.read_text().strip())

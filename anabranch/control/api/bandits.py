@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anabranch.control.api.endpoints import (
+    GRAPH,
     ApiAnswer,
     ApiCall,
     Routes,
     answer,
-    deleted,
     operates,
+    present,
     read_body,
     views,
 )
@@ -62,15 +63,11 @@ class BanditApi:
 
     @property
     def routes(self) -> Routes:
-        """Endpoints by path below the graph, and by method."""
+        """Endpoints by path and by method."""
         return {
-            "/bandits": views(self._show),
-            "/bandits/reset": operates(self._reset),
+            f"{GRAPH}/bandits": views(self._show),
+            f"{GRAPH}/bandits/reset": operates(self._reset),
         }
-
-    async def forget(self, graph: str) -> None:
-        """A graph is deleted: one of the same name begins anew."""
-        await self._bandits.drop(graph)
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         return answer(200, await asyncio.to_thread(self._view, call.graph))
@@ -87,10 +84,7 @@ class BanditApi:
         return await self._show(call)
 
     def _shown(self, graph: str) -> list[_Shown]:
-        now = self._store.situation(graph).situation
-        if now.state == "deleted":
-            raise deleted(graph)
-        return learning(now, self._catalogue.of(graph))
+        return learning(present(self._store, graph), self._catalogue.of(graph))
 
     def _view(self, graph: str) -> dict[str, Any]:
         shown, states = self._shown(graph), self._bandits.states(graph)

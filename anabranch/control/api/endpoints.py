@@ -10,14 +10,18 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import orjson
 
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Action
+from anabranch.control.lifecycle.operations import Situation
+from anabranch.control.store.records import GraphRecord, Stored
+from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
+from anabranch.names import GRAPH_IN_PATH
 from anabranch.router.backend import ControlAnswer
 from anabranch.router.errors import Headers
 from anabranch.specs.excerpts import FieldPath, safe_path
@@ -27,6 +31,10 @@ from anabranch.specs.models import Model
 ApiAnswer: TypeAlias = ControlAnswer
 Query: TypeAlias = Mapping[str, str]
 
+GRAPH = f"/graphs/(?P<graph>{GRAPH_IN_PATH})"
+"""Pattern of the path of a graph, to which ``ApiCall.graph`` belongs."""
+REVISION = f"{GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})"
+"""Pattern of the path of a revision, to which ``ApiCall.revision`` belongs."""
 JSON: Headers = ((b"content-type", b"application/json"),)
 MAX_BODY = 64 * 2**10
 """Largest body that is not a bundle, in bytes."""
@@ -82,7 +90,24 @@ class Guarded:
 
 
 Routes: TypeAlias = dict[str, dict[str, Guarded]]
-"""Endpoints by path and by method."""
+"""Endpoints by the pattern of their path, which names parts of ``ApiCall``, and by method."""
+
+
+class EndpointGroup(Protocol):
+    """Endpoints that belong together, with what they need."""
+
+    @property
+    def routes(self) -> Routes:
+        """The endpoints by path and method."""
+        ...
+
+
+class Situations(Protocol):
+    """Look-up of graphs; ``Store`` is one."""
+
+    def situation(self, name: str) -> Stored:
+        """Return how a graph stands; NotFound without one."""
+        ...
 
 
 def views(endpoint: Endpoint) -> dict[str, Guarded]:
@@ -106,6 +131,22 @@ def deleted(graph: str) -> NotFound:
         f"graph {graph!r} was deleted; `anabranch rollback {graph}` brings it back, and `anabranch "
         f"history {graph}` lists its revisions"
     )
+
+
+def present(store: Situations, graph: str) -> Situation:
+    """Return how a graph stands; NotFound where it was deleted, or never was."""
+    now = store.situation(graph).situation
+    if now.state == "deleted":
+        raise deleted(graph)
+    return now
+
+
+def present_graph(store: Store, name: str) -> GraphRecord:
+    """Return the record of a graph; NotFound where it was deleted, or never was."""
+    graph = store.graph(name)
+    if graph.state == "deleted":
+        raise deleted(name)
+    return graph
 
 
 def read_query(text: str) -> Query:

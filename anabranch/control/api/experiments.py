@@ -18,7 +18,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
+from anabranch.control.api.endpoints import (
+    GRAPH,
+    ApiAnswer,
+    ApiCall,
+    Routes,
+    answer,
+    present,
+    views,
+)
 from anabranch.control.lifecycle.significance import Observations
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
@@ -52,12 +60,8 @@ class ExperimentApi:
 
     @property
     def routes(self) -> Routes:
-        """Endpoints by path below the graph, and by method."""
-        return {"/experiments": views(self._show)}
-
-    async def forget(self, graph: str) -> None:
-        """Forget the experiments of a graph that is deleted."""
-        await asyncio.to_thread(self._experiments.drop, graph)
+        """Endpoints by path and by method."""
+        return {f"{GRAPH}/experiments": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         error = _error(call.query.get("error"))
@@ -65,9 +69,7 @@ class ExperimentApi:
         return answer(200, await asyncio.to_thread(self._view, call.graph, error, sums))
 
     def _view(self, graph: str, error: float, sums: Snapshot) -> dict[str, Any]:
-        now = self._store.situation(graph).situation
-        if now.state == "deleted":
-            raise deleted(graph)
+        now = present(self._store, graph)
         find, known = self._catalogue.of(graph), self._experiments.of(graph)
         found = []
         for number in sorted(now.members, reverse=True):

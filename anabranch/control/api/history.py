@@ -6,17 +6,19 @@ import asyncio
 from typing import Any
 
 from anabranch.control.api.endpoints import (
+    GRAPH,
     ApiAnswer,
     ApiCall,
+    Guarded,
     Routes,
+    Situations,
     answer,
-    deleted,
+    present,
     views,
     whole_number,
 )
 from anabranch.control.observe.history import INTERVAL_S, POINTS, Past, TrafficHistory, shown
 from anabranch.control.observe.looks import LookHistory
-from anabranch.control.observe.monitors import Present
 
 _RECENT = 120
 """Points of all graphs together unless the query says otherwise: ten minutes."""
@@ -34,17 +36,20 @@ class HistoryApi:
     ``now`` is the Unix time by the same clock.
     """
 
-    def __init__(self, store: Present, history: TrafficHistory, looks: LookHistory) -> None:
+    def __init__(self, store: Situations, history: TrafficHistory, looks: LookHistory) -> None:
         self._store = store
         self._history = history
         self._looks = looks
 
     @property
     def routes(self) -> Routes:
-        """Endpoints by path below the graph, and by method."""
-        return {"/history": views(self._show)}
+        """Endpoints by path and by method."""
+        return {
+            "/history": {"GET": Guarded("view", self._all, somewhere=True)},
+            f"{GRAPH}/history": views(self._show),
+        }
 
-    async def all(self, call: ApiCall) -> ApiAnswer:
+    async def _all(self, call: ApiCall) -> ApiAnswer:
         """Answer with the requests a second of every graph."""
         at, rates = self._history.rates(whole_number(call.query, "points", _RECENT, POINTS))
         graphs = {name: shown(values) for name, values in rates.items()}
@@ -55,9 +60,7 @@ class HistoryApi:
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         points = whole_number(call.query, "points", POINTS, POINTS)
-        there = (await asyncio.to_thread(self._store.situation, call.graph)).situation
-        if there.state == "deleted":
-            raise deleted(call.graph)
+        await asyncio.to_thread(present, self._store, call.graph)
         past, looks = self._history.past(call.graph, points), self._looks.view(call.graph)
         view = await asyncio.to_thread(_view, past)
         now = self._history.now()

@@ -6,8 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
-from anabranch.control.observe.monitors import Present
+from anabranch.control.api.endpoints import (
+    GRAPH,
+    ApiAnswer,
+    ApiCall,
+    Routes,
+    Situations,
+    answer,
+    present,
+    views,
+)
 from anabranch.control.timestamps import timestamp
 from anabranch.router.table import Part, parse_app
 
@@ -26,19 +34,17 @@ class ReplicaApi:
     | GET | ``/replicas`` | ``{"graph", "replicas": [...]}``, see ``replicas_view`` |
     """
 
-    def __init__(self, store: Present, applications: Callable[[], Apps]) -> None:
+    def __init__(self, store: Situations, applications: Callable[[], Apps]) -> None:
         self._store = store
         self._applications = applications
 
     @property
     def routes(self) -> Routes:
-        """Endpoints by path below the graph, and by method."""
-        return {"/replicas": views(self._show)}
+        """Endpoints by path and by method."""
+        return {f"{GRAPH}/replicas": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
-        now = (await asyncio.to_thread(self._store.situation, call.graph)).situation
-        if now.state == "deleted":
-            raise deleted(call.graph)
+        await asyncio.to_thread(present, self._store, call.graph)
         found = list(replicas_view(self._applications(), call.graph))
         return answer(200, {"graph": call.graph, "replicas": found})
 

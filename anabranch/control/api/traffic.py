@@ -30,6 +30,7 @@ from pydantic import AfterValidator, Field
 from anabranch.access.actor import ACTOR
 from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.endpoints import (
+    GRAPH,
     ApiAnswer,
     ApiCall,
     Guarded,
@@ -112,16 +113,16 @@ class TrafficApi:
 
     @property
     def routes(self) -> Routes:
-        """Endpoints by path below the graph, and by method."""
+        """Endpoints by path and by method."""
         return {
-            "/traffic": {**views(self._show), "PUT": Guarded("operate", self._split)},
-            "/promote": operates(self._promote),
-            "/abort": operates(self._abort),
-            "/rollback": operates(self._rollback),
-            "/rollout": views(self._rollout),
-            f"/rollout/(?P<action>{'|'.join(_ACTIONS)})": operates(self._act),
-            "/rollout/approve": {"POST": Guarded("view", self._approve)},
-            "/compare": views(self._compare),
+            f"{GRAPH}/traffic": {**views(self._show), "PUT": Guarded("operate", self._split)},
+            f"{GRAPH}/promote": operates(self._promote),
+            f"{GRAPH}/abort": operates(self._abort),
+            f"{GRAPH}/rollback": operates(self._rollback),
+            f"{GRAPH}/rollout": views(self._rollout),
+            f"{GRAPH}/rollout/(?P<action>{'|'.join(_ACTIONS)})": operates(self._act),
+            f"{GRAPH}/rollout/approve": {"POST": Guarded("view", self._approve)},
+            f"{GRAPH}/compare": views(self._compare),
         }
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
@@ -149,7 +150,7 @@ class TrafficApi:
         plan, number = self._releases.plan(target), target.number
         port = self._ports.claimed(call.graph, plan.port)
         self._models.check_caller(plan, call.identity)
-        using = self._models.deploying(call.graph, plan)
+        using = self._models.deploying(call.graph, plan, call.identity)
         stored = await self._writer.change(
             call.graph,
             self._quotas.checked(partial(_back, to=number)),

@@ -112,29 +112,33 @@ class SharedModels:
                 raise identity.refusal("call", model.name)
 
     @contextmanager
-    def deploying(self, graph: str, plan: Plan) -> Iterator[None]:
+    def deploying(self, graph: str, plan: Plan, identity: Identity) -> Iterator[None]:
         """Hold the models that a graph uses until its revision, a former one maybe, is to run.
 
         Raises what ``signature`` raises, and Conflict where a graph would become a model, or a
-        model come to differ from what its users expect.
+        model come to differ from what its users expect: it names those that the identity may view.
         """
         with self._changing:
             for model in sorted(plan.models):
                 self.signature(model)
             self._check_kind(graph, plan)
             if plan.is_model:
-                self._check_users(graph, plan.signature)
+                self._check_users(graph, plan.signature, identity)
             yield
 
     @contextmanager
-    def unused(self, graph: str, action: str) -> Iterator[None]:
-        """Hold off users while something is taken away; Conflict names those that there are."""
+    def unused(self, graph: str, action: str, identity: Identity) -> Iterator[None]:
+        """Hold off users while something is taken away; Conflict where there are some.
+
+        It names those that who asks may view, and counts the others.
+        """
         with self._changing:
             users = [user for user in self.users(graph) if user.graph != graph]
             if users:
+                told = listing(_told({user: str(user) for user in users}, identity))
                 raise Conflict(
-                    f"shared model {graph!r} cannot be {action}: it is used by "
-                    f"{listing(map(str, users))}; delete these graphs, or deploy them without it"
+                    f"shared model {graph!r} cannot be {action}: it is used by {told}; delete "
+                    "these graphs, or deploy them without it"
                 )
             yield
 
@@ -147,19 +151,19 @@ class SharedModels:
                 f"{KINDS[plan.is_model]}; choose another name, or delete it first"
             )
 
-    def _check_users(self, model: str, signature: Signature) -> None:
+    def _check_users(self, model: str, signature: Signature, identity: Identity) -> None:
         """Raise Conflict where graphs do not fit a new revision that they would come to use."""
         known = _Changed(self, model, signature)
-        unfit = [
-            f"{user}: {problem}"
+        unfit = {
+            user: f"{user}: {problem}"
             for user in self.users(model)
             if user.reference.revision is None and (problem := self._problem(user, known))
-        ]
+        }
         if unfit:
             raise Conflict(
                 f"graphs that use shared model {model!r} do not fit the new revision: "
-                f"{'; '.join(unfit)}; deploy it under another name, or have these graphs name "
-                "the revision that they use (shared://name@revision)"
+                f"{'; '.join(_told(unfit, identity))}; deploy it under another name, or have these "
+                "graphs name the revision that they use (shared://name@revision)"
             )
 
     def _problem(self, user: ModelUser, known: _Changed) -> str:
@@ -190,6 +194,13 @@ class SharedModels:
         """The newest revision that is up or on its way."""
         number = max(now.members, default=None)
         return None if number is None else self._catalogue.of(now.graph)(number)
+
+
+def _told(users: Mapping[ModelUser, str], identity: Identity) -> list[str]:
+    """Return the texts about users, with a number in place of those that the asker may not view."""
+    told = [text for user, text in users.items() if identity.may("view", user.graph)]
+    hidden = len(users) - len(told)
+    return [*told, f"{hidden} in graphs that you may not view"] if hidden else told
 
 
 class _Changed:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from anabranch.control.lifecycle.analysis import DriftScore
-from anabranch.control.store.store import Stored
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.monitors.base import Feature
@@ -197,11 +196,3 @@ def _feature(feature: Feature) -> dict[str, Any]:
     }
     known = {name: value for name, value in numbers.items() if value is not None}
     return {"name": feature.name} | {n: v for n, v in known.items() if math.isfinite(v)}
-
-
-class Present(Protocol):
-    """Look-up of graphs; ``Store`` is one."""
-
-    def situation(self, name: str) -> Stored:
-        """How a graph stands; NotFound without one."""
-        ...

@@ -46,7 +46,7 @@ def test_deploy_keeps_an_engine_home_and_says_so(engine: Served) -> None:
         "engine, with its tokens), .env (a file of settings with secrets)" in done.stderr
     )
     stored = engine.store.revision("digits", 1)
-    assert set(engine.parts.api._releases.files(stored)) == {
+    assert set(engine.parts.releases.files(stored)) == {
         "anabranch.json", "graph.yaml", "parts.py",
     }  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_a_bundle_with_secrets_is_refused_by_the_engine(engine: Served) -> None:
 
 def test_deploy_signs_what_it_sends(engine: Served, tmp_path: Path) -> None:
     keys = Keys(tmp_path, "ours")
-    engine.api._releases._keys = keys.public
+    engine.parts.releases._keys = keys.public
     refused = engine.run("deploy", engine.file())
     assert refused.exit_code and "the bundle is not signed" in str(refused.exception)
     engine.text("deploy", engine.file(), "--sign", str(keys.private))

@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> TestControl:
 def test_an_empty_engine(engine: TestControl) -> None:
     assert engine.call("GET", "/graphs") == (200, {"graphs": []})
     assert engine.call("GET", "/events") == (200, {"events": []})
-    assert asyncio.run(engine.api.states()) == {}
+    assert asyncio.run(engine.parts.graphs.states()) == {}
 
 
 def test_a_deploy_makes_a_revision(engine: TestControl) -> None:
@@ -98,17 +98,17 @@ def test_a_graph_is_unhealthy_while_a_segment_that_it_needs_is_down(engine: Test
     assert (graph["state"], graph["obstacle"]) == ("unhealthy", why)
     _, listed = engine.call("GET", "/graphs")
     assert [one["state"] for one in listed["graphs"]] == ["unhealthy"]
-    told = asyncio.run(engine.api.states())["digits"]
+    told = asyncio.run(engine.parts.graphs.states())["digits"]
     assert (told["ready"], told["reason"]) == (False, why)
     _, events = engine.call("GET", "/events", "kind=segment_down")
     assert [one["data"]["segment"] for one in events["events"]] == ["two"]
     reconciler.outages.see({}, ())
-    assert asyncio.run(engine.api.states())["digits"]["ready"]
+    assert asyncio.run(engine.parts.graphs.states())["digits"]["ready"]
 
 
 def states(engine: TestControl) -> dict[str, Any]:
     """What the gateway is told of graphs, but for when they were created."""
-    found: dict[str, Any] = {**asyncio.run(engine.api.states())}
+    found: dict[str, Any] = {**asyncio.run(engine.parts.graphs.states())}
     for state in found.values():
         assert time.time() - 600 < state.pop("created") <= time.time()
     return found
@@ -230,7 +230,7 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestControl) -
     ("method", "path", "query", "status", "words"),
     [
         ("GET", "/", "", 404, "no path '/'"),
-        ("GET", "/graphs/a/b/c", "", 404, "below /graphs/<graph>: /revisions"),
+        ("GET", "/graphs/a/b/c", "", 404, "it has /access, /access/check"),
         ("PUT", "/graphs", "", 405, "use GET"),
         ("POST", "/graphs/digits", "", 405, "use DELETE, GET"),
         ("GET", "/graphs/digit", "", 404, "no graph 'digit'; there are: digits"),
@@ -244,7 +244,7 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestControl) -
         ("GET", "/graphs/digits", "limit=x", 400, "limit='x'"),
         ("GET", "/graphs/digits/revisions", "limit=10001", 400, "from 0 to 10000"),
         ("GET", "/graphs/digits/revisions", "limit=" + "9" * 5000, 400, "whole number"),
-        ("POST", "/graphs/digits/rollout/hurry", "", 404, "/rollout/<action>"),
+        ("POST", "/graphs/digits/rollout/hurry", "", 404, "/rollout/pause|resume|promote|abort"),
         ("PUT", "/graphs/digits/rollout", "", 405, "use GET"),
         ("POST", "/graphs/iris/revisions", "", 400, "not a zip file"),
     ],

@@ -78,6 +78,20 @@ def test_a_model_in_use_is_neither_deleted_nor_unloaded(engine: TestControl) -> 
     assert engine.call("GET", "/graphs/fraud")[1]["state"] != "deleting"
 
 
+def test_users_that_the_caller_may_not_view_are_only_counted(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    up(engine, "theirs/claim", user())
+    owner = Identity("key", "o", (Grant("deployer", "fraud"), Grant("viewer", "pay")))
+    with engine.asked_by(owner):
+        deleting = refused(engine.call("DELETE", "/graphs/fraud"), 409)
+        deploying = refused(engine.deploy("fraud", spec=MODEL.replace("score:", "more:")), 409)
+        assert engine.call("GET", "/graphs/fraud")[1]["users"] == ["pay (revision 1)"]
+    assert "used by pay (revision 1), 1 in graphs that you may not view; delete" in deleting
+    assert "has no output 'score'" in deploying
+    for said in (deleting, deploying):
+        assert "1 in graphs that you may not view" in said and "claim" not in said
+
+
 def test_a_model_goes_once_its_users_have_gone(engine: TestControl) -> None:
     up(engine, "pay", user())
     assert engine.call("DELETE", "/graphs/pay")[0] == 202

@@ -1,1 +1,1 @@
-"""Endpoints of the control API that take what a deploy needs."""
+"""Endpoints of revisions, and of the models that portable bundles bring along."""

@@ -106,10 +106,10 @@ def test_deploy_adds_a_signature_to_those_of_the_bundle(
     keys, other = Keys(tmp_path, "ours"), Keys(tmp_path, "other")
     engine.text("sign", str(bundle), "--key", str(keys.private))
     for trusted in (keys, other):
-        engine.api._releases._keys = trusted.public
+        engine.parts.releases._keys = trusted.public
         done = engine.json("deploy", str(bundle), "--sign", str(other.private), "--force")
         assert done["new"]
-    engine.api._releases._keys = Keys(tmp_path, "third").public
+    engine.parts.releases._keys = Keys(tmp_path, "third").public
     refused = engine.run("deploy", str(bundle), "--force")
     assert "signed by none of the 1 keys" in str(refused.exception)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.control.api.intents import read_intent
+from anabranch.control.api.release.intents import read_intent
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import Rollout

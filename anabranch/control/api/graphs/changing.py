@@ -1,0 +1,85 @@
+"""Endpoints that take graphs away, for a while or for good."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from anabranch.control.access.quotas import Quotas
+from anabranch.control.api.endpoints import (
+    GRAPH,
+    ApiAnswer,
+    ApiCall,
+    Guarded,
+    Routes,
+    answer,
+    operates,
+    present_graph,
+)
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
+from anabranch.control.models.shared_models import SharedModels
+from anabranch.control.store.store import Store
+from anabranch.control.traffic.bandits import Bandits
+from anabranch.control.traffic.experiments import Experiments
+from anabranch.control.traffic.writer import TrafficWriter
+from anabranch.errors import Conflict
+
+
+class GraphChangeApi:
+    """Answers what deletes graphs, takes them down, and brings them back.
+
+    | method | path | answers |
+    |---|---|---|
+    | DELETE | ``/graphs/<graph>`` | 202; the graph is gone once a GET answers 404 |
+    | POST | ``/graphs/<graph>/<load or unload>`` | 202 and the state |
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: TrafficWriter,
+        quotas: Quotas,
+        models: SharedModels,
+        bandits: Bandits,
+        experiments: Experiments,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._quotas = quotas
+        self._models = models
+        self._bandits = bandits
+        self._experiments = experiments
+
+    @property
+    def routes(self) -> Routes:
+        """Endpoints by path and by method."""
+        return {
+            GRAPH: {"DELETE": Guarded("deploy", self._delete)},
+            f"{GRAPH}/(?P<action>load|unload)": operates(self._load),
+        }
+
+    async def _delete(self, call: ApiCall) -> ApiAnswer:
+        graph = await asyncio.to_thread(present_graph, self._store, call.graph)
+        unused = self._models.unused(graph.name, "deleted", call.identity)
+        await self._writer.change(graph.name, operations.deleted, unused)
+        await self._bandits.drop(graph.name)
+        await asyncio.to_thread(self._experiments.drop, graph.name)
+        return answer(202, {"graph": graph.name, "state": "deleting"})
+
+    async def _load(self, call: ApiCall) -> ApiAnswer:
+        """Take a graph down for a while, or bring it back."""
+        graph = await asyncio.to_thread(present_graph, self._store, call.graph)
+        operation = operations.loaded if call.action == "load" else operations.unloaded
+        unused = self._models.unused(graph.name, "unloaded", call.identity)
+        held = self._quotas.held() if call.action == "load" else self._quotas.held(unused)
+        stored = await self._writer.change(
+            graph.name, self._quotas.checked(partial(_kept, operation)), held
+        )
+        return answer(202, {"graph": graph.name, "state": stored.situation.state})
+
+
+def _kept(operation: Operation, now: Situation, moment: Moment) -> Change:
+    if now.state in operations.GONE:
+        raise Conflict(f"graph {now.graph!r} is being deleted")
+    return operation(now, moment)
