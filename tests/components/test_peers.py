@@ -13,7 +13,7 @@ import pytest
 from anabranch.components.artefacts.http import open_source
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.peers import problem, problem_of
-from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
+from anabranch.components.runtimes.open_inference.server import RemoteError, remote_model
 from anabranch.errors import ArtefactError
 from tests.control.web import Answer, Web, running
 
@@ -97,7 +97,7 @@ def test_a_proxy_on_this_machine_is_no_model_here(web: Web, monkeypatch: Any) ->
 
 def test_remote_models_are_looked_at_likewise(web: Web) -> None:
     async def get(url: str) -> Any:
-        server = RemoteServer(url, "fruit")
+        server = remote_model(url, "fruit")
         try:
             return await server.get("/v2", 5.0)
         finally:

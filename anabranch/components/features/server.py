@@ -19,9 +19,9 @@ from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.features.keys import Key
 from anabranch.components.features.stores import StoredRow, StoredRows, StoreOptions
 from anabranch.components.features.values import unix_seconds
+from anabranch.components.runtimes.open_inference.addresses import is_url
 from anabranch.components.runtimes.open_inference.server import RemoteServer
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
-from anabranch.components.runtimes.rest import is_url
 from anabranch.specs.excerpts import listing
 
 PRESENT = "PRESENT"
@@ -47,26 +47,16 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class _Server(RemoteServer):
-    """The feature server of a node."""
-
-    def __init__(self, url: str, node: str) -> None:
-        super().__init__(url, node)
-        self._url, self._node = url, node
-
-    def __str__(self) -> str:
-        return f"the feature server of node {self._node!r}"
-
-
 class FeatureServer:
     """A URL that is posted to as it is written, such as ``https://host/get-online-features``."""
 
     def __init__(self, options: StoreOptions) -> None:
-        if not is_url(options.url):
+        if not is_url(options.url, is_whole=True):
             raise CannotLoad("write the URL as http(s)://host[:port][/path][?query]")
         self._entities, self._refs = options.entities, options.refs
         self._seconds = options.seconds
-        self._server = _Server(options.url, options.node)
+        name = f"the feature server of node {options.node!r}"
+        self._server = RemoteServer(options.url, name)
         self._headers = {"content-type": "application/json"}
         if options.token is not None:
             self._headers["authorization"] = f"Bearer {options.token}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 from anabranch.components.contract import DEFAULT_OUTPUT, Context
 from anabranch.components.documents.statuses import failure, is_success
@@ -19,7 +18,9 @@ from anabranch.components.documents.tensors import (
     to_status,
 )
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.server import (
+    RemoteRuntime,
     RemoteServer,
     retry_after,
 )
@@ -38,19 +39,8 @@ _OWN_HEADERS = frozenset(
 """Headers of one connection, which no request hands on."""
 
 
-class _Server(RemoteServer):
-    """The server of one URL, which is asked as it is written."""
-
-    def __init__(self, url: str, node: str) -> None:
-        super().__init__(url, node)
-        self._url, self._node = url, node
-
-    def __str__(self) -> str:
-        return f"the server of node {self._node!r}"
-
-
 @register("predictor", "rest")
-class RestService:
+class RestService(RemoteRuntime):
     """Posts a JSON document to ``url``, and gives the document that is answered.
 
     The node's input is one document: a tensor of BYTES of one element, sent as it is. So is the
@@ -79,7 +69,7 @@ class RestService:
     ) -> None:
         self._node, self._accepts_any = node_name, accept == "any"
         self._headers = tuple(name.lower() for name in headers or ())
-        self._server = _Server(url, node_name)
+        super().__init__(RemoteServer(url, f"the server of node {node_name!r}"))
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -95,24 +85,15 @@ class RestService:
         predictor = cast(Predictor, node)
         if len(predictor.inputs) != 1:
             yield ("inputs",), "the runtime 'rest' sends one document, so it takes one input"
-        if predictor.model is not None:
-            yield ("model",), "the runtime 'rest' takes args: {url: …} instead"
+        yield from address_mistakes(node, "rest", is_whole=True)
         if predictor.batching is not None:
             yield ("batching",), "documents are sent one by one"
         yield from no_method(predictor, "rest")
-        url = str(node.args["url"])
-        if not is_url(url):
-            message = f"{shown(url)} is not of the form http(s)://host[:port][/path][?query]"
-            yield ("args", "url"), message
         for index, name in enumerate(cast(list[str], node.args.get("headers") or [])):
             if not re.fullmatch(HEADER_NAME, name):
                 yield ("args", "headers", index), f"{shown(name)} is no name of a header"
             elif name.lower() in _OWN_HEADERS:
                 yield ("args", "headers", index), f"{shown(name)} belongs to a connection"
-
-    async def unload(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the document that the service answers, with its status if any is accepted.
@@ -137,21 +118,3 @@ class RestService:
     def _sent(self, context: Context) -> Mapping[str, str]:
         given = {name: context.headers[name] for name in self._headers if name in context.headers}
         return {"content-type": "application/json", **given}
-
-
-def is_url(url: str) -> bool:
-    """Return whether a URL is one that can be asked: without credentials, and no fragment."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    extra = parts.username or parts.password or parts.fragment
-    printable = url.isprintable() and " " not in url
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and not extra
-        and port != 0
-        and printable
-    )

@@ -19,7 +19,6 @@ class HasTokenizer(Protocol):
     @property
     def tokenizer(self) -> Any:
         """The tokenizer, of transformers."""
-        ...
 
 
 def check_template(parts: HasTokenizer) -> None:

@@ -6,12 +6,18 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.health import Health
-from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
+from anabranch.components.runtimes.open_inference.server import (
+    RemoteError,
+    RemoteRuntime,
+    loading,
+    remote_model,
+)
 from anabranch.components.runtimes.open_inference.wire import (
     LENGTH_HEADER,
     BadAnswer,
@@ -39,7 +45,7 @@ logger = logging.getLogger("anabranch.components")
 
 
 @register("predictor", "open_inference")
-class OpenInferenceModel:
+class OpenInferenceModel(RemoteRuntime):
     """Calls the model ``model`` (and ``version``) of the server at ``url``, such as a Triton.
 
     When the graph is loaded, the model must be ready and take the node's inputs by name; a single
@@ -82,7 +88,7 @@ class OpenInferenceModel:
         self._path = f"/v2/models/{in_path(model)}"
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
-        self._server = RemoteServer(url, model)
+        super().__init__(remote_model(url, model))
         self._headers = dict(headers or {})
         self._names = {name: name for name in node.inputs}
         self._health = Health()
@@ -90,14 +96,8 @@ class OpenInferenceModel:
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find a model or method, and a URL that is not plain http or https."""
-        predictor = cast(Predictor, node)
-        if predictor.model is not None:
-            yield ("model",), "the runtime 'open_inference' takes args: {url: …, model: …} instead"
-        yield from no_method(predictor, "open_inference")
-        url = str(node.args["url"])
-        if not is_plain_url(url):
-            message = f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
-            yield ("args", "url"), message
+        yield from address_mistakes(node, "open_inference", "url: …, model: …")
+        yield from no_method(cast(Predictor, node), "open_inference")
         headers: Any = node.args.get("headers") or {}
         for name, value in headers.items():
             if not re.fullmatch(HEADER_NAME, name) or name.lower() in _OWN_HEADERS:
@@ -107,18 +107,12 @@ class OpenInferenceModel:
 
     async def load(self) -> None:
         """Check that the model is ready and has the node's signature; else raise CannotLoad."""
-        try:
+        with loading():
             await self._server.probe(f"{self._path}/ready", _ASKING, self._headers)
             metadata = await self._server.get(self._path, _ASKING, self._headers)
             if self._binary is None:
                 self._binary = await self._knows_binary()
-        except _NOT_THERE as error:
-            raise CannotLoad(str(error)) from None
         self._agree(metadata)
-
-    async def unload(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     async def check_health(self) -> None:
         """Ask whether the model is ready, and remember the answer.
@@ -204,17 +198,6 @@ def in_path(model: str) -> str:
     So the edge of an anabranch finds the graph's routers, which it does by the path as it came.
     """
     return quote(model, safe="/" if re.fullmatch(GRAPH_NAME, model) else "")
-
-
-def is_plain_url(url: str) -> bool:
-    """Return whether a URL is http or https, with a host and no user, query or fragment."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    extra = parts.username or parts.password or parts.query or parts.fragment
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra and port != 0
 
 
 def _headers(length: int | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import httpx
 import orjson
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.peers import problem_of
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.errors import DeadlineExceeded, Unavailable
@@ -64,11 +64,12 @@ class RemoteAnswer(NamedTuple):
 class RemoteServer:
     """Speaks to one server over pooled connections of the loop that it is first used on.
 
-    ``said`` finds the text of an error in the body of an answer.
+    ``name`` is that of the server in errors, ``said`` finds the text of an error in the body of an
+    answer.
     """
 
-    def __init__(self, url: str, model: str, said: Said = said_of) -> None:
-        self._url, self._model, self._said = url.rstrip("/"), model, said
+    def __init__(self, url: str, name: str, said: Said = said_of) -> None:
+        self._url, self._name, self._said = url, name, said
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -202,7 +203,32 @@ class RemoteServer:
         raise RemoteError(f"{self} answered {status}{said}", status)
 
     def __str__(self) -> str:
-        return f"remote model {self._model!r}"
+        return self._name
+
+
+class RemoteRuntime:
+    """A runtime that calls a server on the network."""
+
+    def __init__(self, server: RemoteServer) -> None:
+        self._server = server
+
+    async def unload(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+
+
+def remote_model(url: str, model: str, said: Said = said_of) -> RemoteServer:
+    """Return the server below whose ``url`` a model is asked."""
+    return RemoteServer(url.rstrip("/"), f"remote model {model!r}", said)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Raise CannotLoad for a server that is away, refuses a request, or answers something else."""
+    try:
+        yield
+    except (RemoteError, BadAnswer, Unavailable, DeadlineExceeded) as error:
+        raise CannotLoad(str(error)) from None
 
 
 def _seconds(context: Context) -> float:

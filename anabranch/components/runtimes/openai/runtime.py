@@ -12,8 +12,13 @@ import orjson
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.completions import joined, output_types
-from anabranch.components.runtimes.open_inference.runtime import is_plain_url
-from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
+from anabranch.components.runtimes.open_inference.addresses import address_mistakes
+from anabranch.components.runtimes.open_inference.server import (
+    RemoteError,
+    RemoteRuntime,
+    loading,
+    remote_model,
+)
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.openai.answers import chunk, embeddings, whole
 from anabranch.components.runtimes.openai.asking import ENDPOINTS, TaskName, body_of
@@ -21,7 +26,7 @@ from anabranch.components.runtimes.openai.events import events
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
@@ -35,7 +40,7 @@ _USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 @register("predictor", "openai")
-class OpenAIModel:
+class OpenAIModel(RemoteRuntime):
     """Asks the language model ``model`` of the server at ``url``, which speaks OpenAI's API.
 
     ============== ============================== ================================================
@@ -78,7 +83,7 @@ class OpenAIModel:
     ) -> None:
         self._model, self._task, self._options = model, task, options or {}
         self._path = ENDPOINTS[task].path
-        self._server = RemoteServer(url, model, _said)
+        super().__init__(remote_model(url, model, _said))
         self._headers = {"content-type": "application/json"}
         if key is not None:
             self._headers["authorization"] = f"Bearer {_secret(key)}"
@@ -102,15 +107,11 @@ class OpenAIModel:
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find a model or method, several inputs, a key in no secret, and a URL of no server."""
         predictor = cast(Predictor, node)
-        if predictor.model is not None:
-            yield ("model",), "the runtime 'openai' takes args: {url: …, model: …} instead"
+        yield from address_mistakes(node, "openai", "url: …, model: …")
         yield from no_method(predictor, "openai")
         if len(predictor.inputs) != 1:
             yield ("inputs",), "the runtime 'openai' takes one input"
-        url, key = str(node.args["url"]), node.args.get("key")
-        if not is_plain_url(url):
-            message = f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
-            yield ("args", "url"), message
+        key = node.args.get("key")
         if key is not None and key not in node.secrets:
             message = f"{shown(key)} is none of the node's secrets{hint(str(key), node.secrets)}"
             yield ("args", "key"), message
@@ -121,21 +122,16 @@ class OpenAIModel:
 
     async def load(self) -> None:
         """Check that the server takes the key and has the model, where it lists models."""
-        try:
-            models = await self._server.get("/models", _ASKING, self._headers)
-        except RemoteError as error:
-            if error.status == _LISTED:
-                return
-            raise CannotLoad(str(error)) from None
-        except (BadAnswer, Unavailable, DeadlineExceeded) as error:
-            raise CannotLoad(str(error)) from None
+        with loading():
+            try:
+                models = await self._server.get("/models", _ASKING, self._headers)
+            except RemoteError as error:
+                if error.status == _LISTED:
+                    return
+                raise
         names = _names(models)
         if names and self._model not in names:
             raise CannotLoad(f"the server has no model {self._model!r}{hint(self._model, names)}")
-
-    async def unload(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     @staticmethod
     def join(results: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

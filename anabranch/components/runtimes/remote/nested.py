@@ -10,11 +10,9 @@ import numpy as np
 import orjson
 
 from anabranch.components.registry import Finding
-from anabranch.components.runtimes.open_inference.runtime import is_plain_url
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
-from anabranch.specs.excerpts import shown
 from anabranch.specs.models import NodeBase, Predictor
 
 JSON_HEADERS = {"content-type": "application/json"}
@@ -53,16 +51,6 @@ def answered(body: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise BadAnswer("its answer is no JSON object")
     return answer
-
-
-def address_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
-    """Find a model that is no argument, and a URL that is not plain http or https."""
-    predictor = cast(Predictor, node)
-    if predictor.model is not None:
-        yield ("model",), f"the runtime {runtime!r} takes args: {{url: …}} instead"
-    url = str(node.args["url"])
-    if not is_plain_url(url):
-        yield ("args", "url"), f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
 
 
 def method_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
 import orjson
 
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
+from anabranch.components.contract import DEFAULT_OUTPUT, Context
 from anabranch.components.contracts.seldon.payloads import document_in
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
+from anabranch.components.runtimes.open_inference.addresses import address_mistakes
+from anabranch.components.runtimes.open_inference.server import (
+    RemoteError,
+    RemoteRuntime,
+    loading,
+    remote_model,
+)
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.remote.nested import (
     JSON_HEADERS,
-    address_mistakes,
     answered,
     nested,
 )
 from anabranch.components.tensors.arrays import Array
-from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -40,7 +45,7 @@ _KINDS = {"COUNTER": "counter", "GAUGE": "gauge", "TIMER": "timer"}
 
 
 @register("predictor", "seldon")
-class SeldonService:
+class SeldonService(RemoteRuntime):
     """Calls the microservice of Seldon Core v1 at ``url``: a wrapped model or transformer.
 
     ``method`` is ``predict`` (if left out), ``transform_input`` or ``transform_output``. The only
@@ -60,7 +65,7 @@ class SeldonService:
         ((self._name, self._source),) = node.inputs.items()
         self._output = node_name
         self._path = _PATHS[node.method or "predict"]
-        self._server = RemoteServer(url, node_name)
+        super().__init__(remote_model(url, node_name))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
@@ -75,16 +80,8 @@ class SeldonService:
 
     async def load(self) -> None:
         """Check that the microservice answers, whatever it says; else raise CannotLoad."""
-        try:
+        with loading(), suppress(RemoteError):  # other wrappers than Python's have no such path
             await self._server.probe("/health/ping", _ASKING)
-        except RemoteError:
-            return  # other wrappers than Python's have no such path
-        except (BadAnswer, Unavailable, DeadlineExceeded) as error:
-            raise CannotLoad(str(error)) from None
-
-    async def unload(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the payload of the answer; RemoteError, BadAnswer, Unavailable or a deadline."""

@@ -11,20 +11,19 @@ from typing import Any
 
 import orjson
 
-from anabranch.components.contract import CannotLoad, Context
+from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.runtime import in_path
-from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
+from anabranch.components.runtimes.open_inference.server import RemoteRuntime, loading, remote_model
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.remote.nested import (
     JSON_HEADERS,
-    address_mistakes,
     answered,
     method_mistakes,
     nested,
 )
 from anabranch.components.tensors.arrays import Array
-from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.specs.models import NodeBase
 
 _ASKING = 5.0
@@ -32,7 +31,7 @@ _ASKING = 5.0
 
 
 @register("predictor", "v1")
-class V1Model:
+class V1Model(RemoteRuntime):
     """Calls the model ``model`` of the server at ``url`` over V1: KServe's, or TensorFlow Serving.
 
     The rows of a single input are the ``instances`` of a ``:predict``; of several inputs, each
@@ -52,7 +51,7 @@ class V1Model:
     def __init__(self, *, url: str, model: str, signature: str | None = None) -> None:
         self._path = f"/v1/models/{in_path(model)}"
         self._signature = {} if signature is None else {"signature_name": signature}
-        self._server = RemoteServer(url, model)
+        super().__init__(remote_model(url, model))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
@@ -62,14 +61,8 @@ class V1Model:
 
     async def load(self) -> None:
         """Check that the server has the model; else raise CannotLoad."""
-        try:
+        with loading():
             await self._server.probe(self._path, _ASKING)
-        except (RemoteError, BadAnswer, Unavailable, DeadlineExceeded) as error:
-            raise CannotLoad(str(error)) from None
-
-    async def unload(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the predictions; RemoteError, BadAnswer, Unavailable or DeadlineExceeded."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import networkx as nx
 
 from anabranch.components.documents.paths import path_problem
-from anabranch.components.runtimes.rest import is_url
+from anabranch.components.runtimes.open_inference.addresses import is_url
 from anabranch.importers.fields import Fields
 from anabranch.importers.kserve.graphs.model import (
     ENSEMBLE,
@@ -200,7 +200,7 @@ def _check_target(step: GraphStep) -> None:
         step.fields.mistake(f"a step needs a target: one of {', '.join(_TARGETS)}")
     elif len(given) > 1:
         step.fields.mistake(f"a step has one target, not {' and '.join(given)}")
-    if step.url and not is_url(step.url):
+    if step.url and not is_url(step.url, is_whole=True):
         said = f"{shown(step.url)} is not of the form http(s)://host[:port][/path][?query]"
         step.fields.mistake(said, "serviceUrl")
     if step.service and not re.fullmatch(KUBERNETES_NAME, step.service):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anabranch.components.runtimes.open_inference.runtime import is_plain_url
+from anabranch.components.runtimes.open_inference.addresses import is_url
 from anabranch.importers.fields import Fields
 from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 from anabranch.names import DEFAULT_NAMESPACE
@@ -80,7 +80,7 @@ def remote_node(
     if not url:
         url = f"http://localhost:{port or _PORT[runtime]}"
         unit.fields.to_do(f"keep {server} running, and write its address into `args.url`", "name")
-    elif not is_plain_url(url):
+    elif not is_url(url):
         unit.fields.mistake(f"{shown(url)} is no address of a server", "endpoint")
     if unit.fields.text("modelUri"):
         unit.fields.reworded(f"the model of {server}", "modelUri")
