@@ -66,12 +66,8 @@ class AccessApi:
 
     def __init__(self, book: AccessBook) -> None:
         self._book = book
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
         key = "/keys/(?P<key>[^/]{1,64})"
-        return {
+        self.routes: Routes = {
             "/keys": {
                 "GET": Guarded("administer", self._list, somewhere=True),
                 "POST": Guarded("administer", self._make, somewhere=True),

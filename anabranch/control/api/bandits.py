@@ -60,11 +60,7 @@ class BanditApi:
         self._store = store
         self._catalogue = catalogue
         self._bandits = bandits
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             f"{GRAPH}/bandits": views(self._show),
             f"{GRAPH}/bandits/reset": operates(self._reset),
         }

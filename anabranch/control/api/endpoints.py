@@ -99,7 +99,6 @@ class EndpointGroup(Protocol):
     @property
     def routes(self) -> Routes:
         """The endpoints by path and method."""
-        ...
 
 
 class Situations(Protocol):
@@ -107,7 +106,6 @@ class Situations(Protocol):
 
     def situation(self, name: str) -> Stored:
         """Return how a graph stands; NotFound without one."""
-        ...
 
 
 def views(endpoint: Endpoint) -> dict[str, Guarded]:

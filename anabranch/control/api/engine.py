@@ -29,11 +29,7 @@ class EngineApi:
         self._kept = kept
         self._quotas = quotas
         self._traces = traces
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/kept": views(self._keeps),
             "/namespaces": {"GET": Guarded("view", self._namespaces, somewhere=True)},
             "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),

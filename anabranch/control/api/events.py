@@ -35,19 +35,15 @@ class EventReader(Protocol):
 
     def events(self, wanted: EventFilter, after: int, limit: int) -> list[Event]:
         """Events with an id above ``after``."""
-        ...
 
     def newest_events(self, wanted: EventFilter, count: int) -> list[Event]:
         """The last ``count`` events."""
-        ...
 
     def event_graphs(self) -> list[str]:
         """Names of the graphs that there are events of."""
-        ...
 
     def verify_events(self, sought: str) -> Verification:
         """Follow the hash chain."""
-        ...
 
 
 class EventApi:
@@ -67,11 +63,7 @@ class EventApi:
 
     def __init__(self, store: EventReader) -> None:
         self._store = store
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and method."""
-        return {
+        self.routes: Routes = {
             "/events": {"GET": Guarded("view", self._find, somewhere=True)},
             "/events/verify": views(self._verify),
         }

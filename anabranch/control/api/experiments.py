@@ -57,11 +57,7 @@ class ExperimentApi:
         self._catalogue = catalogue
         self._experiments = experiments
         self._sums = sums
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {f"{GRAPH}/experiments": views(self._show)}
+        self.routes: Routes = {f"{GRAPH}/experiments": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         error = _error(call.query.get("error"))

@@ -40,11 +40,7 @@ class HistoryApi:
         self._store = store
         self._history = history
         self._looks = looks
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/history": {"GET": Guarded("view", self._all, somewhere=True)},
             f"{GRAPH}/history": views(self._show),
         }

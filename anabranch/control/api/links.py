@@ -26,11 +26,7 @@ class LinkApi:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {"/links": {"GET": Guarded("view", self._show, somewhere=True)}}
+        self.routes: Routes = {"/links": {"GET": Guarded("view", self._show, somewhere=True)}}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         state = await asyncio.to_thread(read_state, self._settings.home)

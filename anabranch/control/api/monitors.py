@@ -28,11 +28,7 @@ class MonitorApi:
     def __init__(self, store: Situations, monitors: Monitors) -> None:
         self._store = store
         self._monitors = monitors
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {f"{GRAPH}/monitors": views(self._show)}
+        self.routes: Routes = {f"{GRAPH}/monitors": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         now = await asyncio.to_thread(present, self._store, call.graph)

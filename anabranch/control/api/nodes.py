@@ -43,15 +43,12 @@ class Cluster(Protocol):
 
     def address(self) -> str:
         """Where other machines reach Ray's GCS: host:port."""
-        ...
 
     def look(self) -> ClusterLook:
         """All machines, and what waits for resources."""
-        ...
 
     def drain(self, node: str, why: str) -> None:
         """Have replicas moved from the machine of an id, which ends then."""
-        ...
 
 
 class _Joining(Model):
@@ -96,11 +93,7 @@ class NodeApi:
         self._applications = applications
         self._turns = turns
         self._env = env
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/nodes": {**views(self._list), "POST": Guarded("administer", self._join)},
             "/nodes/(?P<node>[^/]{1,128})/drain": operates(self._drain),
         }

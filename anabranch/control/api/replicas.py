@@ -37,11 +37,7 @@ class ReplicaApi:
     def __init__(self, store: Situations, applications: Callable[[], Apps]) -> None:
         self._store = store
         self._applications = applications
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {f"{GRAPH}/replicas": views(self._show)}
+        self.routes: Routes = {f"{GRAPH}/replicas": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         await asyncio.to_thread(present, self._store, call.graph)

@@ -99,11 +99,7 @@ class SignInApi:
         self._failures = failures or Failures()
         self._logins = Failures()
         """Logins by key: each is a new table for all routers."""
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/codes": {"POST": Guarded("administer", self._make)},
             "/sessions": {
                 "POST": Guarded(None, self._begin),

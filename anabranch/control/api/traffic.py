@@ -110,11 +110,7 @@ class TrafficApi:
         self._writer = writer
         self._topics = topics
         self._totals = totals
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             f"{GRAPH}/traffic": {**views(self._show), "PUT": Guarded("operate", self._split)},
             f"{GRAPH}/promote": operates(self._promote),
             f"{GRAPH}/abort": operates(self._abort),

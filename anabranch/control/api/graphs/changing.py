@@ -50,11 +50,7 @@ class GraphChangeApi:
         self._models = models
         self._bandits = bandits
         self._experiments = experiments
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             GRAPH: {"DELETE": Guarded("deploy", self._delete)},
             f"{GRAPH}/(?P<action>load|unload)": operates(self._load),
         }

@@ -35,11 +35,7 @@ class LogApi:
         self._store = store
         self._lines = lines
         self._applications = applications
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {f"{GRAPH}/logs": views(self._show)}
+        self.routes: Routes = {f"{GRAPH}/logs": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         """Answer with lines and a cursor, see ``EngineLogs``.

@@ -75,11 +75,7 @@ class GraphApi:
         self._monitors = monitors
         self._watching = watching
         self._models = models
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/graphs": {"GET": Guarded("view", self._list, somewhere=True)},
             GRAPH: views(self._show),
         }

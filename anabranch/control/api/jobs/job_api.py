@@ -48,11 +48,7 @@ class JobApi:
         self._book = book
         self._allowed = allowed
         self._changed = changed
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             "/jobs": {
                 "GET": Guarded("view", self._list, somewhere=True),
                 "POST": Guarded("operate", self._start, somewhere=True),

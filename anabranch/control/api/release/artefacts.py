@@ -32,13 +32,9 @@ class ArtefactApi:
 
     def __init__(self, blobs: BlobStore, most: int) -> None:
         self._blobs, self._most = blobs, most
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
         methods = {"GET": self._show, "PUT": self._take}
         guarded = {name: Guarded("deploy", one, somewhere=True) for name, one in methods.items()}
-        return {"/artefacts/(?P<digest>[0-9a-f]{64})": guarded}
+        self.routes: Routes = {"/artefacts/(?P<digest>[0-9a-f]{64})": guarded}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         return _answer(*await asyncio.to_thread(self._blobs.received, call.digest))

@@ -58,11 +58,7 @@ class RevisionApi:
         self._deployments = deployments
         self._models = models
         self._writer = writer
-
-    @property
-    def routes(self) -> Routes:
-        """Endpoints by path and by method."""
-        return {
+        self.routes: Routes = {
             f"{GRAPH}/revisions": {
                 **views(self._list),
                 "POST": Guarded("deploy", self._deploy),
