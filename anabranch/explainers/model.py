@@ -34,4 +34,3 @@ class ExplainedModel(Protocol):
         Wait for the answer, and return arrays by output. Raise NodeError, Unavailable or
         DeadlineExceeded as a request would.
         """
-        ...

@@ -19,7 +19,6 @@ class Bins(Protocol):
 
     def count(self, values: Array) -> Array:
         """Return the number of values [rows] in each bin [bins]."""
-        ...
 
 
 class Categories:

@@ -68,15 +68,12 @@ class Control(ControlBackend, Protocol):
     @property
     def node(self) -> str:
         """The id of the node on which those run who ask, as ``Reach`` has it."""
-        ...
 
     async def addresses(self, version: int) -> Addresses:
         """Wait for addresses of another version than ``version``; 0 stands for none yet.
 
         After a while they may also be the same ones again.
         """
-        ...
 
     async def wake(self, graph: str) -> None:
         """Have a router started of a graph that has none, and return once it answers."""
-        ...

@@ -38,21 +38,17 @@ class ControlBackend(Protocol):
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Return every graph that should be live, by name."""
-        ...
 
     async def metrics(self) -> Snapshot:
         """Return what the engine's processes have counted, as one."""
-        ...
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
         """Return who asks; Unauthenticated where what is shown is not known."""
-        ...
 
     async def allowed(
         self, action: Action, graph: str, shown: Credentials, address: str, request_id: str
     ) -> Asker:
         """Return who asks, and may do this to a graph; raises as ``Guard.check_of`` does."""
-        ...
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes, asker: Asker
@@ -62,4 +58,3 @@ class ControlBackend(Protocol):
         ``path`` is what follows ``/control/v1`` and starts with ``/``; ``query`` is undecoded.
         Errors of ``anabranch.errors`` may be raised.
         """
-        ...

@@ -74,7 +74,6 @@ class Head(Protocol):
 
     def obstacle(self) -> str:
         """Return why an output of the graph cannot be computed now; empty if all can."""
-        ...
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -83,7 +82,6 @@ class Head(Protocol):
 
         Raises NodeError, Unavailable or DeadlineExceeded.
         """
-        ...
 
     def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -93,23 +91,19 @@ class Head(Protocol):
         An output that does not stream is in the first result only. Closing the iterator ends the
         evaluation.
         """
-        ...
 
     @property
     def takes_feedback(self) -> bool:
         """Whether rewards matter to a component, so that requests are to be remembered."""
-        ...
 
     async def feedback(self, given: NodeFeedback) -> bool:
         """Hand a reward to the graph's components; return whether any takes some."""
-        ...
 
     async def only_streams(self) -> bool:
         """Return whether ``run`` refuses the graph: a node streams, and its results do not join.
 
         Raises Unavailable where nobody can say now.
         """
-        ...
 
     async def compare(
         self,
@@ -120,7 +114,6 @@ class Head(Protocol):
         rule: Compare,
     ) -> Verdict:
         """Evaluate likewise, and compare with the outputs that are ``expected``."""
-        ...
 
 
 class InferenceRequest(Struct):

@@ -54,12 +54,9 @@ class AsyncStore(Protocol):
 
     async def submit(self, request: AsyncRequest) -> AsyncAnswer:
         """Keep a request, to be answered later."""
-        ...
 
     async def look(self, id: str, owner: str | None) -> AsyncAnswer:
         """Return what became of a request of ``owner``; of anybody's, where that is None."""
-        ...
 
     async def withdraw(self, id: str, owner: str | None) -> AsyncAnswer:
         """Cancel a request that is not over, or forget the reply of one that is."""
-        ...

@@ -43,12 +43,10 @@ class Asked(Protocol):
     @property
     def id(self) -> str:
         """The caller's identifier, or one that was made for it."""
-        ...
 
     @property
     def trace(self) -> Trace | None:
         """Where it is traced, if it is."""
-        ...
 
 
 REQUESTS: ContextVar[tuple[Asked, ...]] = ContextVar("requests", default=())

@@ -40,11 +40,9 @@ class AskedGraph(Protocol):
 
         NotFound where there is no such graph.
         """
-        ...
 
     async def infer(self, tensors: Mapping[str, Array]) -> GraphReply:
         """Answer one request, or raise an AnabranchError."""
-        ...
 
 
 PATIENCE_S = 600.0

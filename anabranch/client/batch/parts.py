@@ -32,15 +32,12 @@ class JobParts(Protocol):
 
     def done(self) -> dict[int, int]:
         """Return the indexes of the chunks that are kept already, with their rows that failed."""
-        ...
 
     def write(self, answers: ChunkAnswers) -> None:
         """Keep the answers to a chunk."""
-        ...
 
     def finish(self) -> None:
         """Make one output of all chunks, which are kept."""
-        ...
 
 
 class PartFiles:

@@ -24,11 +24,9 @@ class ComponentContract(Protocol):
 
     def importing(self) -> AbstractContextManager[None]:
         """Let the source of a component import what the system's own package has."""
-        ...
 
     def mistakes(self, cls: ClassOutline, node: NodeBase) -> Iterator[Mistake]:
         """Find what the source of a class shows to be wrong, without running it."""
-        ...
 
     def adapted(self, cls: type, node: NodeBase, name: str, root: Path) -> Any:
         """Construct a component, and return an object with anabranch's contract that calls it.
@@ -36,7 +34,6 @@ class ComponentContract(Protocol):
         ``name`` is the node's name, ``root`` the folder of the bundle. Raise CannotLoad for a class
         that does not keep the contract.
         """
-        ...
 
 
 def lacks(

@@ -60,15 +60,12 @@ class FeatureStore(Protocol):
 
     async def open(self) -> None:
         """Connect, and check what can be; CannotLoad for what is wrong with the options."""
-        ...
 
     async def fetch(self, keys: Sequence[Key]) -> StoredRows:
         """Return the rows of different keys as they are now, in one round trip."""
-        ...
 
     async def close(self) -> None:
         """Let go of connections and threads."""
-        ...
 
 
 class PastStore(FeatureStore, Protocol):
@@ -76,7 +73,6 @@ class PastStore(FeatureStore, Protocol):
 
     async def as_of(self, keys: Sequence[Key], times: Sequence[float]) -> StoredRows:
         """Return for each key the latest row at or before its time, in Unix seconds."""
-        ...
 
 
 def unknown_columns(missing: Sequence[str], known: Sequence[str], place: str) -> str:

@@ -39,19 +39,15 @@ class JobProcesses(Protocol):
 
     def running(self) -> set[str]:
         """Return the jobs that have a process."""
-        ...
 
     def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
         """Start the process of a job, if it has none; returns before it is up."""
-        ...
 
     def status(self, id: str) -> JobStatus | None:
         """Return what a job's process tells; None if it does not answer now."""
-        ...
 
     def stop(self, id: str) -> None:
         """End the process of a job."""
-        ...
 
 
 class RayJobProcesses:

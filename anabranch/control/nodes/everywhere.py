@@ -31,7 +31,6 @@ class Agent(Protocol):
 
     async def call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
         """Await what a method answers."""
-        ...
 
 
 def by_name(nodes: Iterable[Node]) -> Mapping[str, Node]:

@@ -60,15 +60,12 @@ class Applications(Protocol):
 
     def details(self) -> Mapping[str, Any]:
         """Return the applications that Serve has, by name."""
-        ...
 
     def start_application(self, name: str, build: Callable[[], Any]) -> None:
         """Start an application; returns before it is healthy."""
-        ...
 
     def delete(self, name: str) -> None:
         """Take an application down; returns before it is gone."""
-        ...
 
 
 class FaceRunner:

@@ -27,7 +27,6 @@ class MachineLooks(Protocol):
 
     def look(self) -> ClusterLook:
         """All machines; Unavailable where nobody can say."""
-        ...
 
 
 class Runner(Protocol):
@@ -35,19 +34,15 @@ class Runner(Protocol):
 
     def running(self) -> Set[str]:
         """Names of all that runs; what has been started a few seconds ago may lack."""
-        ...
 
     def start(self, kind: str, node: Node) -> None:
         """Start one of ``ingress`` on a machine if it does not run; returns before it is up."""
-        ...
 
     def stop(self, name: str) -> None:
         """Stop what has this name."""
-        ...
 
     def has_closed(self, name: str) -> bool:
         """Have an edge accept nothing from now on; return whether it may stop."""
-        ...
 
 
 class MachineKeeper:

@@ -56,7 +56,6 @@ class Events(Protocol):
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """Append an event."""
-        ...
 
 
 class Monitors:

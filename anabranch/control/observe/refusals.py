@@ -36,7 +36,6 @@ class EventLog(Protocol):
         self, graph: str, revision: int | None, kind: str, message: str, data: Mapping[str, Any]
     ) -> None:
         """Append an event by whoever acts in this context."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,9 @@ class RewardListener(Protocol):
         Routers, routes and revision of each decision are the graph's; features may be of any
         length. What it raises, nothing is counted for.
         """
-        ...
 
     def committed(self, graphs: Collection[str]) -> None:
         """Whatever was learned of these graphs is stored; called on the loop."""
-        ...
 
 
 class RewardCounter:

@@ -61,7 +61,6 @@ class Counting(Protocol):
 
     def count_into(self, registry: Registry, labels: tuple[str, str, str]) -> None:
         """Count in cells with these labels (graph, revision, node) from now on."""
-        ...
 
 
 class Counts:

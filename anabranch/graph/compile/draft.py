@@ -29,7 +29,6 @@ class KnownModels(Protocol):
 
         None where it is not known: then the node is taken for right.
         """
-        ...
 
 
 @dataclass(frozen=True)

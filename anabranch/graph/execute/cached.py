@@ -45,7 +45,6 @@ class ValueCache(Protocol):
 
         It is told in ``context.annotations.caches``. The value is the caller's own.
         """
-        ...
 
 
 Caches: TypeAlias = Mapping[str, ValueCache]
@@ -150,22 +149,18 @@ class Fills(Protocol):
 
     def frame(self, given: Mapping[str, Any]) -> Frame:
         """A frame that holds the given values."""
-        ...
 
     async def made(
         self, frame: Frame, given: Mapping[str, Any], wants: Sequence[str], context: Context
     ) -> None:
         """Evaluate ``wants``, and let monitors look."""
-        ...
 
     def see(self, frame: Frame, given: Mapping[str, Any], context: Context) -> None:
         """Let monitors, and the log, look at the frame of a request."""
-        ...
 
     @property
     def seen(self) -> Mapping[str, int]:
         """Vertices here that monitors watch, or that the log is to have, and their slots."""
-        ...
 
 
 class CachedGraph:

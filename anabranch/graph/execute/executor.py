@@ -71,7 +71,6 @@ class SegmentCall(Protocol):
         Values are arrays, dicts of arrays, or for a router that decides there the name of a route;
         or ``Skipped``, for a value that is not there.
         """
-        ...
 
 
 class Evaluator:

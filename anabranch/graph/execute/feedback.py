@@ -28,7 +28,6 @@ class SegmentFeedback(Protocol):
 
     async def feedback(self, given: NodeFeedback) -> bool:
         """Hand over a reward; return whether any component there takes some."""
-        ...
 
 
 def takers(bound: Mapping[str, Bound]) -> frozenset[str]:

@@ -41,11 +41,9 @@ class NodeStandIn(Protocol):
     @property
     def what(self) -> str:
         """The word of the language for it."""
-        ...
 
     async def take(self, run: Run, error: AnabranchError) -> Any:
         """The value to go on with."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -230,11 +230,9 @@ class SegmentGate(Protocol):
     @property
     def slots(self) -> tuple[int, ...]:
         """Slots that it looks at."""
-        ...
 
     def absence(self, frame: Frame) -> Skipped | None:
         """Return why the node is skipped; None where it runs."""
-        ...
 
 
 class RemoteStep:

@@ -89,11 +89,9 @@ class SegmentStreams(Protocol):
 
     async def streaming(self) -> Mapping[str, bool]:
         """The nodes of the segment that stream, and whether their results can be joined."""
-        ...
 
     def stream(self, values: Values, want: str, context: Context) -> AsyncGenerator[Any, None]:
         """The values of a node that streams, given the values of other vertices."""
-        ...
 
 
 class Evaluates(Protocol):
@@ -101,17 +99,14 @@ class Evaluates(Protocol):
 
     def frame(self, given: Values) -> Frame:
         """A frame that holds the given values."""
-        ...
 
     async def fill(
         self, frame: Frame, given: Values, wants: Sequence[str], context: Context
     ) -> None:
         """Evaluate what of ``wants`` the frame does not hold yet."""
-        ...
 
     def see(self, frame: Frame, given: Values, context: Context) -> None:
         """Let monitors look at a frame that began with the given values."""
-        ...
 
 
 class Streams:

@@ -92,11 +92,9 @@ class Look(Protocol):
 
     def fit(self, reference: Tensors) -> None:
         """Take a reference; Unfit says why that cannot be."""
-        ...
 
     def look(self, window: Tensors, number: int) -> Finding:
         """Look at a window; Unfit likewise."""
-        ...
 
 
 class BuiltIn:

@@ -68,11 +68,9 @@ class FeedSource(Protocol):
         self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         """Answer a request to the control API."""
-        ...
 
     async def metrics(self) -> Snapshot:
         """Return the metrics of all processes of the engine."""
-        ...
 
 
 class Feed:

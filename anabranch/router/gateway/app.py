@@ -70,11 +70,9 @@ class GraphForwarder(Protocol):
     @property
     def is_told(self) -> bool:
         """Whether the controller has said where routers are, however long ago."""
-        ...
 
     async def forward(self, graph: str, request: HttpRequest) -> Answer:
         """Have a router of a graph answer a request; NotFound where there is no such graph."""
-        ...
 
 
 class _Index(msgspec.Struct):

@@ -20,15 +20,12 @@ class LogSink(Protocol):
     @property
     def most(self) -> int:
         """Bytes of the largest event that it takes."""
-        ...
 
     def send(self, events: Iterable[bytes]) -> int:
         """Deliver events, each a document in JSON; say how many arrived, or raise if none did."""
-        ...
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,9 @@ class Payload(Protocol):
     @property
     def kind(self) -> PayloadKind:
         """The field that holds the payload."""
-        ...
 
     def array(self, tensor: TensorMetadata, limits: RequestLimits) -> Array:
         """Return the payload as the input; InvalidRequest or TooLarge where it does not fit."""
-        ...
 
 
 class NestedLists(NamedTuple):

@@ -42,7 +42,6 @@ class Explain(Protocol):
 
         Raises InvalidRequest, NodeError, Unavailable or DeadlineExceeded.
         """
-        ...
 
 
 ExplainersOf = Callable[[int], Explain]

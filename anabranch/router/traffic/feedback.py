@@ -92,13 +92,11 @@ class FeedbackSource(Protocol):
 
         None where it is not known, and TOO_EARLY where nobody can say so yet.
         """
-        ...
 
     async def reward(
         self, entries: Sequence[RewardEntry]
     ) -> Sequence[RewardOutcome | RequestError]:
         """Count rewards, for good once this returns."""
-        ...
 
 
 class Feedback:

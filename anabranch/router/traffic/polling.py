@@ -49,18 +49,15 @@ class TableSource(Protocol):
         After a while it may also be the same one again. None means that the graph is gone. Raises
         where the controller is away.
         """
-        ...
 
     async def report(self, report: Report) -> int:
         """Take a router's sums, and return how many routers the graph has.
 
         Raises if they may not have arrived.
         """
-        ...
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
         """Take decisions by their ids, packed; raises likewise."""
-        ...
 
 
 class MetricsSink(Protocol):
@@ -68,11 +65,9 @@ class MetricsSink(Protocol):
 
     def flush(self, report: Report) -> None:
         """Show these sums."""
-        ...
 
     def weights(self, table: RoutingTable) -> None:
         """Show the weights of a table."""
-        ...
 
 
 class RouterSync:

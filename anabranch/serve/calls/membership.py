@@ -52,25 +52,21 @@ class Membership(Protocol):
 
     def follow(self, apply: Callable[[Members], None]) -> None:
         """Have ``apply`` called with each new list from now on, on the running event loop."""
-        ...
 
     async def wait(self) -> str:
         """Return the address of a running replica, once there is one.
 
         Raises Unavailable where too many wait, or where there will be none.
         """
-        ...
 
     async def is_unhealthy(self) -> bool | None:
         """Return whether no replica can be kept running; None where that is not known.
 
         False where one runs, or where there is none on purpose.
         """
-        ...
 
     def close(self) -> None:
         """Stop following."""
-        ...
 
 
 class ServeMembership:

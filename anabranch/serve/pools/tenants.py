@@ -22,11 +22,9 @@ class Tenant(Protocol):
 
     async def check_health(self) -> None:
         """Raise what is wrong with it."""
-        ...
 
     async def close(self) -> None:
         """Let its requests end, and release what it holds."""
-        ...
 
 
 Build: TypeAlias = Callable[[TenantEntry], Awaitable[Tenant]]

@@ -41,24 +41,19 @@ class RowFormat(Protocol):
 
     def columns(self, file: IO[bytes]) -> ArrowTypes:
         """Return the columns of a file, in their order."""
-        ...
 
     def spans(self, file: IO[bytes], number: int, rows: int) -> Iterator[RowSpan]:
         """Divide the file of that number into spans of so many rows; the last has fewer."""
-        ...
 
     def read(
         self, url: str, span: RowSpan, columns: Sequence[str], header: Sequence[str]
     ) -> InputRows:
         """Return the columns of a span; ``header`` are all columns of the file."""
-        ...
 
     def encode(self, columns: Sequence[OutputColumn], values: Values) -> bytes:
         """Return a file with these columns."""
-        ...
 
     def join(
         self, columns: Sequence[OutputColumn], parts: Sequence[str], target: IO[bytes]
     ) -> None:
         """Write the rows of files, by their URLs and in this order, as one file."""
-        ...

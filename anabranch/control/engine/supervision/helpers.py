@@ -52,7 +52,6 @@ class Lost(Protocol):
 
     def kill(self) -> None:
         """Kill them; to be called often."""
-        ...
 
 
 @dataclass(frozen=True)

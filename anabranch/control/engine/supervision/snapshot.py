@@ -32,7 +32,6 @@ class Seeker(Protocol):
 
     def kill_among(self, processes: Mapping[int, ProcessLook]) -> None:
         """Kill them."""
-        ...
 
 
 class Lookout:

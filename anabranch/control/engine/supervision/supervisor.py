@@ -85,11 +85,9 @@ class Watch(Protocol):
 
     def watch(self, head: int) -> str | None:
         """Mend what can be below the process ``head``; why Ray must be started anew, if so."""
-        ...
 
     def forget(self) -> None:
         """Note that all processes are new."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -35,16 +35,13 @@ class Door(Protocol):
 
         In a path with ``VERSION`` the number of a revision stands for ``{version}``.
         """
-        ...
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
         """Return the paths of this protocol as OpenAPI has them, for the graph of the metadata."""
-        ...
 
     @property
     def words(self) -> Mapping[str, Methods]:
         """Methods by path below ``/v2/models/<graph>[/versions/<N>]``, such as ``/predict``."""
-        ...
 
 
 ErrorForm: TypeAlias = Callable[[Exception, str], HttpReply]

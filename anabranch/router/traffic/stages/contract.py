@@ -23,7 +23,6 @@ class AnswerOnce(Protocol):
         self, request: InferenceRequest, encode: Encode[Answer], /
     ) -> Coroutine[Any, Any, tuple[InferenceResponse, Answer]]:
         """Return the response, and what ``encode`` makes of it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
