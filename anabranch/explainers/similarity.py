@@ -85,10 +85,7 @@ class Similarity(ExplainerMethod):
         self._options = {"sim_fn": sim_fn, "task": task, "precompute_grads": precompute_grads}
         self._top, self._label = top, label
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node has no readable network; None if it may have one."""
-        return misfit(explained)
+    fits = staticmethod(misfit)
 
     @staticmethod
     def check(node: NodeBase) -> Iterator[Finding]:

@@ -138,7 +138,7 @@ class Tabular(ExplainerMethod):
         return {**categories, **{index: list(one.texts) for index, one in self.codes.items()}}
 
 
-def no_texts(explained: NodeBase | None, method: str) -> str | None:
+def no_texts(method: str, explained: NodeBase | None) -> str | None:
     """Return why a method over numbers cannot explain a node; None unless it takes texts."""
     if getattr(explained, "runtime", None) == "huggingface":
         return f"{method} explains matrices of numbers, but the runtime huggingface takes texts"

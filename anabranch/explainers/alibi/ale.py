@@ -7,6 +7,7 @@ Models, JRSS B 2020.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,7 @@ class Ale(Curves):
             "extrapolate_constant_min": extrapolate_constant_min,
         }
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "ale")
+    fits = staticmethod(partial(no_texts, "ale"))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,10 +66,7 @@ class AnchorImage(Anchors):
         self._segmentation_kwargs = segmentation_kwargs
         self._search["p_sample"] = p_sample
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "anchor_image")
+    fits = staticmethod(partial(no_texts, "anchor_image"))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,7 @@ class AnchorTabular(Tabular, Anchors):
         self._order: list[int] = []
         self.named_categories = categorical_names
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "anchor_tabular")
+    fits = staticmethod(partial(no_texts, "anchor_tabular"))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:

@@ -6,6 +6,7 @@ Lundberg and Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,10 +83,7 @@ class KernelShap(Tabular):
         }
         self._sampling = {"nsamples": "auto" if nsamples is None else nsamples, "l1_reg": l1_reg}
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "kernel_shap")
+    fits = staticmethod(partial(no_texts, "kernel_shap"))
 
     @staticmethod
     def executes_code(model: str) -> bool:

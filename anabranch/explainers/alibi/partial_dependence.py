@@ -7,6 +7,7 @@ A Simple and Effective Model-Based Variable Importance Measure, 2018.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -111,10 +112,7 @@ class PartialDependence(_Grids):
         super().__init__(node, root, **common)
         self._kind = kind
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "partial_dependence")
+    fits = staticmethod(partial(no_texts, "partial_dependence"))
 
     def compute(self) -> Any:
         """Return Alibi's explanation."""
@@ -151,10 +149,7 @@ class PartialDependenceVariance(_Grids):
         super().__init__(node, root, **common)
         self._method = method
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "partial_dependence_variance")
+    fits = staticmethod(partial(no_texts, "partial_dependence_variance"))
 
     def compute(self) -> Any:
         """Return Alibi's explanation."""

@@ -7,6 +7,7 @@ Useful, JMLR 2019.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,10 +75,7 @@ class PermutationImportance(Whole):
         self._metrics = metrics
         self._options = {"method": method, "kind": kind, "n_repeats": n_repeats}
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node cannot be explained; None for a node that takes numbers."""
-        return no_texts(explained, "permutation_importance")
+    fits = staticmethod(partial(no_texts, "permutation_importance"))
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:

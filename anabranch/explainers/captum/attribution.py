@@ -105,10 +105,7 @@ class Attribution(ExplainerMethod):
         self._names = None if feature_names is None else tuple(feature_names)
         self.most = internal_batch_size
 
-    @staticmethod
-    def fits(explained: NodeBase | None) -> str | None:
-        """Return why a node has no readable network; None if it may have one."""
-        return misfit(explained)
+    fits = staticmethod(misfit)
 
     @staticmethod
     def check(node: NodeBase) -> Iterator[Finding]:
