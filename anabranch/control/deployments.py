@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from anabranch.access.actor import ACTOR
-from anabranch.access.identity import Identity
 from anabranch.control.access.quotas import Quotas
 from anabranch.control.lifecycle.operations import Intent, Note, Situation
-from anabranch.control.models.shared_models import SharedModels
+from anabranch.control.models.checks import ModelChecks
 from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Received, Releases
 from anabranch.control.store.store import Check, Revision, Store
@@ -28,8 +27,6 @@ class AskedRevision:
     graph: str
     received: Received
     intent: Intent
-    identity: Identity
-    """Who asks."""
     author: str = ""
     message: str = ""
     force: bool = False
@@ -51,7 +48,7 @@ class Deployments:
         releases: Releases,
         ports: OwnPorts,
         quotas: Quotas,
-        models: SharedModels,
+        models: ModelChecks,
         writer: TrafficWriter,
     ) -> None:
         self._store = store
@@ -66,7 +63,7 @@ class Deployments:
 
         Raises what ``Store.ensure_revision`` does, InvalidRequest for a rollout that the settings
         do not allow, Conflict for a port or a quota that is taken, and what
-        ``SharedModels.deploying`` raises.
+        ``ModelChecks.check`` raises.
         """
         revision, is_new = await asyncio.to_thread(self._recorded, asked)
         if is_new:
@@ -79,8 +76,7 @@ class Deployments:
             intent = replace(intent, author=str(ACTOR.get()))
         self._releases.check(intent.rollout, bool(received.plan.monitors))
         claimed = self._ports.claimed(asked.graph, received.plan.port)
-        using = self._models.deploying(asked.graph, received.plan, asked.identity)
-        with self._quotas.held(claimed), using:
+        with self._quotas.held(claimed), self._models.held():
             return self._store.ensure_revision(
                 asked.graph, received.spec, received.digest, asked.author[:_MAX_NOTE],
                 asked.message[:_MAX_NOTE], intent, received.pins, asked.force,
@@ -91,3 +87,4 @@ class Deployments:
         if asked.check is not None:
             asked.check(before, after)
         self._quotas.check(before, after, asked.received.plan)
+        self._models.check(before, after, asked.received)

@@ -41,6 +41,7 @@ from anabranch.control.later.keeping import AsyncKeeper
 from anabranch.control.later.sending import RouterSender
 from anabranch.control.later.worker import AsyncWorker
 from anabranch.control.lifecycle.clocks import is_ahead, timely
+from anabranch.control.models.checks import ModelChecks
 from anabranch.control.models.load import METRICS as MODEL_METRICS
 from anabranch.control.models.load import ModelLoad
 from anabranch.control.models.shared_models import SharedModels
@@ -130,13 +131,14 @@ class ControllerParts:
         clock = SteadyClock()
         self.releases = releases = Releases(settings)
         catalogue = Catalogue(store, releases)
-        models = releases.models = SharedModels(store, catalogue, releases)
+        models = releases.models = SharedModels(store, catalogue)
+        checks = ModelChecks(store, releases, models)
         load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS))
         memory = RevisionMemory(unix_folder())
         cluster = RayCluster(settings.autoscaling)
         self._keys = SigningKeys(store.database, clock)
         self._writer = TrafficWriter(
-            store, catalogue, topics, totals, self._keys, settings.grace, clock
+            store, catalogue, topics, totals, self._keys, checks, settings.grace, clock
         )
         self.reconciler = Reconciler(
             settings,
@@ -168,7 +170,7 @@ class ControllerParts:
         self.refusals = Refusals(store)
         quotas = Quotas(store, releases, self.access.policy)
         ports = OwnPorts(settings, store, releases)
-        deployments = Deployments(store, releases, ports, quotas, models, self._writer)
+        deployments = Deployments(store, releases, ports, quotas, checks, self._writer)
         watching = WatchingRevisions(store, releases)
         moves = Moves(store, releases, deployments, self._writer, settings.artefacts)
         self.watcher = Watcher(store, watching, moves, settings.artefacts)
@@ -192,7 +194,7 @@ class ControllerParts:
         )  # fmt: skip
         groups = (
             self.graphs,
-            GraphChangeApi(store, self._writer, quotas, models, self.bandits, experiments),
+            GraphChangeApi(store, self._writer, quotas, self.bandits, experiments),
             RevisionApi(store, releases, deployments, models, self._writer),
             LogApi(store, EngineLogs(everywhere), applications),
             ReplicaApi(store, applications),

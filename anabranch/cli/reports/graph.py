@@ -185,7 +185,10 @@ def _pin(pin: str) -> str:
 def _sharing_text(found: Json) -> str:
     """Return the shared models that a graph uses, or the graphs that use a shared model."""
     lines = [f"uses {one}" for one in found.get("models", ())]
-    return "\n".join([*lines, *(f"used by {one}" for one in found.get("users", ()))])
+    users = [*found.get("users", ())]
+    if hidden := found.get("hidden_users"):
+        users.append(f"{hidden} that you may not view")
+    return "\n".join([*lines, *(f"used by {one}" for one in users)])
 
 
 def _segments_text(segments: Sequence[Json]) -> str:

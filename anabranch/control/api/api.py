@@ -24,6 +24,7 @@ from anabranch.control.api.endpoints import (
     answer,
     read_query,
 )
+from anabranch.control.models.checks import ModelUsed
 from anabranch.control.observe.refusals import Refusals
 from anabranch.control.store.records import write_text
 from anabranch.errors import NotFound, SpecError
@@ -58,7 +59,7 @@ class ControlApi:
             guarded, found = self._endpoint(method, path)
             call = _call(found, query, body, asker.identity)
             guarded.check(asker.identity, call.graph)
-            return await guarded.endpoint(call)
+            return await _answered(guarded, call)
         except SpecError as error:
             return answer(400, {"error": str(error)})
         except Exception as error:
@@ -88,6 +89,14 @@ def _call(found: Mapping[str, str], query: str, body: bytes, identity: Identity)
     graph = write_text(found.get("graph", ""))  # not every database takes any text
     others = {name: found.get(name, "") for name in ("action", "trace", "key", "node", "digest")}
     return ApiCall(graph, revision, query=fields, body=body, identity=identity, **others)
+
+
+async def _answered(guarded: Guarded, call: ApiCall) -> ApiAnswer:
+    """Have an endpoint answer; refusals name only the users of a model that the asker may view."""
+    try:
+        return await guarded.endpoint(call)
+    except ModelUsed as error:
+        raise error.shown_to(call.may_view) from None
 
 
 def _shown(pattern: str) -> str:

@@ -19,8 +19,7 @@ has to come up again. So does a rollback of a deleted graph, which brings the gr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -146,11 +145,10 @@ class TrafficApi:
         plan, number = self._releases.plan(target), target.number
         port = self._ports.claimed(call.graph, plan.port)
         self._models.check_caller(plan, call.identity)
-        using = self._models.deploying(call.graph, plan, call.identity)
         stored = await self._writer.change(
             call.graph,
             self._quotas.checked(partial(_back, to=number)),
-            self._quotas.held(_both(port, using)),
+            self._quotas.held(port),
         )
         if stored.situation.stable == number:
             return await self._confirmed(stored, {"revision": number, "state": "live"})
@@ -264,13 +262,6 @@ def _no_candidate(now: Situation) -> None:
             f"revision {now.candidate} takes part in the traffic of {now.graph!r} beside revision "
             f"{now.stable}: `abort` takes it out, and `rollback --to N` says which one you mean"
         )
-
-
-@contextmanager
-def _both(one: AbstractContextManager[None], other: AbstractContextManager[None]) -> Iterator[None]:
-    """Hold one after the other."""
-    with one, other:
-        yield
 
 
 def _back(now: Situation, moment: Moment, to: int) -> Change:

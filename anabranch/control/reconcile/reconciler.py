@@ -31,6 +31,7 @@ from anabranch.control.lifecycle.decide import (
 )
 from anabranch.control.lifecycle.operations import GONE, Change, Moment, Situation
 from anabranch.control.lifecycle.warm import WarmBounds
+from anabranch.control.models.checks import ModelUsed
 from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
@@ -260,9 +261,7 @@ class Reconciler:
             await self._writer.catch_up(stored)
             situation = stored.situation
             if _next_expiry(situation, held) <= now:
-                situation = (
-                    await self._writer.change(situation.graph, self._expired, self._models.held())
-                ).situation
+                situation = (await self._writer.change(situation.graph, self._expired)).situation
             found.append(situation)
         found = await self._bounded(found, now, held)
         expiries = (_next_expiry(one, held) for one in found)
@@ -380,7 +379,10 @@ class Reconciler:
                 pass
 
     async def _arrive(self, graph: str, number: int) -> None:
-        await self._writer.change(graph, partial(operations.arrived, number=number))
+        try:
+            await self._writer.change(graph, partial(operations.arrived, number=number))
+        except ModelUsed as error:
+            await self._give_up(graph, number, str(error))
 
     async def _give_up(self, graph: str, number: int, reason: str) -> None:
         waits = self.waiting.told(graph, number)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
@@ -28,6 +29,18 @@ logger = logging.getLogger("anabranch.control")
 _NOTHING = nullcontext()
 
 
+class ChangeChecks(Protocol):
+    """Checks of what an operation makes of a graph, by what other graphs need."""
+
+    def held(self) -> AbstractContextManager[object]:
+        """Let nobody make another change until the one that is checked is in the store."""
+        ...
+
+    def check(self, before: Situation, after: Situation) -> None:
+        """Raise where a graph may not get from one situation to another."""
+        ...
+
+
 class TrafficWriter:
     """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time."""
 
@@ -38,6 +51,7 @@ class TrafficWriter:
         topics: TableTopics,
         totals: ArmTotals,
         keys: SigningKeys,
+        checks: ChangeChecks,
         default_grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -46,6 +60,7 @@ class TrafficWriter:
         self._topics = topics
         self._totals = totals
         self._keys = keys
+        self._checks = checks
         self._default = default_grace
         self.clock = clock
         """Gives the time that all changes are made at."""
@@ -66,8 +81,9 @@ class TrafficWriter:
         operation: Operation,
         held: AbstractContextManager[None] = _NOTHING,
     ) -> Stored:
-        """Apply an operation and put its outcome in force; raises what the operation raises.
+        """Apply an operation and put its outcome in force.
 
+        Raises what the operation raises, and what the checks have against its outcome.
         The operation is applied while ``held`` is held, by a thread, and not if that raises.
         """
         return await self._to_the_end(graph, partial(self._changed, graph, operation, held))
@@ -121,10 +137,15 @@ class TrafficWriter:
     def _changed(
         self, graph: str, operation: Operation, held: AbstractContextManager[None]
     ) -> Stored:
-        with held:
+        with held, self._checks.held():
             return self._store.change(graph, partial(self._applied, operation))
 
     def _applied(self, operation: Operation, now: Situation) -> Change:
+        change = self._tried(operation, now)
+        self._checks.check(now, change.situation)
+        return change
+
+    def _tried(self, operation: Operation, now: Situation) -> Change:
         """Apply an operation with the grace period of the policy in force.
 
         That may be the policy of a revision that only the operation makes an arm, so it is tried

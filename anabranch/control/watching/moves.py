@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import partial
 
 from anabranch.access.actor import ACTOR, Actor
-from anabranch.access.identity import TOKEN
 from anabranch.components.artefacts.pins import shown_pin
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted
@@ -89,7 +88,6 @@ class Moves:
             base.graph,
             received,
             Intent.of(received.rollout),
-            TOKEN,
             _author(move.changes),
             message,
             seen=move.changes,

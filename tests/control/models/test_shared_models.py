@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Grant
 from anabranch.control.lifecycle import operations
+from anabranch.control.models.checks import ModelUsed
 from tests.control.control_api import TestControl
 
 MODEL = """
@@ -22,6 +24,7 @@ spec:
   inputs: {x: {datatype: FP32, shape: [-1]}}
   outputs: {score: {datatype: FP32, shape: [-1]}}
 """
+WIDER = MODEL.replace("outputs: {", "outputs: {more: {datatype: FP32, shape: [-1]}, ")
 USER = """
 apiVersion: anabranch/v1
 kind: InferenceGraph
@@ -163,21 +166,80 @@ def test_a_revision_that_users_do_not_fit_is_refused_naming_them(engine: TestCon
     renamed = MODEL.replace("score:", "risk:")
     said = refused(engine.deploy("fraud", spec=renamed), 409)
     assert said == (
-        "graphs that use shared model 'fraud' do not fit the new revision: pay (revision 1): "
+        "revision 2 of shared model 'fraud' does not fit graphs that use it: pay (revision 1): "
         "spec.outputs.y: 'scorer' has no output 'score' (available: risk); deploy it under another "
-        "name, or have these graphs name the revision that they use (shared://name@revision)"
+        "name, or have these graphs hold the revision that they use (shared://fraud@N)"
     )
-    wider = MODEL.replace("outputs: {", "outputs: {more: {datatype: FP32, shape: [-1]}, ")
-    assert engine.deploy("fraud", spec=wider)[0] == 202
+    assert engine.deploy("fraud", spec=WIDER)[0] == 202
 
 
 def test_no_rollback_leads_to_a_revision_that_users_do_not_fit(engine: TestControl) -> None:
-    wider = MODEL.replace("outputs: {", "outputs: {more: {datatype: FP32, shape: [-1]}, ")
-    up(engine, "fraud", wider)
+    up(engine, "fraud", WIDER)
     up(engine, "pay", user().replace("scorer.score", "scorer.more"))
     said = refused(engine.send("POST", "/graphs/fraud/rollback", {"to": 1}), 409)
     assert "pay (revision 1): spec.outputs.y: 'scorer' has no output 'more'" in said
     assert engine.call("GET", "/graphs/fraud")[1]["live"] == 2
+
+
+def test_no_weight_and_no_promotion_leads_there_either(engine: TestControl) -> None:
+    up(engine, "fraud", WIDER)
+    up(engine, "pay", user().replace("scorer.score", "scorer.more"))
+    for method, path, body in (
+        ("PUT", "traffic", {"weights": {"2": 50, "1": 50}}),
+        ("POST", "promote", {"revision": 1}),
+    ):
+        said = refused(engine.send(method, f"/graphs/fraud/{path}", body), 409)
+        assert said.startswith("revision 1 of shared model 'fraud' does not fit graphs that use it")
+    assert engine.call("GET", "/graphs/fraud/traffic")[1]["weights"] == {"2": 100}
+    engine.send("PUT", "/graphs/fraud/traffic", {"mirrors": {"1": 50}})
+    assert "does not fit" in refused(engine.send("POST", "/graphs/fraud/promote"), 409)
+
+
+def test_a_revision_that_came_to_misfit_on_its_way_has_no_part(engine: TestControl) -> None:
+    up(engine, "fraud", WIDER)
+    assert engine.deploy("fraud", spec=MODEL)[1]["revision"] == 3
+    up(engine, "pay", user().replace("scorer.score", "scorer.more"))
+    arrived = partial(operations.arrived, number=3)
+    with pytest.raises(ModelUsed, match=r"revision 3 .* does not fit .* pay"):
+        asyncio.run(engine.parts._writer.change("fraud", arrived))
+    assert engine.call("GET", "/graphs/fraud")[1]["live"] == 2
+
+
+def test_a_graph_fits_every_arm_of_its_model(engine: TestControl) -> None:
+    up(engine, "fraud", WIDER)
+    engine.change("fraud", partial(operations.split, weights={2: 1, 1: 0}))
+    more = user().replace("scorer.score", "scorer.more")
+    said = refused(engine.deploy("pay", spec=more), 409)
+    assert said == (
+        "graph 'pay' does not fit revision 1 of shared model 'fraud', to which its calls may come: "
+        "spec.outputs.y: 'scorer' has no output 'more' (did you mean 'score'? available: score); "
+        "deploy a graph that fits it, hold another revision (shared://fraud@N), or end the part of "
+        "revision 1 in the model's traffic first"
+    )
+    assert engine.deploy("pay", spec=more.replace("fraud", "fraud@2"))[0] == 202
+
+
+def test_users_that_the_asker_may_not_view_are_counted(engine: TestControl) -> None:
+    for name in ("pay", "team/pay", "team/claim"):
+        up(engine, name, user())
+    owner = Identity("key", "owner", (Grant("operator", "fraud"), Grant("deployer", "fraud")))
+    with engine.asked_by(owner):
+        used = refused(engine.call("DELETE", "/graphs/fraud"), 409)
+        unfit = refused(engine.deploy("fraud", spec=MODEL.replace("score:", "risk:")), 409)
+        status = engine.call("GET", "/graphs/fraud")[1]
+    assert "it is used by 3 that you may not view; delete" in used
+    assert "that use it: 3 that you may not view; deploy" in unfit
+    assert (status["users"], status["hidden_users"]) == ([], 3)
+    unfit = refused(engine.deploy("fraud", spec=MODEL.replace("score:", "risk:")), 409)
+    assert "team/claim (revision 1): spec.outputs.y" in unfit
+
+
+def test_what_nobody_asked_for_names_users_of_the_model_s_namespace(engine: TestControl) -> None:
+    up(engine, "pay", user())
+    up(engine, "team/pay", user())
+    with pytest.raises(ModelUsed) as refusal:
+        asyncio.run(engine.parts._writer.change("fraud", operations.deleted))
+    assert "used by pay (revision 1), 1 that you may not view; delete" in str(refusal.value)
 
 
 def test_no_rollback_leads_to_a_model_that_has_gone(engine: TestControl) -> None:

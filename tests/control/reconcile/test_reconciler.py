@@ -17,6 +17,7 @@ import pytest
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.decide import App, Delete, Desired
 from anabranch.control.lifecycle.operations import Intent, Situation
+from anabranch.control.models.checks import ModelChecks
 from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.nodes.node import ClusterLook
 from anabranch.control.observe.totals import ArmTotals
@@ -50,6 +51,24 @@ spec:
   nodes: {a: {type: transformer, component: "components.py:A", inputs: {x: x}}}
   outputs: {y: a}
   traffic: {grace: 30s}
+"""
+MODEL = """
+apiVersion: anabranch/v1
+kind: Model
+metadata: {name: digits}
+spec:
+  component: components.py:A
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  outputs: {risk: {datatype: FP32, shape: [-1]}}
+"""
+USER = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: pay}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  nodes: {a: {type: predictor, model: "shared://digits", inputs: {x: x}}}
+  outputs: {y: a.risk}
 """
 
 
@@ -158,15 +177,15 @@ class Site:
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
         topics = TableTopics(patience=0.001)
+        models = SharedModels(self.store, catalogue)
         self.writer = TrafficWriter(
             self.store, catalogue, topics, ArmTotals(), SigningKeys(self.store.database),
-            600.0, lambda: self.now,
+            ModelChecks(self.store, self.releases, models), 600.0, lambda: self.now,
         )  # fmt: skip
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
             Pools(), self, Outages(self.store, lambda *_: (), set),
-            self.waiting,
-            SharedModels(self.store, catalogue, self.releases),
+            self.waiting, models,
         )  # fmt: skip
 
     def taken(self) -> dict[tuple[str, int], int]:
@@ -182,9 +201,9 @@ class Site:
 
         asyncio.run(whole())
 
-    async def deploy(self, intent: Intent | None = None) -> int:
+    async def deploy(self, intent: Intent | None = None, spec: str = SPEC) -> int:
         wanted = intent or Intent()
-        revision, _ = self.store.ensure_revision(G, SPEC, "d", intent=wanted, force=True)
+        revision, _ = self.store.ensure_revision(G, spec, "d", intent=wanted, force=True)
         await self.settled()
         return revision.number
 
@@ -244,6 +263,23 @@ def test_a_new_revision_takes_over_and_is_inlined(site: Site) -> None:
         "start digits 2",
         "delete digits.r2.head",
     ]
+
+
+def test_a_revision_of_a_model_that_users_do_not_fit_any_more_is_given_up(site: Site) -> None:
+    async def scenario() -> None:
+        await site.deploy(spec=MODEL)
+        site.serve.stuck.add(f"{G}.r2.segments")
+        site.store.ensure_revision(G, MODEL.replace("risk", "score"), "e")
+        await site.until(lambda: site.state(2)[0] == "deploying")
+        site.store.ensure_revision("pay", USER, "f")
+        site.serve.stuck.clear()
+        await site.until(lambda: site.state(2)[0] == "failed")
+        assert site.situation().stable == 1
+
+    site.run(scenario)
+    assert site.state(2)[1].startswith(
+        "revision 2 of shared model 'digits' does not fit graphs that use it: pay (revision 1): "
+    )
 
 
 def test_a_warm_revision_goes_when_its_time_is_over_and_nobody_waits_for_that(site: Site) -> None:

@@ -13,6 +13,8 @@ import pytest
 from anabranch.access.actor import ENGINE
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Intent, Moment, Operation, Situation
+from anabranch.control.models.checks import ModelChecks
+from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
@@ -50,8 +52,9 @@ class WriterParts:
         self.now = NOW
         self.keys = SigningKeys(store.database, lambda: self.now)
         self.writer = TrafficWriter(
-            store, catalogue, self.topics, self.totals, self.keys, 600.0, lambda: NOW
-        )
+            store, catalogue, self.topics, self.totals, self.keys,
+            ModelChecks(store, releases, SharedModels(store, catalogue)), 600.0, lambda: NOW,
+        )  # fmt: skip
         self.told = 0
         self.writer.watch(self.tell)
 

@@ -18,7 +18,6 @@ from anabranch.control.api.endpoints import (
 )
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
-from anabranch.control.models.shared_models import SharedModels
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.bandits import Bandits
 from anabranch.control.traffic.experiments import Experiments
@@ -40,14 +39,12 @@ class GraphChangeApi:
         store: Store,
         writer: TrafficWriter,
         quotas: Quotas,
-        models: SharedModels,
         bandits: Bandits,
         experiments: Experiments,
     ) -> None:
         self._store = store
         self._writer = writer
         self._quotas = quotas
-        self._models = models
         self._bandits = bandits
         self._experiments = experiments
         self.routes: Routes = {
@@ -57,8 +54,7 @@ class GraphChangeApi:
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(present_graph, self._store, call.graph)
-        unused = self._models.unused(graph.name, "deleted", call.identity)
-        await self._writer.change(graph.name, operations.deleted, unused)
+        await self._writer.change(graph.name, operations.deleted)
         await self._bandits.drop(graph.name)
         await asyncio.to_thread(self._experiments.drop, graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
@@ -67,10 +63,8 @@ class GraphChangeApi:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(present_graph, self._store, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
-        unused = self._models.unused(graph.name, "unloaded", call.identity)
-        held = self._quotas.held() if call.action == "load" else self._quotas.held(unused)
         stored = await self._writer.change(
-            graph.name, self._quotas.checked(partial(_kept, operation)), held
+            graph.name, self._quotas.checked(partial(_kept, operation)), self._quotas.held()
         )
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 

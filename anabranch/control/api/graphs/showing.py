@@ -134,6 +134,8 @@ class GraphApi:
     ) -> dict[str, Any]:
         name = call.graph
         graph = present_graph(self._store, name)
+        users = self._models.users(name)
+        seen = [user for user in users if call.may_view(user.graph)]
         now = self._store.situation(name).situation
         apps = self._reconciler.applications
         return {
@@ -146,7 +148,8 @@ class GraphApi:
             "watches": [watch_view(one) for one in self._watching(name)],
             "segments": self._segments(now, apps),
             "models": sorted(map(str, self._models.used_by(now))),
-            "users": [str(user) for user in self._models.users(name) if call.may_view(user.graph)],
+            "users": list(map(str, seen)),
+            "hidden_users": len(users) - len(seen),
         }
 
     def _newest(self, now: Situation, limit: int) -> list[RevisionInfo]:

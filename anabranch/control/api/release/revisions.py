@@ -91,9 +91,7 @@ class RevisionApi:
         intent = read_intent(call.query.get("intent"), received.rollout)
         author, message = call.query.get("author", ""), call.query.get("message", "")
         self._models.check_caller(received.plan, call.identity)
-        return AskedRevision(
-            call.graph, received, intent, call.identity, author, message, force == 1
-        )
+        return AskedRevision(call.graph, received, intent, author, message, force == 1)
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         revision = await self._revision(call, call.revision)
