@@ -26,6 +26,14 @@ class Double:
         return x * 2
 
 
+class Times:
+    def __init__(self, by):
+        self.by = by
+
+    def predict(self, x):
+        return {"score": x * self.by}
+
+
 class Increment:
     def transform(self, x):
         return x + 1
@@ -93,6 +101,48 @@ def test_each_node_runs_on_a_machine_that_it_asks_for(cluster: Zones, tmp_path: 
         local = Graph.load(tmp_path / "graph.yaml")
         expected = local.run({"x": np.float32([[1, 2]])})["y"]
         assert value(cluster.infer("placed")) == expected.ravel().tolist()
+
+
+def test_graphs_on_all_machines_use_a_model_that_is_on_one(cluster: Zones) -> None:
+    def scorer(by: float) -> dict[str, Any]:
+        """A model on the machine ``south``."""
+        rows = {"datatype": "FP32", "shape": [-1, 2]}
+        return {
+            "apiVersion": "anabranch/v1",
+            "kind": "Model",
+            "metadata": {"name": "scorer"},
+            "spec": {
+                "component": "components.py:Times",
+                "args": {"by": by},
+                "inputs": {"x": rows},
+                "outputs": {"score": rows},
+                "placement": {"labels": {"zone": "south"}},
+            },
+        }
+
+    def scores(name: str) -> list[float]:
+        return value(cluster.infer(name))
+
+    cluster.require(cluster.south, "CPU=4")
+    names = ("north", "south")
+    with cluster.without("scorer"), cluster.without(*names):
+        cluster.run("deploy", cluster.bundle(scorer(2)))
+        for name in names:
+            score = {"type": "predictor", "model": "shared://scorer", "inputs": {"x": "x"}}
+            graph = spec(name, score=score)
+            graph["spec"]["placement"] = {"labels": {"zone": name}}
+            cluster.run("deploy", cluster.bundle(graph))
+        assert {place for one in names for place in cluster.homes(one)["router"]} == set(names)
+        assert cluster.homes("scorer")["model"] == ["south"]
+        assert [scores(name) for name in names] == [[2, 4], [2, 4]]
+        cluster.run("deploy", cluster.write("again", scorer(3), components=CODE))
+        until(lambda: [scores(name) for name in names] == [[3, 6], [3, 6]], 60)
+
+        def users() -> dict[str, int]:
+            (found,) = cluster.api("GET", "/models")["models"]
+            return {one["graph"]: one["requests"] for one in found["users"]}
+
+        until(lambda: all(users().get(name, 0) >= 2 for name in names), 60)
 
 
 def test_a_revision_waits_for_a_machine_and_starts_once_one_joins(cluster: Zones) -> None:

@@ -19,25 +19,23 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-MODELS = ("scorer", "ranker", "holdable", "picky", "frail")
+MODELS = ("scorer", "ranker", "holdable", "picky", "frail", "judged")
 GRAPHS = ("pay", "claim", "login", "audit")
 POOLED = ("login", "audit")
 """Those of the graphs that share a process."""
 SCORE = {"datatype": "FP32", "shape": [-1]}
 CODE = """
 import os
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 
 
 class Scorer:
-    def __init__(self, factor=1.0, log=None, slow=0.0):
+    def __init__(self, factor=1.0, log=None, fails=False):
         self.factor = factor
         self.log = log
-        self.slow = slow
+        self.fails = fails
         self.write(f"loaded {os.getpid()}")
 
     def write(self, line):
@@ -46,11 +44,21 @@ class Scorer:
                 file.write(line + "\\n")
 
     def predict(self, x):
-        if (x < 0).any():
+        if self.fails or (x < 0).any():
             raise ValueError("negative amounts")
-        time.sleep(self.slow)
         self.write("batch " + " ".join(f"{one:g}" for one in x[:, 1]))
         return x.sum(axis=1) * self.factor
+
+    def feedback(self, given):
+        self.write(f"reward {given.id} {given.reward:g}")
+
+
+class Why:
+    def attach(self, model):
+        self.model = model
+
+    def explain(self, x):
+        return self.model({"x": x})["score"].tolist()
 
 
 class Moved:
@@ -197,6 +205,52 @@ def test_the_use_of_a_model_is_counted_by_graph(engine: Engine, log: str) -> Non
     assert "claim" in text
     metrics = HTTP.get(f"{engine.url}/metrics").text
     assert 'anabranch_model_requests_total{graph="scorer",revision="1",user="claim"}' in metrics
+
+
+def test_rewards_and_explanations_of_a_graph_reach_its_model(
+    engine: Engine, given: Given, log: str
+) -> None:
+    told = graph("tell", "shared://scorer")
+    told["spec"]["nodes"] |= {
+        "pick": {"type": "router", "strategy": "weighted", "routes": {"moved": 1, "scorer": 1}},
+        "why": {"type": "explainer", "component": "components.py:Why", "explains": "scorer"},
+    }
+    told["spec"]["outputs"] = {"y": "pick"}
+    given.deployed(told, CODE)
+    url = engine.graph_url("tell")
+    assert engine.infer("tell", body((1, 2)) | {"id": "tell-1"}).status_code == 200
+    given_reward = HTTP.post(f"{url}/feedback", json={"id": "tell-1", "reward": 0.5})
+
+    assert given_reward.json() == {"id": "tell-1", "counted": True, "reward": 0.5}
+    until(lambda: lines(log, "reward") == ["reward tell-1 0.5"])
+    explained = HTTP.post(f"{url}/explain", json=body((1, 2), (3, 4)))
+    assert explained.json()["explanations"][0]["library"] == [3, 7]
+
+
+@pytest.mark.nightly
+def test_a_rollout_of_a_model_is_judged_by_the_calls_of_graphs(
+    engine: Engine, given: Given, load: Callable[..., AbstractContextManager[Load]]
+) -> None:
+    errors = {"metric": "error_rate", "max": 0.05}
+    analysis = {"interval": "1s", "min_samples": 10, "failure_limit": 0, "metrics": [errors]}
+    steps = {"steps": [50], "hold": "2s", "analysis": analysis}
+    given.deployed(model("judged"), CODE)
+    given.deployed(graph("asks", "shared://judged"), CODE)
+
+    def has_come_to(phase: str) -> Callable[[], bool]:
+        return lambda: engine.api("GET", "/graphs/judged/rollout").json()["phase"] == phase
+
+    with load("asks") as asking:
+        given.beside(model("judged", rollout=steps, args={"fails": True}), CODE)
+        asking.until(has_come_to("aborted"))
+    assert asking.failures.keys() == {"500"}
+    assert all("shared://judged" in text for text in asking.answers if "error" in text)
+    assert score(engine, "asks") == 3
+    with load("asks") as asking:
+        given.beside(model("judged", 10, rollout=steps), CODE)
+        asking.until(has_come_to("promoted"))
+    assert asking.failures == {}
+    until(lambda: score(engine, "asks") == 30)
 
 
 def test_graphs_are_checked_against_the_models_that_there_are(given: Given, log: str) -> None:

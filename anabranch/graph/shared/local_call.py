@@ -36,8 +36,8 @@ class LocalModelCall:
         return {self._node.name: self._node.value(outputs)}
 
     async def feedback(self, given: NodeFeedback) -> bool:
-        """Take no reward: those of a shared model are told to the model itself."""
-        return False
+        """Hand a reward to the model; return whether its component takes some."""
+        return self._node.is_reached(given.path) and await self._model.feedback.give(given)
 
     async def streaming(self) -> Mapping[str, bool]:
         """The node, if the model streams, and whether its results can be joined."""

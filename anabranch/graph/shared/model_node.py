@@ -9,6 +9,7 @@ import numpy as np
 
 from anabranch.graph.calls.values import Convert, Skipped, accessor, finisher, identity
 from anabranch.graph.plan.plan import Plan, Ref
+from anabranch.graph.plan.reached import reached
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.shared.reference import SharedReference
 
@@ -27,11 +28,16 @@ class SharedModelNode:
         """Sources of the model's inputs, by input."""
         self._reads = {key: _reader(plan, ref) for key, ref in node.inputs.items()}
         self._finish = finisher(node)
+        self._plan = plan
 
     def inputs(self, values: Mapping[str, Any]) -> dict[str, Array]:
         """Return the model's inputs, as far as they are there, of the values of vertices."""
         read = {key: access(values[vertex]) for key, (vertex, access) in self._reads.items()}
         return {key: value for key, value in read.items() if not isinstance(value, Skipped)}
+
+    def is_reached(self, path: Mapping[str, str]) -> bool:
+        """Return whether a request with the routes ``path`` may have called the model."""
+        return self.name in reached(self._plan, path)
 
     def value(self, outputs: Mapping[str, Array]) -> Any:
         """Return the node's value of the model's outputs; NodeError where it may not have these."""

@@ -148,19 +148,22 @@ class Feedback:
 
     async def _decision(self, given: GivenReward) -> Decision:
         if given.id is not None:
-            return await self._known(given.id)
+            return await self.known(given.id)
         told = from_routing(given.routing or "", self._arms.routing.signatures)
         if given.truth is None:
             return told
         # Only who remembers the request knows what was answered.
-        known = await self._find(told.id)
+        known = await self.find(told.id)
         is_same = known is not None and (known.revision, known.path) == (told.revision, told.path)
         return known if known is not None and is_same else told
 
-    async def _known(self, id: str) -> Decision:
-        """The decision about the request of an id, also one that is just being told."""
+    async def known(self, id: str) -> Decision:
+        """The decision about the request of an id, also one that is just being told.
+
+        NotFound where nobody knows it (any more).
+        """
         left = ON_ITS_WAY_S
-        while (found := await self._find(id)) is None:
+        while (found := await self.find(id)) is None:
             if left <= 0:
                 raise NotFound(
                     f"no request with id {id[:64]!r} is remembered; the `routing` that its reply "
@@ -170,8 +173,8 @@ class Feedback:
             left -= _PAUSE_S
         return found
 
-    async def _find(self, id: str) -> Decision | None:
-        """The decision that this router or another made, as soon as that can be said."""
+    async def find(self, id: str) -> Decision | None:
+        """The decision that this router or another made, as soon as that can be said; or None."""
         while (own := self._arms.made.find(id)) is None:
             found = await _persistently(lambda: self._recall(id))
             if found != TOO_EARLY:

@@ -93,8 +93,10 @@ class SharedModelCall:
         return value
 
     async def feedback(self, given: NodeFeedback) -> bool:
-        """Take no reward: those of a shared model are told to the model itself."""
-        return False
+        """Hand a reward to the model; another revision of it may take some where this does not."""
+        if self._node.is_reached(given.path):
+            await self._model.feedback(given, self._reference.revision)
+        return True
 
     async def streaming(self) -> Mapping[str, bool]:
         """The node, if the model streams, and whether its results can be joined."""

@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from anabranch.components.contract import NodeFeedback
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.chosen_arm import ChosenArm
+from anabranch.router.traffic.feedback import Feedback
 from anabranch.router.traffic.polling import RouterSync
 from anabranch.serve.shared.heads import ModelHead, ModelHeads
 from anabranch.serve.shared.source import ModelSource
@@ -39,6 +41,7 @@ class SharedModel:
         self._source = ModelSource(name, os.urandom(8).hex(), self._heads)
         self._arms = Arms(name, self._heads, _LIMITS)
         self._sync = RouterSync(self._arms, self._source, Metrics(name))
+        self._rewards = Feedback(self._arms, self._source)
 
     async def start(self) -> None:
         """Return once the model's routing table is in force; Unavailable without one.
@@ -70,6 +73,20 @@ class SharedModel:
             return self._arms.choose(request, revision)
         except NotFound as error:
             raise Unavailable(str(error)) from None
+
+    async def feedback(self, given: NodeFeedback, revision: int | None) -> None:
+        """Hand a reward to the revision that is named, or else to the one that has answered.
+
+        NotFound where that is not remembered, and Unavailable where the revision is not up.
+        """
+        number = await self._answering(given.id) if revision is None else revision
+        await self.head(number).feedback(given)
+
+    async def _answering(self, id: str) -> int:
+        """Return the revision that has answered a request; decisions are made between several."""
+        routing = self._arms.routing
+        decision = await (self._rewards.known(id) if routing.decides else self._rewards.find(id))
+        return routing.stable.core.revision if decision is None else decision.revision
 
     def head(self, revision: int | None) -> ModelHead:
         """The head of a revision, of the stable one unless it is named; Unavailable likewise."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from anabranch import Graph, InvalidRequest, NodeError
 from anabranch.client.prepared import prepare
+from anabranch.components.contract import NodeFeedback
+from anabranch.graph.compile.loading import load_text
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.nodes import load_nodes, unload_nodes
+from anabranch.graph.shared.local_models import LocalModels
 from anabranch.graph.trial import load_problems
 
 CODE = """
@@ -23,6 +30,11 @@ class Sum:
         if (x < 0).any():
             raise ValueError("negative")
         return {"total": x.sum(axis=1) * self.factor, "rows": x[:, 0]}
+
+class Learns(Sum):
+    def feedback(self, given):
+        with Path("rewards.txt").open("a") as file:
+            file.write(f"{given.id} {given.reward} ")
 
 class Chat:
     async def predict(self, x):
@@ -58,6 +70,7 @@ spec:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "parts.py").write_text(CODE)
     (tmp_path / "model.yaml").write_text(SUM)
+    (tmp_path / "learns.yaml").write_text(MODEL % ("learns", "Learns"))
     (tmp_path / "chat.yml").write_text(MODEL % ("chat", "Chat"))
     (tmp_path / "broken.yaml").write_text("kind: [")
     return tmp_path
@@ -116,6 +129,29 @@ def test_an_explainer_calls_a_shared_model(folder: Path) -> None:
     with opened(folder, GRAPH.replace("  outputs:", f"    why: {why}\n  outputs:")) as graph:
         (found,) = graph.explain({"x": [[1, 2]]})["explanations"]
     assert found["library"] == [3.0]
+
+
+def test_a_reward_reaches_the_models_that_its_request_may_have_called(folder: Path) -> None:
+    choose = "{type: router, strategy: weighted, routes: {one: 1, two: 1}}"
+    spec = GRAPH.replace("shared://sum@4", "shared://learns")
+    spec = spec.replace("  outputs:", f"    choose: {choose}\n  outputs:")
+    spec = spec.replace("{y: one.total, z: two.total}", "{y: choose}")
+
+    async def told() -> list[bool]:
+        plan = load_text(spec).plan
+        models = await LocalModels.load(plan, folder)
+        bound = await load_nodes(plan, ["double", "choose"], folder, False)
+        executor = HeadExecutor(plan, bound, models.calls)
+        given = [NodeFeedback(id, 0.5, path={"choose": id}) for id in ("one", "two")]
+        found = [await executor.feedback.give(one) for one in given]
+        executor.close()
+        await unload_nodes(bound, folder)
+        await models.close()
+        return found
+
+    with contextlib.chdir(folder):
+        assert asyncio.run(told()) == [False, True]
+    assert (folder / "rewards.txt").read_text() == "two 0.5 "
 
 
 def test_shared_models_are_not_loaded_where_a_spec_is_tried(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, StatusError, Unavailable
 from anabranch.graph.compile.loading import load_text
 from anabranch.graph.plan.plan import Signature
@@ -64,6 +64,9 @@ class Local:
     def choose(self, request: InferenceRequest, revision: int | None) -> ChosenArm:
         return self.arms.choose(request, revision)
 
+    async def feedback(self, given: NodeFeedback, revision: int | None) -> None:
+        await self.head(revision).feedback(given)
+
     def head(self, revision: int | None) -> StepHead:
         if (revision or 1) not in self.heads:
             raise Unavailable("no such revision")
@@ -104,6 +107,26 @@ def test_the_table_of_the_model_decides_and_pins_do_not() -> None:
     np.testing.assert_array_equal(asked(model, reference="fraud@1")["score"], [3, 7])
     report = model.arms.report()
     assert {number: arm.requests for number, arm in report.arms.items()} == {1: 0, 2: 1}
+
+
+def test_a_reward_goes_to_the_model_unless_its_request_took_another_way() -> None:
+    model = Local({1: total, 2: tenfold}, {1: 1.0})
+    routed = GRAPH.replace("NAME", "learns").replace(
+        "  outputs: {y: scorer}",
+        "    other: {type: transformer, method: scale, args: {multiply_by: 2}, inputs: {x: rows}}\n"
+        "    r: {type: router, strategy: weighted, routes: {scorer: 1, other: 1}}\n"
+        "  outputs: {y: r}",
+    )
+    mine, others = (NodeFeedback("7", 1.0, path={"r": route}) for route in ("scorer", "other"))
+
+    async def tell() -> list[bool]:
+        call = SharedModelCall(load_text(routed).plan, "scorer", None, cast(Any, model))
+        await call.start()
+        held = await opened(model, reference="fraud@2")
+        return [await call.feedback(mine), await call.feedback(others), await held.feedback(mine)]
+
+    assert asyncio.run(tell()) == [True, True, True]
+    assert [model.heads[number].rewards for number in (1, 2)] == [[mine], [mine]]
 
 
 def test_calls_are_counted_by_user_and_revision() -> None:

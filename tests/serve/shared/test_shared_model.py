@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import cast
 
+import msgspec
 import pytest
 
-from anabranch.errors import Unavailable
+from anabranch.components.contract import NodeFeedback
+from anabranch.errors import RequestError, Unavailable
+from anabranch.router.limits import RequestLimits
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.decisions import Decision
+from anabranch.router.traffic.feedback import Feedback, RewardEntry, RewardOutcome
 from anabranch.serve.shared import shared_model
 from anabranch.serve.shared.shared_model import OpenModels, SharedModel
+from tests.router.conftest import StepHead, double, make_signature, make_table
 
 
 class Starting:
@@ -44,6 +52,52 @@ def test_a_model_that_does_not_start_holds_up_no_other() -> None:
         assert one is other
 
     asyncio.run(main())
+
+
+class Recalling:
+    """A controller that remembers one decision, which no router of this process has made."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        known = msgspec.msgpack.encode(self.decision)
+        return [known if id == self.decision.id else None for id in ids]
+
+    async def reward(
+        self, entries: Sequence[RewardEntry]
+    ) -> Sequence[RewardOutcome | RequestError]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("weights", "answered"),
+    [
+        ({3: 100.0}, {"here": 4, "there": 4, "before": 3}),
+        ({3: 50.0, 4: 50.0}, {"here": 4, "there": 4}),
+    ],
+)
+def test_a_reward_goes_to_the_revision_that_has_answered(
+    monkeypatch: pytest.MonkeyPatch, weights: dict[int, float], answered: dict[str, int]
+) -> None:
+    async def told() -> dict[str, list[str]]:
+        heads = {number: StepHead(double) for number in (3, 4)}
+        model = SharedModel("fraud")
+        model._arms = Arms("fraud", heads.__getitem__, RequestLimits())
+        model._arms.apply(make_table(weights, revisions=dict.fromkeys(heads, make_signature())))
+        model._arms.made.add(Decision("here", 4, {}), ())
+        model._rewards = Feedback(model._arms, Recalling(Decision("there", 4, {})))
+        monkeypatch.setattr(model, "head", heads.__getitem__)
+        for id in answered:
+            await model.feedback(NodeFeedback(id, 1.0), None)
+        await model.feedback(NodeFeedback("held", 1.0), 3)
+        return {str(number): [one.id for one in head.rewards] for number, head in heads.items()}
+
+    expected: dict[str, list[str]] = {"3": [], "4": []}
+    for id, number in answered.items():
+        expected[str(number)].append(id)
+    expected["3"].append("held")
+    assert asyncio.run(told()) == expected
 
 
 @pytest.mark.parametrize("is_given_up", [True, False])
