@@ -29,7 +29,7 @@ from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
-from anabranch.graph.shared.local_models import LocalModels, shared_nodes
+from anabranch.graph.shared.local_models import LocalModels, ModelsOf, shared_nodes
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -86,8 +86,11 @@ def loading_in(root: Path) -> Iterator[None]:
 class LocalGraph:
     """A compiled graph with all of its nodes loaded in this process."""
 
-    def __init__(self, plan: Plan, root: Path) -> None:
+    def __init__(self, plan: Plan, root: Path, models: ModelsOf = LocalModels.load) -> None:
         """Load every node. Raise LoadError or ArtefactError with the name of the node.
+
+        ``models`` are the shared models that nodes use: those with documents in ``root``, unless
+        others are given. It raises what these do, too.
 
         The nodes' variables are in the environment of this process until ``close``. Where nodes
         that are to have processes of their own give one name several values, each node finds its
@@ -100,7 +103,7 @@ class LocalGraph:
         self._restore = saved(node.spec for node in plan.nodes.values())
         try:
             with loading_in(root):
-                self._models = wait(LocalModels.load(plan, root))
+                self._models = wait(models(plan, root))
                 self._bound = wait(self._load(names))
         except BaseException:
             self._restore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -251,6 +252,28 @@ def test_a_rollout_of_a_model_is_judged_by_the_calls_of_graphs(
         asking.until(has_come_to("promoted"))
     assert asking.failures == {}
     until(lambda: score(engine, "asks") == 30)
+
+
+@pytest.mark.nightly
+def test_replicas_of_a_job_call_the_model_that_is_deployed(
+    engine: Engine, log: str, tmp_path: Path
+) -> None:
+    rows, output = tmp_path / "rows.csv", tmp_path / "answers.csv"
+    rows.write_text("a,b\n" + "".join(f"{number},1000\n" for number in range(40)))
+    asked = {
+        "graph": "claim", "input": str(rows), "output": str(output), "chunk": 10, "replicas": 2,
+        "columns": {"x": ["a", "b"]},
+    }  # fmt: skip
+    id = engine.api("POST", "/jobs", json=asked).json()["id"]
+    ended = done(engine.process("job", "status", id, "--wait", "-o", "json"))
+
+    assert (json.loads(ended.stdout)["state"], json.loads(ended.stdout)["reason"]) == (
+        "finished", "",
+    )  # fmt: skip
+    with output.open(newline="") as file:
+        found = [float(row["y"]) for row in csv.DictReader(file)]
+    assert found == [number + 1010 for number in range(40)]
+    assert len(lines(log, "loaded")) == 1
 
 
 def test_graphs_are_checked_against_the_models_that_there_are(given: Given, log: str) -> None:

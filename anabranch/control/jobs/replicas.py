@@ -23,6 +23,7 @@ from anabranch.errors import DeadlineExceeded
 from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.local import LocalGraph
 from anabranch.serve.data_pipeline import ReplicaNeeds, over_replicas
+from anabranch.serve.shared.deployed import DeployedModels
 from anabranch.serve.workers.bundles import enter_bundle
 
 
@@ -66,7 +67,7 @@ class ChunkAnswerer:
         source = JobSource.of(begun.job.input)
         place = output_place(begun.job, source.suffix)
         inputs = {name: one.tensor for name, one in loaded.plan.inputs.items()}
-        local = LocalGraph(loaded.plan, loaded.root)
+        local = LocalGraph(loaded.plan, loaded.root, DeployedModels.load)
         self._revision = LocalRevision(local, begun.types, revision, loaded.plan.timeout)
         self._opened = OpenJob.of(begun, source, inputs, place)
         self._pace = JobPace(rows, concurrency=1)

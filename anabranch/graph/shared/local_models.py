@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self, TypeAlias
 
 from anabranch.components.contract import Bound
 from anabranch.components.variables import saved
 from anabranch.graph.compile.loading import Loaded
-from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
 from anabranch.graph.execute.streaming import streaming_of
 from anabranch.graph.plan.plan import Plan
@@ -17,6 +17,27 @@ from anabranch.graph.shared.documents import open_model
 from anabranch.graph.shared.local_call import LocalModelCall
 from anabranch.graph.shared.model_node import SharedModelNode
 from anabranch.specs.shared.document import NODE
+
+
+class UsedModels(Protocol):
+    """The shared models that nodes of a plan use."""
+
+    @property
+    def calls(self) -> Mapping[str, SegmentCall]:
+        """The calls of all nodes that use models, by node."""
+        ...
+
+    def call(self, name: str) -> SegmentCall:
+        """Return the call of the node ``name`` to the model that it uses."""
+        ...
+
+    async def close(self) -> None:
+        """Call the models no more."""
+        ...
+
+
+ModelsOf: TypeAlias = Callable[[Plan, Path], Coroutine[Any, Any, UsedModels]]
+"""Has the models of a plan at hand, for a bundle in a folder."""
 
 
 class _LocalModel:

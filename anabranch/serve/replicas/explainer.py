@@ -22,6 +22,7 @@ from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.shared.deployed import DeployedModels
 from anabranch.serve.shared.model_call import SharedModelCall
 
 
@@ -38,8 +39,8 @@ class ExplainerReplica(AnsweringReplica):
         self._segment = segment
 
         async def load(loaded: Loaded) -> Mapping[str, Bound]:
-            calls = self._calls = Called(loaded.plan, segments_app)
-            await calls.start(segment)
+            calls = self._calls = Called(loaded.plan, segment, segments_app)
+            await calls.models.start()
             self._explaining = await Explaining.load(loaded.plan, segment, loaded.root, calls)
             return self._explaining.bound
 
@@ -71,34 +72,22 @@ class ExplainerReplica(AnsweringReplica):
 
     async def _close(self) -> None:
         await super()._close()
-        await self._calls.close()
+        await self._calls.models.close()
         self._explaining.close()
 
 
 class Called:
     """Calls of an explainer to the segments of its revision, and to shared models."""
 
-    def __init__(self, plan: Plan, application: str) -> None:
+    def __init__(self, plan: Plan, explainer: str, application: str) -> None:
         self._plan = plan
         self._application = application
-        self._models: dict[str, SharedModelCall] = {}
-
-    async def start(self, explainer: str) -> None:
-        """Have the shared models at hand that an explainer calls; Unavailable without one."""
-        for name in explained_part(self._plan, explainer).called:
-            if self._plan.segment(name).model is not None:
-                call = self._models[name] = SharedModelCall(self._plan, name, None)
-                await call.start()
-
-    async def close(self) -> None:
-        """Call shared models no more."""
-        for call in self._models.values():
-            await call.close()
+        self.models = DeployedModels(plan, explained_part(plan, explainer).called)
 
     def __call__(self, name: str) -> RemoteSegment | SharedModelCall:
         """The call to a segment, whether or not it is there yet."""
-        if name in self._models:
-            return self._models[name]
+        if name in self.models.calls:
+            return self.models.call(name)
         multiplex = parameter_of(self._plan, self._plan.segment(name))
         return remote_segment(self._plan, name, self._application, multiplex)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context, NodeFeedback
-from anabranch.errors import AnabranchError, DeployError
+from anabranch.errors import DeployError, Unavailable
 from anabranch.graph.calls.cache_status import GRAPH
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
@@ -36,6 +36,7 @@ from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted, StartError
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.scaling.scaling import fewest_let_in
+from anabranch.serve.shared.deployed import DeployedModels
 from anabranch.serve.shared.model_call import SharedModelCall
 from anabranch.serve.streams.served import Method
 from anabranch.specs.excerpts import listing
@@ -56,11 +57,7 @@ class HostedHead:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
         counts = counts_here()
-        self._models = {
-            segment.name: SharedModelCall(plan, segment.name, counts)
-            for segment in plan.segments
-            if segment.model is not None
-        }
+        self._models = DeployedModels(plan, plan.nodes, counts)
         own = {
             segment.name: remote_segment(
                 plan,
@@ -72,7 +69,7 @@ class HostedHead:
             for segment in plan.own_segments[1:]
             if segment.name not in plan.signature.explainers
         }
-        self._calls: dict[str, RemoteSegment | SharedModelCall] = {**own, **self._models}
+        self._calls: dict[str, RemoteSegment | SharedModelCall] = {**own, **self._models.calls}
         self._sender = sender_for(plan, segments_app)
         offer = None if self._sender is None else self._sender.offer
         self._caches = caches
@@ -93,7 +90,7 @@ class HostedHead:
     async def ready(cls, hosted: Hosted, segments_app: str) -> HostedHead:
         """Let a head that is loaded learn, and warm it up. Raises StartError."""
         found = cls(hosted, segments_app, await hosted.caches([GRAPH, *hosted.bound]))
-        await found._use_models()
+        await found._start_models()
         await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup
         if warmup is not None:
@@ -104,14 +101,13 @@ class HostedHead:
         hosted.is_ready(HEAD)
         return found
 
-    async def _use_models(self) -> None:
+    async def _start_models(self) -> None:
         """Have the shared models at hand that nodes use; StartError where one does not run."""
-        for node, call in self._models.items():
-            try:
-                await call.start()
-            except AnabranchError as error:
-                await self.unload()
-                raise StartError(f"node {node!r}: {error}") from None
+        try:
+            await self._models.start()
+        except Unavailable as error:
+            await self.unload()
+            raise StartError(str(error)) from None
 
     def keep_room(self, gate: Admission) -> None:
         """Have calls to segments leave places of a gate to requests that do not need these."""
@@ -144,8 +140,7 @@ class HostedHead:
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""
         await self._learning.close()
-        for call in self._models.values():
-            await call.close()
+        await self._models.close()
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close)
         self.head.close()
