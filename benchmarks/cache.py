@@ -12,15 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +36,7 @@ from anabranch.telemetry.registry import Registry
 from benchmarks.engine import Engine, engine
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
-from benchmarks.servers.script import HOST, free_port
+from benchmarks.private_redis import private_redis
 
 SIZES = {"4 KiB": 2**12, "64 KiB": 2**16, "1 MiB": 2**20}
 TIMES, CLIENTS, QUESTIONS, REQUESTS = 200, 8, 2000, 8000
@@ -76,7 +73,7 @@ def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    with tempfile.TemporaryDirectory(prefix="ab-") as name, _redis(Path(name)) as url:
+    with tempfile.TemporaryDirectory(prefix="ab-") as name, private_redis(Path(name)) as url:
         small = asyncio.run(_stores(console, Path(name), url, options.times))
         found = _served(Path(name), url, options)
     title = f"{options.questions:,} questions, a node of {WORK_MS} ms"
@@ -108,22 +105,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=QUESTIONS, help=f"default: {QUESTIONS}")
     parser.add_argument("--requests", type=int, default=REQUESTS, help=f"default: {REQUESTS}")
     return parse(parser, times=20, questions=50, requests=200)
-
-
-@contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    """Start a Redis; give its URL, empty where none is installed."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield ""
-        return
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", HOST, "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            yield f"redis://{HOST}:{port}/0"
-        finally:
-            process.terminate()
 
 
 async def _stores(console: Console, folder: Path, url: str, times: int) -> float:

@@ -55,9 +55,14 @@ class Engine:
             check=True,
         )
 
-    def deploy(self, root: Path, name: str, spec: dict[str, Any]) -> str:
-        """Deploy a graph from the bundle in ``root``; the URL that takes requests."""
-        head = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": name}}
+    def deploy(
+        self, root: Path, name: str, spec: dict[str, Any], kind: str = "InferenceGraph"
+    ) -> str:
+        """Deploy a graph, or a document of another kind, from the bundle in ``root``.
+
+        Return the URL that takes requests.
+        """
+        head = {"apiVersion": "anabranch/v1", "kind": kind, "metadata": {"name": name}}
         path = root / f"{slashless(name)}.yaml"
         path.write_text(yaml.safe_dump({**head, "spec": spec}))
         self.command("deploy", path)
