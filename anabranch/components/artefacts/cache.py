@@ -84,6 +84,19 @@ class Cache:
             lease.keep()
         return self._entry(key) / CONTENT, json.loads(described.read_text())
 
+    def claim(self, key: str) -> tuple[Path, int] | None:
+        """Return the content of an entry, a folder that is empty at first, for one user alone.
+
+        Nobody else has it, nor is it removed, until the file descriptor is closed; None where
+        another has it.
+        """
+        lock = try_lock(self._lock(key, "use"))
+        if lock is None:
+            return None
+        self._fill(key, _empty)
+        (self._entry(key) / _META).touch()
+        return self._entry(key) / CONTENT, lock
+
     def make_room(self, size: int) -> None:
         """Remove what nobody uses until ``size`` more bytes fit the cache and the disk.
 
@@ -160,6 +173,11 @@ class Cache:
             os.close(handle)
         shutil.rmtree(gone, ignore_errors=True)
         return True
+
+
+def _empty(partial: Path) -> Meta:
+    (partial / CONTENT).mkdir(exist_ok=True)
+    return {}
 
 
 class _Lease:

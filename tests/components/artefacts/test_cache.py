@@ -49,6 +49,22 @@ def let_go() -> None:
         os.close(module._leases.popitem()[1])
 
 
+def test_a_claimed_entry_is_one_user_s_until_that_lets_go(cache: Cache) -> None:
+    claimed = cache.claim("a")
+    assert claimed is not None
+    folder, lock = claimed
+    (folder / "m").write_bytes(bytes(1000))
+    assert cache.claim("a") is None
+    cache.make_room(3000)
+    assert folder.exists()
+    os.close(lock)
+    again = cache.claim("a")
+    assert again is not None and (again[0] / "m").stat().st_size == 1000
+    os.close(again[1])
+    cache.make_room(3000)
+    assert not folder.exists()
+
+
 def test_the_least_recently_used_goes_first(cache: Cache) -> None:
     old, older, new = (fill(cache, key, age=age) for key, age in [("a", 50), ("b", 90), ("c", 1)])
     let_go()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.onnx.engines import EngineFolder
 from anabranch.specs.models import Predictor
 
 logger = logging.getLogger("anabranch.components.onnx")
@@ -36,16 +37,26 @@ class ProviderChoice:
     names: Sequence[ProviderName]
     gpu_memory: int | None = None
     """Most bytes of GPU memory of a session; None for no cap."""
+    engines: EngineFolder | None = None
+    """Where TensorRT's engines are kept; None for nowhere."""
 
     def options(self, name: ProviderName) -> Mapping[str, str]:
         """Return the options of a provider; the GPU is the first that the process sees."""
         if name == "cpu":
             return {}
         if name == "tensorrt":
-            return {"device_id": "0", **self._cap("trt_max_workspace_size")}
+            return {"device_id": "0", **self._cap("trt_max_workspace_size"), **self._kept()}
         # Else the arena doubles with each extension, and is at its cap with half of it unused.
         strategy = {"arena_extend_strategy": "kSameAsRequested"} if self.gpu_memory else {}
         return {"device_id": "0", **self._cap("gpu_mem_limit"), **strategy}
+
+    def _kept(self) -> dict[str, str]:
+        if self.engines is None:
+            return {}
+        return {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(self.engines.path),
+        }
 
     def _cap(self, option: str) -> dict[str, str]:
         return {} if self.gpu_memory is None else {option: str(self.gpu_memory)}
@@ -91,6 +102,8 @@ def open_session(runtime: Any, path: Path, options: Any, choice: ProviderChoice)
         try:
             session = _session(runtime, path, options, choice, rest)
         except Exception as error:
+            if choice.engines is not None and choice.engines.heal(error):
+                return open_session(runtime, path, options, choice)
             if len(rest) == 1:
                 raise
             _warn(path, name, rest[1], " ".join(str(error).split())[:300])

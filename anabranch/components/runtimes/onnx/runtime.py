@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +11,12 @@ from typing import Any, cast
 import numpy as np
 
 from anabranch.components.artefacts import model_file, reading
+from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.onnx.engines import EngineFolder
 from anabranch.components.runtimes.onnx.providers import (
     PROVIDER_NAMES,
     ProviderName,
@@ -92,7 +95,10 @@ class OnnxModel:
         choice = choose(node, providers, runtime.get_available_providers())
         path = model_file(node, root)
         with reading(node, root):
+            if "tensorrt" in choice.names:
+                choice = replace(choice, engines=EngineFolder.of(path, ArtefactSettings.from_env()))
             self._session = open_session(runtime, path, _options(runtime, threads), choice)
+        self._engines = choice.engines
         inputs = self._session.get_inputs()
         self._names = [one.name for one in inputs]
         self._order = order_of(node, self._names)
@@ -126,12 +132,24 @@ class OnnxModel:
             name: _fed(checked(inputs[parameter], spec, parameter))
             for name, parameter, spec in zip(self._names, self._order, self._specs, strict=True)
         }
-        call = partial(_run, lambda: self._session.run(self._outputs, feed), feed.values())
+        call = partial(self._run, feed)
         results = refuse_no_rows(call, feed.values())
         arrays = [_matrix(one) if isinstance(one, list) else one for one in results]
         if len(arrays) == 1:
             return cast(Array, arrays[0])
         return dict(zip(map(plain, self._outputs), arrays, strict=True))
+
+    def _run(self, feed: dict[str, Any]) -> Any:
+        """Return all outputs; MemoryError where ONNX Runtime has no memory left for them."""
+        try:
+            return self._session.run(self._outputs, feed)
+        except Exception as error:
+            if self._engines is not None:
+                self._engines.heal(error)  # the next process builds them anew
+            if any(text in str(error) for text in _NO_MEMORY):
+                shapes = ", ".join(str(list(one.shape)) for one in feed.values())
+                raise MemoryError(f"no memory is left for inputs of shape {shapes}") from None
+            raise
 
 
 def _options(runtime: Any, threads: int) -> Any:
@@ -139,17 +157,6 @@ def _options(runtime: Any, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     return options
-
-
-def _run(call: Callable[[], Any], inputs: Iterable[Array]) -> Any:
-    """Return what ``call`` does; MemoryError where ONNX Runtime has no memory left for it."""
-    try:
-        return call()
-    except Exception as error:
-        if any(text in str(error) for text in _NO_MEMORY):
-            shapes = ", ".join(str(list(one.shape)) for one in inputs)
-            raise MemoryError(f"no memory is left for inputs of shape {shapes}") from None
-        raise
 
 
 def _spec(argument: Any) -> TensorSpec | None:

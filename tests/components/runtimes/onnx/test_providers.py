@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.onnx.engines import EngineFolder
 from anabranch.components.runtimes.onnx.providers import ProviderChoice, choose, open_session
 from anabranch.errors import LoadError
 
@@ -84,6 +86,40 @@ def test_the_cap_of_a_session(predictor):
     assert capped.options("cpu") == {}
     shared = choose(predictor(resources=resources, multiplex={"max_loaded": 4}), None, ALL)
     assert shared.gpu_memory == GIB
+
+
+def test_engines_of_tensorrt_are_kept(tmp_path):
+    folder = EngineFolder(tmp_path, os.open(tmp_path, os.O_RDONLY))
+    choice = ProviderChoice(["tensorrt", "cuda"], engines=folder)
+    assert choice.options("tensorrt") == {
+        "device_id": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(tmp_path),
+    }
+    assert choice.options("cuda") == {"device_id": "0"}
+
+
+def test_a_damaged_engine_is_built_anew(path, tmp_path, caplog):
+    """ONNX Runtime's own module, but that TensorRT is there, and its first engine is damaged."""
+    tried = []
+
+    class Runtime:
+        __version__ = runtime.__version__
+
+        @staticmethod
+        def InferenceSession(path, options, providers, enable_fallback):
+            tried.append(sorted(one.name for one in engines.iterdir()))
+            if tried[-1]:
+                raise RuntimeError("TensorRT EP could not deserialize engine from cache: e.engine")
+            return runtime.InferenceSession(path, options, providers=[CPU])
+
+    engines = tmp_path / "engines"
+    engines.mkdir()
+    (engines / "e.engine").write_bytes(b"half of i")
+    folder = EngineFolder(engines, os.open(engines, os.O_RDONLY))
+    open_session(Runtime, path, None, ProviderChoice(["tensorrt", "cpu"], engines=folder))
+    assert tried == [["e.engine"], []]
+    assert not folder.heal(RuntimeError("out of memory"))
 
 
 @pytest.mark.parametrize("does", ["ignore", "error"])  # it goes on with the CPU alone, or raises

@@ -1,0 +1,54 @@
+"""Engines that TensorRT has built of a model: that takes minutes, so the machine keeps them.
+
+ONNX Runtime names an engine by the graph, the GPU and its own version, and not by the weights; so
+each model has folders by its content. It writes an engine in place, so each process has a folder of
+its own, and one that starts later takes over that of one that has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import weakref
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Self
+
+from anabranch.components.artefacts.cache import Cache
+from anabranch.components.artefacts.digests import file_digest
+from anabranch.components.artefacts.settings import ArtefactSettings
+
+_DAMAGED = "could not deserialize engine"
+"""What ONNX Runtime says of an engine that its process was killed over, among others."""
+
+
+class EngineFolder:
+    """A folder of engines that this process alone uses, for as long as this object is there."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        weakref.finalize(self, os.close, lock)
+
+    @classmethod
+    def of(cls, model: Path, settings: ArtefactSettings) -> Self:
+        """Take the first folder of a model that no other process has."""
+        cache, digest = Cache(settings.cache, settings.cache_size), _digest(model)
+        claims = (cache.claim(f"tensorrt-{digest}-{slot}") for slot in itertools.count())
+        return cls(*next(claim for claim in claims if claim is not None))
+
+    def heal(self, error: Exception) -> bool:
+        """Remove all engines where an error says that one is damaged; return whether it does."""
+        is_damaged = _DAMAGED in str(error)
+        for file in self.path.iterdir() if is_damaged else ():
+            file.unlink()
+        return is_damaged
+
+
+def _digest(model: Path) -> str:
+    """Return a digest of a model and of the files beside it that it names, as of weights."""
+    beside = (one for one in sorted(model.parent.iterdir()) if one.is_file() and one != model)
+    with model.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        named = [one for one in beside if content.find(one.name.encode()) >= 0]
+    digests = " ".join(map(file_digest, [model, *named]))
+    return hashlib.sha256(digests.encode()).hexdigest()

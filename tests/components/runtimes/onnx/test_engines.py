@@ -1,0 +1,75 @@
+"""Folders of TensorRT's engines: by the content of the model, and one for each process."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.runtimes.onnx.engines import EngineFolder
+
+OTHER = """
+import sys
+from pathlib import Path
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.runtimes.onnx.engines import EngineFolder
+
+folder = EngineFolder.of(Path(sys.argv[1]), ArtefactSettings(Path(sys.argv[2])))
+(folder.path / "e.engine").touch()
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ArtefactSettings:
+    return ArtefactSettings(tmp_path / "cache")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "m.onnx").write_bytes(b"a graph with location\x00weights.bin")
+    (folder / "weights.bin").write_bytes(b"1")
+    (folder / "notes.txt").write_text("nothing of the model's")
+    return folder / "m.onnx"
+
+
+def path_of(model: Path, settings: ArtefactSettings) -> Path:
+    """The folder that a process gets which is alone, and ends at once."""
+    path = EngineFolder.of(model, settings).path
+    gc.collect()
+    return path
+
+
+def test_the_same_content_has_the_same_folder(model: Path, settings: ArtefactSettings) -> None:
+    path = path_of(model, settings)
+    (model.parent / "notes.txt").write_text("something else")
+    assert path_of(model, settings) == path
+    assert path.is_dir() and path.is_relative_to(settings.cache)
+
+
+@pytest.mark.parametrize("changed", ["m.onnx", "weights.bin"])
+def test_other_weights_have_another(model: Path, settings: ArtefactSettings, changed: str) -> None:
+    path = path_of(model, settings)
+    with (model.parent / changed).open("ab") as file:
+        file.write(b"more")
+    assert path_of(model, settings) != path
+
+
+def test_each_process_has_its_own_and_the_next_takes_over(
+    model: Path, settings: ArtefactSettings
+) -> None:
+    command = [sys.executable, "-c", OTHER, str(model), str(settings.cache)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        theirs = Path(one.stdout.readline().strip())
+        assert path_of(model, settings) != theirs
+        one.kill()
+    assert path_of(model, settings) == theirs
+    assert [file.name for file in theirs.iterdir()] == ["e.engine"]
