@@ -35,7 +35,7 @@ def redis(redis_of_session: RedisServer) -> RedisServer:
 
 
 def options(url: str, root: Path = Path(), **more: Any) -> StoreOptions:
-    given = {"entities": ("user_id",), "refs": ("age", "tier"), **more}
+    given = {"entities": ("user_id",), "refs": ("age", "tier"), "seconds": 60.0, **more}
     return StoreOptions(node="profile", root=root, url=url, **given)
 
 
