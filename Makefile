@@ -111,7 +111,7 @@ BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payl
 	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances \
 	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs \
 	benchmarks.floods benchmarks.tenants benchmarks.jobs benchmarks.access benchmarks.cache \
-	benchmarks.clusters
+	benchmarks.lookups benchmarks.shared_models benchmarks.clusters
 bench: setup ## Run all benchmarks, each against its goals and its peers
 	@missed=; for name in $(BENCHMARKS); do echo "==> $$name"; \
 		$(BIN)/python -m $$name || missed="$$missed $$name"; done; \

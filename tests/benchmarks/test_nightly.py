@@ -36,6 +36,10 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 
 
+def test_lookups() -> None:
+    assert_measured("benchmarks.lookups", needs=["redis"])
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "name",
@@ -50,6 +54,7 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
         "floods",
         "tenants",
         "jobs",
+        "shared_models",
     ],
 )
 def test_a_benchmark_of_the_core(name: str) -> None:
