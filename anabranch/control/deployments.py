@@ -48,14 +48,14 @@ class Deployments:
         releases: Releases,
         ports: OwnPorts,
         quotas: Quotas,
-        models: ModelChecks,
+        checks: ModelChecks,
         writer: TrafficWriter,
     ) -> None:
         self._store = store
         self._releases = releases
         self._ports = ports
         self._quotas = quotas
-        self._models = models
+        self._checks = checks
         self._writer = writer
 
     async def deploy(self, asked: AskedRevision) -> tuple[Revision, bool]:
@@ -76,7 +76,7 @@ class Deployments:
             intent = replace(intent, author=str(ACTOR.get()))
         self._releases.check(intent.rollout, bool(received.plan.monitors))
         claimed = self._ports.claimed(asked.graph, received.plan.port)
-        with self._quotas.held(claimed), self._models.held():
+        with self._quotas.held(claimed), self._checks.held():
             return self._store.ensure_revision(
                 asked.graph, received.spec, received.digest, asked.author[:_MAX_NOTE],
                 asked.message[:_MAX_NOTE], intent, received.pins, asked.force,
@@ -87,4 +87,4 @@ class Deployments:
         if asked.check is not None:
             asked.check(before, after)
         self._quotas.check(before, after, asked.received.plan)
-        self._models.check(before, after, asked.received)
+        self._checks.check(before, after, asked.received)
