@@ -63,8 +63,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_backlog", "_callers", "_clock", "_graph", "_turns", "inside", "is_shared", "limit",
-        "passed",
+        "_backlog", "_callers", "_clock", "_graph", "_turns", "inside", "is_shared", "left",
+        "limit", "passed",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,8 @@ class Admission:
         """How many are inside."""
         self.passed = 0
         """How many were ever let in."""
+        self.left: Callable[[], None] | None = None
+        """Called after each request that leaves."""
 
     @property
     def free(self) -> int:
@@ -288,6 +290,8 @@ class Admission:
         self.inside -= 1
         if rank:
             count_end(self._backlog, self._clock(), began, rank, error)
+        if self.left is not None:
+            self.left()
 
     def exempt(self, began: float, rank: int) -> None:
         """Measure a request no longer, whose place stays: it is to wait for something else.

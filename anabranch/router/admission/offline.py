@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from anabranch.errors import Unavailable
@@ -25,7 +26,6 @@ SHARE = 0.1
 QUIET_S = 1.0
 """Time without any other request, after which offline work has all."""
 LONGEST_S = 1.0
-_LOOK_S = 0.002
 _WAITING = 4
 """One of so many places of the gate may have an offline request that waits."""
 
@@ -44,10 +44,12 @@ class OfflineTurns:
         self._clock = clock
         self._inside = self._came = self._running = 0
         """Offline requests that wait or run, that ever came, and that run."""
-        self._others_came = 0
-        self._others_at = float("-inf")
-        self._rest_until = float("-inf")
+        self._others = self._others_came = 0
+        """Other requests in progress, and that ever came, at the last look."""
+        self._quiet_at = self._rest_until = float("-inf")
+        """Times from which there were no others for ``QUIET_S``, and have had their share."""
         self._turn = asyncio.Lock()
+        self._alone = asyncio.Event()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run an offline request, which has its place inside the gate, when it is its turn.
@@ -77,21 +79,41 @@ class OfflineTurns:
     async def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
         try:
             async with self._turn:
-                until = self._clock() + LONGEST_S
-                while not self.may_begin(self._clock(), until):  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_S)
+                await self._allowed()
                 self._running += 1
         except BaseException:
             work.close()
             raise
 
+    async def _allowed(self) -> None:
+        """Wait until the next offline request may begin: the gate rings when others have left."""
+        until = self._clock() + LONGEST_S
+        self._gate.left = self._look
+        try:
+            while not self.may_begin(now := self._clock(), until):
+                self._alone.clear()
+                due = min(at for at in (until, self._rest_until, self._quiet_at) if at > now)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due - now):
+                        await self._alone.wait()
+        finally:
+            self._gate.left = None
+
+    def _look(self) -> None:
+        if self._gate.inside <= self._inside:
+            self._alone.set()
+
     def may_begin(self, now: float, until: float) -> bool:
-        """Return whether the next offline request begins now; ``until`` then it waits at most."""
+        """Return whether the next offline request begins now; ``until`` then it waits at most.
+
+        Where it does not, ``now`` is before the time at which others count as away.
+        """
         came = self._gate.passed - self._came
         others = self._gate.inside - self._inside
-        if others or came != self._others_came:
-            self._others_came, self._others_at = came, now
-        if now - self._others_at > QUIET_S:
+        if others or self._others or came != self._others_came:
+            self._quiet_at = now + QUIET_S
+        self._others, self._others_came = others, came
+        if now >= self._quiet_at:
             return True
         return not self._running and (now >= until or (not others and now >= self._rest_until))
 

@@ -32,7 +32,7 @@ def others(gate: Admission) -> Iterator[None]:
     gate.inside += 1
     gate.passed += 1
     yield
-    gate.inside -= 1
+    gate.leave(0.0, 0, None)
 
 
 def begins(turns: OfflineTurns, clock: Clock) -> bool:
@@ -159,6 +159,36 @@ def test_those_that_wait_leave_places_to_others(clock: Clock) -> None:
     assert found[:2] == ["answered", "answered"]
     assert all(isinstance(one, Unavailable) and "at most 2" in str(one) for one in found[2:])
     assert turns._came == 6
+
+
+def test_one_that_waits_is_told_when_the_last_of_the_others_leaves(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+    looks = 0
+
+    def seen(now: float, until: float) -> bool:
+        nonlocal looks
+        looks += 1
+        return OfflineTurns.may_begin(turns, now, until)
+
+    turns.may_begin = seen  # type: ignore[method-assign]
+
+    async def work() -> str:
+        return "answered"
+
+    async def main() -> None:
+        with gate.place():
+            with others(gate):
+                with others(gate):
+                    task = asyncio.create_task(turns.run(work()))
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
+                assert looks == 1, "neither time alone nor one of several that leaves is a reason"
+            assert await task == "answered"  # by a clock that stands, so nothing else had it begin
+        assert gate.left is None
+        assert looks == 2
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
