@@ -20,6 +20,7 @@ from anabranch.client.portable.models import fetch_models, shared_models, unwatc
 from anabranch.client.portable.provenance import build_here, statement
 from anabranch.client.portable.sbom import bill
 from anabranch.client.portable.signing import signed
+from anabranch.client.registry.references import check_version
 from anabranch.components.artefacts.bundled import MANIFEST
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.graph.builder import GraphBuilder
@@ -53,9 +54,11 @@ def build(
     models and requirements give a bundle of the same digest. ``home`` is that of the engine in use,
     which no bundle holds; ``sign`` is a file with an Ed25519 private key in PEM.
 
-    Raise SpecError with all mistakes, InvalidRequest for a model that cannot be fetched,
-    requirements that cannot be locked, or a key that is none, TooLarge, or StorageError.
+    Raise SpecError with all mistakes, InvalidRequest for a version that cannot be a tag in a
+    registry, a model that cannot be fetched, requirements that cannot be locked, or a key that is
+    none, TooLarge, or StorageError.
     """
+    check_version(version)
     packed = pack_graph(graph, home)
     loaded = packed.loaded
     files = unpack(packed.bundle.data, max_bytes())

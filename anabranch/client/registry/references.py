@@ -13,11 +13,12 @@ from ipaddress import ip_address
 from anabranch.errors import InvalidRequest
 
 SCHEME = "oci://"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"oci://(?P<host>[A-Za-z0-9.-]+(?::[0-9]{{1,5}})?|\[[0-9a-fA-F:]+\](?::[0-9]{{1,5}})?)"
     rf"/(?P<name>{_COMPONENT}(?:/{_COMPONENT})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?"
+    rf"(?::(?P<tag>{_TAG}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -70,3 +71,12 @@ def is_reference(text: str) -> bool:
 
 def _has_port(host: str) -> bool:
     return re.search(r":[0-9]+$", host) is not None and not host.endswith("]")
+
+
+def check_version(version: str) -> None:
+    """Raise InvalidRequest for a version that cannot be a tag in a registry."""
+    if version and not re.fullmatch(_TAG, version):
+        raise InvalidRequest(
+            f"version {version[:300]!r} cannot be a tag in a registry: write up to 128 letters, "
+            "digits and `_.-`, the first no `.` and no `-`, such as 1.2.0"
+        )

@@ -13,7 +13,7 @@ from anabranch.errors import NotFound
 from anabranch.names import graph_in
 from anabranch.router.console.page import CONSOLE
 from anabranch.router.errors import HttpReply
-from anabranch.router.gateway.app import Gateway
+from anabranch.router.gateway.app import CONTROL, Gateway
 from anabranch.router.http.app import HttpApp
 from anabranch.router.http.doors.places import MODEL_IN_BODY, graph_at
 from anabranch.router.http.graph_app import GraphApp
@@ -21,6 +21,8 @@ from anabranch.router.http.request import HttpRequest, Message, Receive, Send
 from anabranch.router.standalone.backend import NO_ENGINE
 
 _MODELS = "/v2/models/"
+_OF_ENGINES = (CONSOLE, CONTROL)
+"""What takes an engine; no caller without a key is sent for one, since there is nothing there."""
 _KEPT = 64
 """Paths of which is remembered who answers them: most requests have the same ones."""
 
@@ -39,7 +41,7 @@ class StandaloneApp:
         return self._chosen(scope.get("path", ""))(scope, receive, send)
 
     def _choose(self, path: str) -> GraphApp | Gateway | HttpApp:
-        if path == "/" or path == CONSOLE or path.startswith(f"{CONSOLE}/"):
+        if path == "/" or any(path == one or path.startswith(f"{one}/") for one in _OF_ENGINES):
             return self._pages
         if path in MODEL_IN_BODY:
             return self._app

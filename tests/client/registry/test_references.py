@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.client.registry.references import ImageReference, is_reference
+from anabranch.client.registry.references import ImageReference, check_version, is_reference
 from anabranch.errors import InvalidRequest
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -55,3 +55,14 @@ def test_registries_of_this_machine(host: str, is_here: bool) -> None:
 
 def test_what_is_meant_as_a_reference() -> None:
     assert is_reference("oci://x") and not is_reference("x.bundle")
+
+
+@pytest.mark.parametrize("version", ["", "1.2.0", "_a", "v1.2-rc.1", "x" * 128])
+def test_versions_of_bundles_are_tags(version: str) -> None:
+    check_version(version)
+
+
+@pytest.mark.parametrize("version", ["a/b", "-1", ".1", "1.2.0+local", "a b", "ä", "1\n", "x" * 129])
+def test_a_version_that_is_no_tag_is_refused(version: str) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be a tag in a registry"):
+        check_version(version)

@@ -80,12 +80,17 @@ def test_a_graph_and_its_server_answer(tmp_path: Path) -> None:
         assert b"<html" in ask(f"{found.url}/").body.lower()
 
 
-def test_what_takes_an_engine_says_so(tmp_path: Path) -> None:
-    access = access_table("127.0.0.1", "admin", None)
-    with served(written(tmp_path, spec()), access=access) as found:
-        for path in ("/control/v1/graphs", "/console", "/console/events"):
+def test_what_takes_an_engine_says_so_to_callers_without_a_key(tmp_path: Path) -> None:
+    with served(written(tmp_path, spec())) as found:
+        for path in ("/control/v1/graphs", "/control/v1", "/console", "/console/events"):
             reply = ask(found.url + path)
             assert reply.status == 404 and "without an engine" in reply.json()["error"]
+        assert ask(f"{found.url}/control/v1/graphs", {}).status == 404
+
+
+def test_what_changes_the_graph_of_an_engine_takes_the_right_to_do_so(tmp_path: Path) -> None:
+    access = access_table("127.0.0.1", "admin", None)
+    with served(written(tmp_path, spec()), access=access) as found:
         reply = ask(f"{found.url}/v2/repository/models/demo/unload", {})
         assert reply.status == 404 and "without an engine" in reply.json()["error"]
 
