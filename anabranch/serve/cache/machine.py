@@ -3,11 +3,13 @@
 Reads are made on the event loop, some microseconds each, and never wait for a writer (SQLite's
 write-ahead log). The file is empty when a first replica opens it, and is removed with the last:
 each holds a shared lock, which is gone with its process however that ends. A file that nobody holds
-any more is swept by whoever opens or closes one beside it.
+any more is swept by whoever opens or closes one beside it, and so is the file of its lock: one lock
+of the folder is held by whoever looks for the others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -15,18 +17,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from anabranch.components.artefacts.locks import locked, try_lock, wait_lock
+from anabranch.components.artefacts.locks import locked, try_lock
+from anabranch.errors import ArtefactError
 from anabranch.serve.cache.counts import CacheCounts
 from anabranch.serve.cache.store import AnswerStore, AnswerWrite, KeptAnswer
 from anabranch.serve.cache.wire import Digest
 
 OPENING_S = 10.0
-"""Longest wait for another replica that opens the file."""
+"""Longest wait for other replicas that open files in the folder."""
+_CLOSING_S = 2.0
+"""Longest wait for them before what nobody has a share of is left to the next one."""
 _WRITE_S = 2.0
 """Longest wait of a writer for another, in another process."""
 _LOG_BYTES = 8 * 2**20
 """Bytes of SQLite's write-ahead log that are kept once their pages are in the file."""
-_SUFFIX = ".answers"
+_SUFFIX, _SHARE, _FOLDER = ".answers", ".lock", "folder"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, expires REAL NOT NULL, used REAL NOT NULL, data BLOB NOT NULL
@@ -50,9 +55,9 @@ class MachineStore(AnswerStore):
         self._touched = max(1.0, ttl / 16)
         """Seconds after which another use of an answer is worth a write."""
         self._writer: sqlite3.Connection | None = None
-        _sweep(folder)
-        with locked(self._path.with_suffix(".opening"), time.monotonic() + OPENING_S):
-            self._share = _entered(self._path)
+        with locked(folder / _FOLDER, time.monotonic() + OPENING_S):
+            _sweep(folder)
+            self._share = _shared(self._path)
             try:
                 self._reader = _connection(self._path)
                 self._reader.executescript(_SCHEMA)
@@ -84,7 +89,7 @@ class MachineStore(AnswerStore):
         if self._writer is not None:
             self._writer.close()
         os.close(self._share)
-        _sweep(self._path.parent)
+        await asyncio.to_thread(_swept, self._path.parent)
 
     def _write(self, writes: Sequence[AnswerWrite]) -> None:
         if self._writer is None:
@@ -136,29 +141,24 @@ def _taken(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def _lock_of(path: Path) -> Path:
-    return path.with_suffix(".lock")
+def _shared(path: Path) -> int:
+    """Return a share of a file, whose folder is locked."""
+    share = try_lock(path.with_suffix(_SHARE), shared=True)
+    assert share is not None, "only who has the folder's lock holds one alone"
+    return share
 
 
-def _entered(path: Path) -> int:
-    """Return a share of a file, which begins empty where nobody else has one."""
-    alone = try_lock(_lock_of(path))
-    if alone is not None:
-        _remove(path)
-        os.close(alone)
-    return wait_lock(_lock_of(path), time.monotonic() + OPENING_S, shared=True)
+def _swept(folder: Path) -> None:
+    with suppress(ArtefactError), locked(folder / _FOLDER, time.monotonic() + _CLOSING_S):
+        _sweep(folder)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the files that nobody has a share of."""
-    for path in folder.glob(f"*{_SUFFIX}"):
-        alone = try_lock(_lock_of(path))
+    """Remove the files that nobody has a share of; the folder is locked."""
+    for lock in folder.glob(f"*{_SHARE}"):
+        alone = try_lock(lock)
         if alone is not None:
-            _remove(path)
+            for end in ("", "-wal", "-shm"):
+                lock.with_name(f"{lock.stem}{_SUFFIX}{end}").unlink(missing_ok=True)
+            lock.unlink()
             os.close(alone)
-
-
-def _remove(path: Path) -> None:
-    for end in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + end).unlink()

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,22 @@ def test_the_last_one_removes_the_file(tmp_path: Path) -> None:
             pass
         write(one, KEYS[1])
         assert get(one, KEYS[1]) is not None
-    assert not list(tmp_path.glob("*.answers*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"], "the lock of the folder"
+
+
+def test_replicas_that_open_and_close_all_at_once_share_or_remove_their_files(
+    tmp_path: Path,
+) -> None:
+    def turns(name: str) -> None:
+        for key in KEYS[:20]:
+            with machine(tmp_path, name) as (store, registry):
+                write(store, key)
+                assert get(store, key) is not None
+                assert "errors" not in counted(registry)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(turns, "aabb"))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_file_that_is_damaged_is_like_an_empty_one(tmp_path: Path) -> None:
