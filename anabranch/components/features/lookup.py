@@ -27,6 +27,7 @@ from anabranch.components.features.options import (
     seconds_for,
     store_options,
 )
+from anabranch.components.features.redis_hashes import KeyCheck
 from anabranch.components.features.tally import LookupTally, RowOutcome
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
@@ -105,6 +106,7 @@ class Lookup:
         self._fails = unavailable == "fail"
         self._reader = reader_of(node, node_name)
         self._store = open_store(store_options(node, node_name, root))
+        self._check = None if key is None else KeyCheck(key, tuple(node.inputs))
         self._seconds = seconds_for(node)
         self._cache = FeatureCache(self._fetch, limits_of(node), self._counted)
         self._tally: LookupTally | None = None
@@ -142,12 +144,14 @@ class Lookup:
         """Return the features of each row.
 
         Raises:
-            InvalidRequest: inputs are no entity keys.
+            InvalidRequest: inputs are no entity keys, or one could be another entity's in Redis.
             NodeError: a value is missing, or does not fit its output.
             Unavailable: the store is away, and there are neither stale rows nor defaults.
             DeadlineExceeded: likewise, where it did not answer in time.
         """
         keys = keys_of(inputs)
+        if self._check is not None:
+            self._check(keys)
         found, away = await self._cache.find(keys, self._patience())
         if away is not None:
             self._check_away(keys, found, away)

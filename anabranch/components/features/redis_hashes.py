@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
@@ -14,7 +15,7 @@ from anabranch.components.extras import require
 from anabranch.components.features.keys import Key
 from anabranch.components.features.stores import StoredRow, StoredRows, StoreOptions
 from anabranch.components.features.values import unix_seconds
-from anabranch.errors import Unavailable
+from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.specs.excerpts import hint
 
 CONNECTIONS = 32
@@ -109,4 +110,46 @@ def template_problem(template: str, entities: Sequence[str]) -> str | None:
         if name not in entities:
             return f"there is no input {name!r}{hint(name, entities)}"
     left_out = [name for name in entities if name not in names]
-    return f"the key has no {{{left_out[0]}}}" if left_out else None
+    if left_out:
+        return f"the key has no {{{left_out[0]}}}"
+    if any(not text for text, _ in _inputs(template)[1:]):
+        return (
+            f"{template!r} has nothing between two inputs, so entities with different values "
+            "would have one key; write a text that no value has, such as `:`"
+        )
+    return None
+
+
+class KeyCheck:
+    """Refuses entities whose hash could be that of others, by a template without problems.
+
+    A value ends where the text after it in the template begins, which it thus must not have. What
+    stands last may have any text.
+    """
+
+    def __init__(self, template: str, entities: Sequence[str]) -> None:
+        self._ends = [
+            (name, entities.index(name), end) for (_, name), (end, _) in pairwise(_inputs(template))
+        ]
+
+    def __call__(self, keys: Sequence[Key]) -> None:
+        """Raise InvalidRequest for the first key that could be that of another entity."""
+        for key in keys:
+            for name, place, end in self._ends:
+                value = str(key[place])
+                if (value + end).index(end) < len(value):
+                    raise InvalidRequest(
+                        f"entity key {name!r}: {value!r:.80} has {end!r}, where its part of the "
+                        "store's key ends, so that key could be another entity's"
+                    )
+
+
+def _inputs(template: str) -> list[tuple[str, str]]:
+    """Return the text before each input, and the input's name."""
+    found, text = [], ""
+    for literal, name, _, _ in string.Formatter().parse(template):
+        text += literal
+        if name is not None:
+            found.append((text, name))
+            text = ""
+    return found

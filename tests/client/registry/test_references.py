@@ -62,7 +62,9 @@ def test_versions_of_bundles_are_tags(version: str) -> None:
     check_version(version)
 
 
-@pytest.mark.parametrize("version", ["a/b", "-1", ".1", "1.2.0+local", "a b", "ä", "1\n", "x" * 129])
+@pytest.mark.parametrize(
+    "version", ["a/b", "-1", ".1", "1.2.0+local", "a b", "ä", "1\n", "x" * 129]
+)
 def test_a_version_that_is_no_tag_is_refused(version: str) -> None:
     with pytest.raises(InvalidRequest, match="cannot be a tag in a registry"):
         check_version(version)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.features.kinds import open_store
-from anabranch.components.features.redis_hashes import template_problem
+from anabranch.components.features.redis_hashes import KeyCheck, template_problem
 from anabranch.components.features.stores import StoredRow
-from anabranch.errors import Unavailable
+from anabranch.errors import InvalidRequest, Unavailable
 from tests.components.features.conftest import options
 from tests.ports import free_ports
 from tests.redis_server import RedisServer
@@ -116,8 +118,53 @@ def test_answers_of_a_call_that_was_late_are_nobody_elses(redis: RedisServer) ->
         ("user:{user_id.__class__}{shop}", "there is no input 'user_id.__class__'"),
         ("user:{", "is no template"),
         ("user:{}{shop}", "there is no input ''"),
+        ("{user_id}{shop}", "nothing between two inputs"),
+        ("{user_id}{{{shop}", None),
     ],
 )
 def test_templates_name_inputs_and_nothing_else(template: str, text: str | None) -> None:
     found = template_problem(template, ("user_id", "shop"))
     assert found is None if text is None else text in str(found)
+
+
+@pytest.mark.parametrize(
+    ("template", "key", "is_taken"),
+    [
+        ("at:{a}:{b}", ("oslo", 7), True),
+        ("at:{a}:{b}", ("oslo", "7:8"), True),
+        ("at:{a}:{b}", ("oslo:7", 8), False),
+        ("at:{b}:{a}", ("oslo:7", 8), True),
+        ("{a}::{b}", ("x:", "y"), False),
+        ("{a}-{b}", (-1, 2), False),
+        ("{a}{{{b}:x", ("x{", "y"), False),
+        ("{a}{{{b}:x", ("x", "y:x"), True),
+    ],
+)
+def test_a_value_that_ends_too_early_is_refused(
+    template: str, key: tuple[str | int, ...], is_taken: bool
+) -> None:
+    check = KeyCheck(template, ("a", "b"))
+    if is_taken:
+        check([key])
+    else:
+        with pytest.raises(InvalidRequest, match="could be another entity's"):
+            check([("fine", 1), key])
+
+
+TEXTS = st.lists(st.text(":-a", max_size=4), min_size=3, max_size=3)
+
+
+@given(st.text(":-a", min_size=1, max_size=2), st.text(":-a", min_size=1, max_size=2), TEXTS, TEXTS)
+def test_entities_that_are_taken_have_keys_of_their_own(
+    first: str, second: str, one: list[str], other: list[str]
+) -> None:
+    template = f"{{a}}{first}{{b}}{second}{{c}}"
+    check, taken = KeyCheck(template, ("a", "b", "c")), []
+    for values in (one, other):
+        try:
+            check([tuple(values)])
+        except InvalidRequest:
+            continue
+        taken.append((template.format(a=values[0], b=values[1], c=values[2]), values))
+    if len(taken) == 2:
+        assert (taken[0][0] == taken[1][0]) == (one == other)
