@@ -1,14 +1,22 @@
-"""Files of a job, at paths and at URLs that fsspec knows. A file is written whole or not at all."""
+"""Files of a job, at paths and at URLs that fsspec knows. A file is written whole or not at all.
+
+Files that are compressed by their names are read and written as what is in them.
+"""
 
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from gzip import BadGzipFile
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Lock
 from typing import IO, Any, NamedTuple
+from weakref import finalize
 
+from anabranch.client.batch.compression import compress, compression_of, packed, unpacked
 from anabranch.components.artefacts import filesystems
 from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import ArtefactError, JobError, Unavailable
@@ -75,13 +83,42 @@ def names_in(folder: str) -> dict[str, int]:
 
 @contextmanager
 def reading(url: str) -> Iterator[IO[bytes]]:
-    """Yield a file to read and seek in."""
+    """Yield what is in a file, to read and seek in."""
     with _opened(url) as (system, place), system.open(place, "rb") as file:
-        yield file
+        with unpacked(place, file) as content:
+            yield content
+
+
+class SpanReader:
+    """Reads spans of files. Of a compressed file, one whose spans are read in their order is read
+    once: it stays open until there is another, or nobody has the reader any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open = ExitStack()
+        self._url = ""
+        self._content: IO[bytes]
+        finalize(self, self._open.close)
+
+    def read(self, url: str, start: int, end: int) -> bytes:
+        """Return what is in a file from byte ``start`` up to ``end``."""
+        if not compression_of(url):
+            return read(url, start, end)
+        with self._lock, file_errors(url):
+            content = self._opened(url)
+            content.seek(start)
+            return content.read(end - start)
+
+    def _opened(self, url: str) -> IO[bytes]:
+        if url != self._url:
+            self._open.close()
+            self._content, self._url = self._open.enter_context(reading(url)), url
+        return self._content
 
 
 def read(url: str, start: int = 0, end: int | None = None) -> bytes:
-    """Return the bytes of a file from ``start`` up to ``end``."""
+    """Return the bytes of a file that is not compressed from ``start`` up to ``end``."""
     with _opened(url) as (system, place):
         content: bytes = system.cat_file(place, start=start, end=end)
         return content
@@ -97,6 +134,7 @@ def put(url: str, content: bytes) -> None:
     """Write a file in the place of an older one, in one step; its folders are made."""
     with _opened(url) as (system, place):
         system.makedirs(place.rpartition("/")[0], exist_ok=True)
+        content = compress(place, content)
         if _is_local(system):
             replace_file(Path(place), content, mode=0o666)
         else:
@@ -110,10 +148,12 @@ def putting(url: str) -> Iterator[IO[bytes]]:
         system.makedirs(place.rpartition("/")[0], exist_ok=True)
         if _is_local(system):
             with disk_errors(Path(place)), replacing(Path(place), mode=0o666) as draft:
-                yield draft
+                with packed(place, draft) as content:
+                    yield content
             return
         with NamedTemporaryFile() as draft:
-            yield draft
+            with packed(place, draft) as content:
+                yield content
             draft.flush()
             system.put_file(draft.name, place)
 
@@ -153,16 +193,32 @@ def _is_local(system: Any) -> bool:
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL and the path in it; errors of files name the URL."""
-    shown = redacted(url)
-    try:
+    with file_errors(url):
         with filesystems.opened(url) as found:
             pass
         yield found
+
+
+@contextmanager
+def file_errors(url: str) -> Iterator[None]:
+    """Raise errors of a file with its URL: JobError for what waiting does not mend."""
+    shown = redacted(url)
+    try:
+        yield
     except ArtefactError as error:
         raise JobError(f"{shown}: {error}") from None
     except FileNotFoundError:
         raise JobError(f"{shown}: there is no such file or folder") from None
     except PermissionError as error:
         raise JobError(f"{shown}: access is denied: {redacted(str(error))}") from None
+    except (EOFError, ValueError, zlib.error) as error:
+        raise JobError(f"{shown} is damaged: {error}") from None
     except OSError as error:
+        if _is_damage(error):
+            raise JobError(f"{shown} is damaged: {error}") from None
         raise Unavailable(f"{shown}: {redacted(str(error))}") from None
+
+
+def _is_damage(error: OSError) -> bool:
+    """Return whether an error is of what a file holds: pyarrow's have no number."""
+    return isinstance(error, BadGzipFile) or (type(error) is OSError and error.errno is None)

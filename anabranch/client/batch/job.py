@@ -17,6 +17,7 @@ from anabranch.client.batch.answers import ChunkAnswers, GraphReply
 from anabranch.client.batch.asking import PATIENCE_S, AskedGraph, RowAsker
 from anabranch.client.batch.beginning import new_manifest
 from anabranch.client.batch.claim import claimed, this_process
+from anabranch.client.batch.compression import compression_of
 from anabranch.client.batch.formats.by_suffix import SUFFIXES, format_of, suffix_of
 from anabranch.client.batch.manifest import BatchJob, JobManifest, check_same
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes, mapped, output_columns
@@ -238,11 +239,15 @@ def errors_file(job: BatchJob) -> str:
 
 
 def output_place(job: BatchJob, suffix: str) -> OutputPlace:
-    """Return where the output goes; a folder gets files of the input's format."""
+    """Return where the output goes; a folder gets files of the input's format.
+
+    Parts of a file are not compressed: it is, once they are put together.
+    """
     output = job.output
     if output.endswith("/") or not output.lower().endswith(tuple(SUFFIXES)):
         return OutputPlace(output, suffix, is_folder=True)
-    return OutputPlace(output, suffix_of(output), is_folder=False)
+    known = suffix_of(output)
+    return OutputPlace(output, known.removesuffix(compression_of(known)), is_folder=False)
 
 
 def _begun(

@@ -23,7 +23,7 @@ from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import JobError
 
 MANIFEST = "_job.json"
-_PART = re.compile(r"part-(\d{6})\.[a-z]+")
+_PART = re.compile(r"part-(\d{6})(?:\.[a-z]+)+")
 _ERRORS = re.compile(r"_errors-(\d{6})\.jsonl")
 
 

@@ -43,7 +43,7 @@ class JobSource:
         with files.reading(file.url) as content:
             try:
                 return self.format.columns(content)
-            except (JobError, ValueError) as error:
+            except JobError as error:
                 raise JobError(f"{redacted(file.url)}: {error}") from None
 
     def chunks(self, rows: int | None) -> list[Chunk]:
@@ -59,7 +59,8 @@ class JobSource:
         span = chunk.span
         file, header = self.files[span.file], manifest.headers[span.file]
         read = [name for name in columns if name != ROW or ROW in header]
-        rows = self.format.read(file.url, span, read, header)
+        with files.file_errors(file.url):
+            rows = self.format.read(file.url, span, read, header)
         if rows.count != span.rows:
             raise JobError(
                 f"{redacted(file.url)} has changed: {span.rows} rows were at {span.at}, "

@@ -180,10 +180,26 @@ def test_files_of_several_formats_and_of_none_are_refused(tmp_path: Path) -> Non
     (tmp_path / "c.txt").write_text("x")
     with pytest.raises(JobError, match=r"no known format: files end with \.parquet, \.csv"):
         run(job_of(tmp_path / "c.txt", tmp_path / "answers.csv"), Doubling())
+    (tmp_path / "c.parquet.gz").write_text("x")
+    with pytest.raises(JobError, match=r"all but the first also with \.gz or \.zst"):
+        run(job_of(tmp_path / "c.parquet.gz", tmp_path / "answers.csv"), Doubling())
     with pytest.raises(JobError, match="there is no such file"):
         run(job_of(tmp_path / "d.csv", tmp_path / "answers.csv"), Doubling())
     with pytest.raises(JobError, match="has no files"):
         run(job_of(tmp_path / "*.tsv", tmp_path / "answers.csv"), Doubling())
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"\xff,x\n1,2\n", "damaged: 'utf-8' codec"), (b"id,y\n1,2\n", "no column 'x'"),
+     (b"x\n" + b"1" * 2**24 + b"1\n", "damaged: field larger than")],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, text: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    job = job_of(tmp_path / "rows.csv", tmp_path / "answers.csv", columns={"x": ["x"]})
+    with pytest.raises(JobError, match=text):
+        run(job, Doubling())
+    assert not (tmp_path / "answers.csv.parts").exists()
 
 
 def test_a_later_file_without_a_column_is_refused_before_it_begins(tmp_path: Path) -> None:

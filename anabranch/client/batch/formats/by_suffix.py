@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from types import MappingProxyType
 
+from anabranch.client.batch.compression import ENDS, compression_of
 from anabranch.client.batch.files import InputFile
 from anabranch.client.batch.formats.contract import RowFormat
 from anabranch.client.batch.formats.csv_files import CsvFiles
@@ -15,25 +15,28 @@ from anabranch.components.artefacts.uris import redacted
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import JobError
 
-_FORMATS: dict[str, Callable[[], RowFormat]] = {
-    ".parquet": ParquetFiles,
+_LINES: dict[str, Callable[[], RowFormat]] = {
     ".csv": CsvFiles,
     ".tsv": lambda: CsvFiles("\t"),
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
 }
+_COMPRESSED = {f"{suffix}{end}": made for suffix, made in _LINES.items() for end in ENDS}
+_FORMATS: dict[str, Callable[[], RowFormat]] = {
+    ".parquet": ParquetFiles, **_LINES, **_COMPRESSED
+}  # fmt: skip
 SUFFIXES = tuple(_FORMATS)
-_NAMES = MappingProxyType({".ndjson": ".jsonl"})
+_KNOWN = f"{', '.join(['.parquet', *_LINES])}, and all but the first also with {' or '.join(ENDS)}"
 
 
 def suffix_of(url: str) -> str:
     """Return the suffix by which a file's format is known; JobError for one that is not."""
-    suffix = PurePosixPath(url.partition("?")[0]).suffix.lower()
+    path = PurePosixPath(url.partition("?")[0].lower())
+    end = compression_of(path.name)
+    suffix = PurePosixPath(path.name.removesuffix(end)).suffix + end
     if suffix not in _FORMATS:
-        raise JobError(
-            f"{redacted(url)!r} is of no known format: files end with {', '.join(SUFFIXES)}"
-        )
-    return _NAMES.get(suffix, suffix)
+        raise JobError(f"{redacted(url)!r} is of no known format: files end with {_KNOWN}")
+    return suffix.replace(".ndjson", ".jsonl")
 
 
 def format_of(suffix: str) -> RowFormat:

@@ -28,6 +28,7 @@ class CsvFiles:
 
     def __init__(self, delimiter: str = ",") -> None:
         self._delimiter = delimiter
+        self._spans = files.SpanReader()
 
     def columns(self, file: IO[bytes]) -> ArrowTypes:
         """Return the names in the first row; JobError for repeated ones."""
@@ -45,7 +46,7 @@ class CsvFiles:
         self, url: str, span: RowSpan, columns: Sequence[str], header: Sequence[str]
     ) -> InputRows:
         """Return columns of a span, as texts; a row of another length than the header is broken."""
-        text = files.read(url, span.at, span.end).decode("utf-8", "surrogateescape")
+        text = self._spans.read(url, span.at, span.end).decode("utf-8", "surrogateescape")
         found = self._rows(text)
         if len(found) != span.rows:
             raise JobError(
@@ -92,7 +93,10 @@ class CsvFiles:
 
     def _rows(self, text: str) -> list[list[str]]:
         found = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter)
-        return [row for row in found if row]
+        try:
+            return [row for row in found if row]
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
 
     def _written(self, rows: Iterable[Sequence[Any]]) -> bytes:
         text = io.StringIO(newline="")

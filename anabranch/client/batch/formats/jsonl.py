@@ -22,6 +22,9 @@ _LOOKED_AT = 100
 class JsonLines:
     """Files of JSON lines."""
 
+    def __init__(self) -> None:
+        self._spans = files.SpanReader()
+
     def columns(self, file: IO[bytes]) -> ArrowTypes:
         """Return the fields of the first lines; a row may lack any of them."""
         names: dict[str, None] = {}
@@ -38,7 +41,7 @@ class JsonLines:
         self, url: str, span: RowSpan, columns: Sequence[str], header: Sequence[str]
     ) -> InputRows:
         """Return fields of a span; a row without a field has None."""
-        lines = files.read(url, span.at, span.end).split(b"\n")
+        lines = self._spans.read(url, span.at, span.end).split(b"\n")
         found = [_object(line) for line in lines if not is_blank(line)]
         broken = {at: one for at, one in enumerate(found) if isinstance(one, str)}
         rows = [{} if isinstance(one, str) else one for one in found]

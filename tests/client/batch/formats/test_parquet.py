@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from anabranch.client.batch.formats.contract import OutputColumn
+from anabranch.client.batch.manifest import BatchJob
 from anabranch.client.batch.rows import chunked
+from anabranch.errors import JobError
+from tests.client.batch.graphs import Doubling, run
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -100,3 +103,16 @@ def test_no_rows_are_a_file_with_the_columns(tmp_path: Path) -> None:
     with (tmp_path / "all.parquet").open("w+b") as target:
         ParquetFiles().join(columns, [], target)
     assert pq.read_schema(tmp_path / "all.parquet").names == ["any", "y"]
+
+
+@pytest.mark.parametrize("damage", ["footer", "rows", "empty"])
+def test_a_damaged_file_is_named_in_one_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"x": np.random.default_rng(1).random(5000)}), path)
+    data = path.read_bytes()
+    broken = {"footer": data[:-9] + b"?" + data[-8:-4] + b"PAR?", "empty": b"",
+              "rows": data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :]}  # fmt: skip
+    path.write_bytes(broken[damage])
+    with pytest.raises(JobError, match=r"^\S*rows\.parquet is damaged: .+"):
+        run(BatchJob("doubling", str(path), str(tmp_path / "answers.csv")), Doubling())
+    assert not (tmp_path / "answers.csv.parts").exists()
