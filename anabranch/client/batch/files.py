@@ -84,9 +84,12 @@ def names_in(folder: str) -> dict[str, int]:
 @contextmanager
 def reading(url: str) -> Iterator[IO[bytes]]:
     """Yield what is in a file, to read and seek in."""
-    with _opened(url) as (system, place), system.open(place, "rb") as file:
-        with unpacked(place, file) as content:
-            yield content
+    with (
+        _opened(url) as (system, place),
+        system.open(place, "rb") as file,
+        unpacked(place, file) as content,
+    ):
+        yield content
 
 
 class SpanReader:
@@ -147,9 +150,12 @@ def putting(url: str) -> Iterator[IO[bytes]]:
     with _opened(url) as (system, place):
         system.makedirs(place.rpartition("/")[0], exist_ok=True)
         if _is_local(system):
-            with disk_errors(Path(place)), replacing(Path(place), mode=0o666) as draft:
-                with packed(place, draft) as content:
-                    yield content
+            with (
+                disk_errors(Path(place)),
+                replacing(Path(place), mode=0o666) as draft,
+                packed(place, draft) as content,
+            ):
+                yield content
             return
         with NamedTemporaryFile() as draft:
             with packed(place, draft) as content:

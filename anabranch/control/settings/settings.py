@@ -34,7 +34,7 @@
 | ANABRANCH_GRAFANA | URL of Grafana; the console links to its dashboards of anabranch | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
-| ANABRANCH_JOBS | paths and URLs below which batch jobs may read and write, by comma | none |
+| ANABRANCH_JOBS | paths and URLs for batch jobs, by comma; `team=/srv/team` for a namespace | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 | ANABRANCH_ASYNC_AGE | seconds that the reply to an asynchronous request is kept | 86400 |
 | ANABRANCH_ASYNC_TOTAL | most bytes of asynchronous requests and their replies | 1 GiB |
@@ -65,7 +65,7 @@ from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.ingress import EXPECTED as INGRESS_EXPECTED
 from anabranch.control.settings.ingress import Ingress
 from anabranch.control.settings.job_places import EXPECTED as JOB_PLACES
-from anabranch.control.settings.job_places import read_places
+from anabranch.control.settings.job_places import JobPlace, read_places
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
 from anabranch.control.settings.tls import tls_files
@@ -122,7 +122,7 @@ class Settings:
     webhooks: tuple[str, ...] = ()
     webhook_form: WebhookForm = "json"
     request_logs: tuple[str, ...] = ()
-    jobs: tuple[str, ...] = ()
+    jobs: tuple[JobPlace, ...] = ()
     """Paths and URLs below which batch jobs may read and write."""
     async_age: float = _DAY
     async_total: float = 2.0**30

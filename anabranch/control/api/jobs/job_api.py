@@ -7,8 +7,8 @@
 | GET | ``/jobs/<job>`` | the job, with its ``state`` and ``progress`` |
 | POST | ``/jobs/<job>/cancel`` | the job; its output so far stays |
 
-Input and output are below what ``ANABRANCH_JOBS`` allows. To start and to cancel a job takes what
-changes the traffic of its graph, to see it what shows the graph.
+Input and output are below what ``ANABRANCH_JOBS`` allows graphs of the namespace. To start and to
+cancel a job takes what changes the traffic of its graph, to see it what shows the graph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from anabranch.control.api.jobs.job_request import JobRequest
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.record import JobRecord
 from anabranch.control.lifecycle.operations import GONE
-from anabranch.control.settings.job_places import check_place
+from anabranch.control.settings.job_places import JobPlace, check_place
 from anabranch.control.store.store import Store
 
 _JOB = "/jobs/(?P<key>[^/]{1,64})"
@@ -42,7 +42,11 @@ class JobApi:
     """Answers about jobs; ``changed`` is called where one was added or cancelled."""
 
     def __init__(
-        self, store: Store, book: JobBook, allowed: tuple[str, ...], changed: Callable[[], None]
+        self,
+        store: Store,
+        book: JobBook,
+        allowed: tuple[JobPlace, ...],
+        changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._book = book
@@ -73,8 +77,8 @@ class JobApi:
     async def _start(self, call: ApiCall) -> ApiAnswer:
         asked = read_body(call.body, JobRequest)
         _check(call, "operate", asked.graph)
-        check_place("input", asked.input, self._allowed)
-        check_place("output", asked.output, self._allowed)
+        check_place("input", asked.input, asked.graph, self._allowed)
+        check_place("output", asked.output, asked.graph, self._allowed)
         record = JobRecord(
             uuid4().hex[:12], asked.job(), asked.plan(), str(call.identity), time.time()
         )
