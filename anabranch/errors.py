@@ -14,6 +14,7 @@
     ├── NodeError              a node raised, or returned an invalid result; names the node
     │   └── StatusError        a node failed with a status of HTTP, which the client gets
     ├── Unavailable            queue full or no healthy replica; try again later
+    │   ├── Interrupted        the process that evaluated the request has ended
     │   ├── LeaseLost          another controller holds the store; also an EngineError
     │   └── StorageError       a folder is full or read-only; also an EngineError
     ├── DeadlineExceeded       the request's time ran out
@@ -193,6 +194,10 @@ class Unavailable(AnabranchError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (str(self), self.retry_after))
+
+
+class Interrupted(Unavailable):
+    """A process has ended while it evaluated the request: by chance, or by what it was asked."""
 
 
 class DeadlineExceeded(AnabranchError):

@@ -27,6 +27,7 @@ from anabranch.errors import (
     DeadlineExceeded,
     DeployError,
     EngineError,
+    Interrupted,
     InvalidRequest,
     NotFound,
     TooLarge,
@@ -44,6 +45,8 @@ _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _CLOSED = (httpx.RemoteProtocolError, httpx.ReadError)
 """Of a server that has closed the connection in place of an answer."""
 _DATA = "data:"
+_INTERRUPTED = "anabranch-interrupted"
+"""Header of a reply to a request with which a process has ended."""
 _SENDABLE = re.compile(r"[!-~]+")
 """Keys and tokens that a header can carry."""
 _IN_HEADERS = frozenset(b"\r\n\0")
@@ -66,6 +69,10 @@ _ERRORS: Mapping[int, type[AnabranchError]] = {
 
 class EngineUnreachable(EngineError):
     """The engine does not answer, perhaps only for a moment."""
+
+
+class ConnectionBroken(EngineUnreachable, Interrupted):
+    """The connection has ended amid a request, as it does where a router ends."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +292,8 @@ def unreachable(url: str, error: httpx.HTTPError) -> EngineError:
     up = "is it still up?"
     if isinstance(error, _CLOSED) and not url.lower().startswith("https:"):
         up += " If it speaks TLS, its URL begins with https"
-    return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): {up}")
+    kind = ConnectionBroken if isinstance(error, _CLOSED) else EngineUnreachable
+    return kind(f"the engine at {url} cannot be reached ({error}): {up}")
 
 
 @contextmanager
@@ -356,6 +364,8 @@ def _raise(reply: httpx.Response) -> NoReturn:
     except (ValueError, KeyError, TypeError):
         text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
         kind = Unavailable if reply.is_server_error else EngineError
+    if _INTERRUPTED in reply.headers:
+        kind = Interrupted
     after = reply.headers.get("retry-after", "")
     if issubclass(kind, Unavailable | TooManyRequests) and after.isdecimal():
         raise kind(text, int(after))

@@ -25,6 +25,7 @@ from anabranch.errors import (
     Conflict,
     DeadlineExceeded,
     Forbidden,
+    Interrupted,
     InvalidRequest,
     NodeError,
     NotFound,
@@ -44,6 +45,8 @@ MAX_ERROR_BODY = 2048
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Response headers, names in lower case."""
+INTERRUPTED = (b"anabranch-interrupted", b"true")
+"""Header of a reply to a request with which a process has ended."""
 
 
 class MethodNotAllowed(RequestError):
@@ -129,7 +132,8 @@ def status_of(error: Exception) -> int | None:
 
 def _headers(error: Exception) -> Headers:
     if isinstance(error, Unavailable):
-        return ((b"retry-after", b"%d" % error.retry_after),)
+        later = (b"retry-after", b"%d" % error.retry_after)
+        return (later, INTERRUPTED) if isinstance(error, Interrupted) else (later,)
     if isinstance(error, TooManyRequests):
         return ((b"retry-after", b"%d" % error.retry_after), *_quota(error.quota))
     if isinstance(error, Unauthenticated):

@@ -9,6 +9,8 @@ import pytest
 
 from anabranch.client.http import (
     AsyncTransport,
+    ConnectionBroken,
+    EngineUnreachable,
     LocalWork,
     Operation,
     Transport,
@@ -17,7 +19,14 @@ from anabranch.client.http import (
     send,
     work,
 )
-from anabranch.errors import EngineError, InvalidRequest, NotFound
+from anabranch.errors import (
+    AnabranchError,
+    EngineError,
+    Interrupted,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 
 
 def answering(status: int) -> Transport:
@@ -100,3 +109,35 @@ def test_a_url_that_is_none_is_named() -> None:
     for kind in (Transport, AsyncTransport):
         with pytest.raises(EngineError, match=r"^'http://engine:x' is no URL of an engine"):
             kind("http://engine:x")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind"),
+    [(502, {"anabranch-interrupted": "true"}, Interrupted), (502, {}, AnabranchError),
+     (503, {"anabranch-interrupted": "true"}, Interrupted), (503, {}, Unavailable)],
+)  # fmt: skip
+def test_a_process_that_has_ended_amid_a_request_is_told_from_others(
+    status: int, headers: dict[str, str], kind: type[AnabranchError]
+) -> None:
+    reply = httpx.Response(status, headers=headers, json={"error": "gone"})
+    transport = Transport("http://engine", transport=httpx.MockTransport(lambda request: reply))
+    with pytest.raises(AnabranchError, match="gone") as raised:
+        transport.run(send("GET", "/g"))
+    assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(httpx.RemoteProtocolError("closed"), ConnectionBroken),
+     (httpx.ReadError("reset"), ConnectionBroken), (httpx.ConnectError("no"), EngineUnreachable)],
+)  # fmt: skip
+def test_a_connection_that_breaks_is_told_from_one_that_never_was(
+    error: httpx.HTTPError, kind: type[EngineUnreachable]
+) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    transport = Transport("http://engine", transport=httpx.MockTransport(fail))
+    with pytest.raises(EngineUnreachable) as raised:
+        transport.run(send("GET", "/g"))
+    assert type(raised.value) is kind

@@ -23,8 +23,9 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-BAD = -1.0
+BAD, ENDS = -1.0, -2.0
 CODE = f"""
+import os
 import time
 
 
@@ -32,6 +33,8 @@ class Sums:
     def predict(self, x):
         if (x == {BAD}).any():
             raise ValueError("a bad row")
+        if (x == {ENDS}).any():
+            os._exit(1)
         time.sleep(0.002)
         return x.sum(axis=1)
 """
@@ -234,3 +237,32 @@ def test_jobs_of_the_engine_end_while_their_processes_are_killed(
     assert (found["state"], found["reason"]) == ("finished", "")
     assert min(killed[worker], killed["JobWorker"]) >= 1
     check_once(output, 100_000)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("replicas", "fields"), [(0, {}), (0, {"placement": {"isolate": True}}), (2, {})]
+)
+def test_a_row_that_ends_its_process_fails_alone(
+    engine: Engine, given: Given, tmp_path: Path, replicas: int, fields: dict[str, Any]
+) -> None:
+    name = f"batch-ends-{replicas}-{len(fields)}"
+    given.deployed(graph(name, **fields), CODE)
+    (tmp_path / "rows.csv").write_text(
+        "a,b\n" + "".join(f"{at},{ENDS if at == 21 else 1}\n" for at in range(64))
+    )
+    body = {
+        "graph": name, "input": str(tmp_path / "rows.csv"), "output": f"{tmp_path}/answers.csv",
+        "columns": {"x": ["a", "b"]}, "chunk": 32, "rows": 8, "replicas": replicas,
+    }  # fmt: skip
+    id = engine.api("POST", "/jobs", json=body).json()["id"]
+    found = json.loads(done(engine.process("job", "status", id, "--wait", "-o", "json")).stdout)
+    assert (found["state"], found["reason"]) == ("finished", "")
+    (failed,) = (tmp_path / "answers.csv.errors.jsonl").read_text().splitlines()
+    assert json.loads(failed) == {
+        "row": 21, "error": "the process that evaluated it has ended, 3 times in a row",
+        "values": {"a": "21", "b": str(ENDS)},
+    }  # fmt: skip
+    with (tmp_path / "answers.csv").open(newline="") as lines:
+        rows = [(int(row["row"]), float(row["y"])) for row in csv.DictReader(lines)]
+    assert rows == [(at, at + 1.0) for at in range(64) if at != 21]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch import errors
-from anabranch.errors import AnabranchError, NodeError, Unavailable
+from anabranch.errors import AnabranchError, Interrupted, NodeError, Unavailable
 from anabranch.router.errors import (
     MAX_ERROR_BODY,
     STATUS,
@@ -70,6 +70,9 @@ def test_a_subclass_has_the_status_of_its_nearest_base() -> None:
 
 def test_what_to_do_next_is_in_the_headers() -> None:
     assert error_reply(Unavailable("m", 7), "i").headers == ((b"retry-after", b"7"),)
+    assert error_reply(Interrupted("m", 7), "i").headers == (
+        (b"retry-after", b"7"), (b"anabranch-interrupted", b"true"),
+    )  # fmt: skip
     assert error_reply(MethodNotAllowed("PUT", ["POST", "GET"]), "i").headers == (
         (b"allow", b"GET, POST"),
     )

@@ -3,7 +3,8 @@
 A row fails for reasons of its own: a value that the input cannot have, or an error of the graph for
 this row alone. A request that fails for one is halved, so that the other rows get their answers.
 Where the engine is overloaded, away or in a start, the same request is sent again; where it stays
-so, the job ends and can be resumed.
+so, the job ends and can be resumed. A request with which a process has ended is sent again when no
+other is under way, so that it can end none of the others (``trials``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from anabranch.client.batch.answers import AnsweredRows, FailedRow, GraphReply, 
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes
 from anabranch.client.batch.pace import JobGate
 from anabranch.client.batch.rows import InputRows
+from anabranch.client.batch.trials import RowTrials
 from anabranch.client.http import EngineUnreachable
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import (
@@ -25,6 +27,7 @@ from anabranch.errors import (
     Conflict,
     DeadlineExceeded,
     EngineError,
+    Interrupted,
     JobError,
     NotFound,
     TooManyRequests,
@@ -57,10 +60,17 @@ _LATE = 3
 class RowAsker:
     """Asks a graph for the answers to rows; ends after ``patience`` seconds without any."""
 
-    def __init__(self, graph: AskedGraph, gate: JobGate, patience: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        graph: AskedGraph,
+        gate: JobGate,
+        patience: float = PATIENCE_S,
+        trials: RowTrials | None = None,
+    ) -> None:
         self._graph = graph
         self._gate = gate
         self._patience = patience
+        self._trials = trials or RowTrials()
         self._answered_at = time.monotonic()
 
     async def answers(
@@ -87,7 +97,7 @@ class RowAsker:
         late = 0
         while True:
             try:
-                return await self._request(tensors, rows.count)
+                return await self._request(tensors, rows)
             except NotFound as error:
                 await self._still_there(error)
                 raise
@@ -104,14 +114,14 @@ class RowAsker:
         more, others = await self.answers(rows.part(middle, rows.count), mapping)
         return answered + more, failed + others
 
-    async def _request(self, tensors: Mapping[str, Array], rows: int) -> GraphReply:
+    async def _request(self, tensors: Mapping[str, Array], rows: InputRows) -> GraphReply:
         """Send a request until it is answered, or refused for what it is."""
         pause = _FIRST_PAUSE_S
         while True:
-            async with self._gate.place(rows):
+            async with self._gate.place(rows.count, alone=self._trials.is_suspect(rows)):
                 began = time.monotonic()
                 try:
-                    reply = await self._graph.infer(tensors)
+                    reply = await self._tried(tensors, rows)
                 except _PASSING as error:
                     self._gate.refused(began)
                     reason: AnabranchError = error
@@ -126,6 +136,19 @@ class RowAsker:
             asked = getattr(reason, "retry_after", 0) if _is_wait(reason) else 0
             await asyncio.sleep(max(asked, pause * random.uniform(0.5, 1.0)))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _tried(self, tensors: Mapping[str, Array], rows: InputRows) -> GraphReply:
+        """Send a request once; AnabranchError where it has ended too many processes."""
+        self._trials.begin(rows)
+        try:
+            reply = await self._graph.infer(tensors)
+        except (Interrupted, asyncio.CancelledError):
+            raise
+        except Exception:
+            self._trials.end(rows)
+            raise
+        self._trials.end(rows)
+        return reply
 
     def _check_patience(self, error: AnabranchError) -> None:
         waited = time.monotonic() - self._answered_at

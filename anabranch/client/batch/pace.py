@@ -66,24 +66,34 @@ class JobGate:
 
     def __init__(self, most: int, rate: float | None = None) -> None:
         self._window = Window(most)
-        self._inside = 0
+        self._inside = self._alone = 0
+        """Requests under way, and those that are to be alone, or wait for that."""
         self._changed = asyncio.Condition()
         self._rate = rate
         self._due = 0.0
 
     @asynccontextmanager
-    async def place(self, rows: int) -> AsyncIterator[None]:
-        """Hold a place for a request with so many rows."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._inside < self._window.size)
-            self._inside += 1
+    async def place(self, rows: int, alone: bool = False) -> AsyncIterator[None]:
+        """Hold a place for a request with so many rows, or if ``alone`` the only one."""
+        self._alone += alone
         try:
-            await self._keep_rate(rows)
-            yield
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._has_room(alone))
+                self._inside += 1
+            try:
+                await self._keep_rate(rows)
+                yield
+            finally:
+                self._inside -= 1
         finally:
-            self._inside -= 1
+            self._alone -= alone
             async with self._changed:
                 self._changed.notify_all()
+
+    def _has_room(self, alone: bool) -> bool:
+        if alone or self._alone:
+            return alone and not self._inside
+        return self._inside < self._window.size
 
     def answered(self, began: float) -> None:
         """Note an answer to a request that ``began`` then on the monotonic clock."""

@@ -25,6 +25,7 @@ from anabranch.errors import JobError
 MANIFEST = "_job.json"
 _PART = re.compile(r"part-(\d{6})(?:\.[a-z]+)+")
 _ERRORS = re.compile(r"_errors-(\d{6})\.jsonl")
+_TRIALS = re.compile(r"_trials-(\d{6})\.json")
 
 
 class JobParts(Protocol):
@@ -110,6 +111,10 @@ class OutputPlace:
         """Return the file of a chunk's errors."""
         return f"{self.folder}/_errors-{index:06}.jsonl"
 
+    def trials_of(self, index: int) -> str:
+        """Return the file of a chunk's requests that were begun and have not ended."""
+        return f"{self.folder}/_trials-{index:06}.json"
+
     def manifest(self) -> JobManifest | None:
         """Return the manifest of the job that was begun here; JobError where it cannot be read."""
         path = f"{self.folder}/{MANIFEST}"
@@ -143,7 +148,7 @@ class OutputPlace:
         """
         names = files.names_in(self.folder)
         for name in names.keys() - {MANIFEST, LOCK}:
-            if _ERRORS.fullmatch(name) or not self.is_folder:
+            if not self.is_folder or _ERRORS.fullmatch(name) or _TRIALS.fullmatch(name):
                 files.remove(f"{self.folder}/{name}")
         if not self.is_folder:
             files.remove(f"{self.folder}/{MANIFEST}" if LOCK in names else self.folder)
@@ -151,7 +156,7 @@ class OutputPlace:
     def restart(self) -> None:
         """Remove a job that was begun here, and its parts."""
         for name in files.names_in(self.folder):
-            if _PART.fullmatch(name) or _ERRORS.fullmatch(name):
+            if any(one.fullmatch(name) for one in (_PART, _ERRORS, _TRIALS)):
                 files.remove(f"{self.folder}/{name}")
         files.remove(f"{self.folder}/{MANIFEST}")
 

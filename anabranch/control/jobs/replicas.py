@@ -18,6 +18,7 @@ from anabranch.client.batch.mapping import GraphTypes
 from anabranch.client.batch.pace import JobGate
 from anabranch.client.batch.rows import Chunk
 from anabranch.client.batch.source import JobSource
+from anabranch.client.batch.trials import ChunkTrials
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import DeadlineExceeded
 from anabranch.graph.compile.loading import open_graph
@@ -69,7 +70,7 @@ class ChunkAnswerer:
         inputs = {name: one.tensor for name, one in loaded.plan.inputs.items()}
         local = LocalGraph(loaded.plan, loaded.root, DeployedModels.load)
         self._revision = LocalRevision(local, begun.types, revision, loaded.plan.timeout)
-        self._opened = OpenJob.of(begun, source, inputs, place)
+        self._opened, self._place = OpenJob.of(begun, source, inputs, place), place
         self._pace = JobPace(rows, concurrency=1)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -85,8 +86,10 @@ class ChunkAnswerer:
         return rows, failed
 
     async def _ask(self, chunk: Chunk, kept: Callable[[ChunkAnswers], None]) -> None:
-        asker = RowAsker(self._revision, JobGate(1))
+        trials = ChunkTrials(self._place.trials_of(chunk.index))
+        asker = RowAsker(self._revision, JobGate(1), trials=trials)
         await self._opened.ask(asker, self._pace, [chunk], kept)
+        trials.close()
 
 
 def on_replicas(spec: ReplicaSpec) -> Answer:

@@ -34,7 +34,7 @@
 | ANABRANCH_GRAFANA | URL of Grafana; the console links to its dashboards of anabranch | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
-| ANABRANCH_JOBS | paths and URLs for batch jobs, by comma; `team=/srv/team` for a namespace | none |
+| ANABRANCH_JOBS | paths and URLs for batch jobs, by comma; `team=/srv` for one namespace | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 | ANABRANCH_ASYNC_AGE | seconds that the reply to an asynchronous request is kept | 86400 |
 | ANABRANCH_ASYNC_TOTAL | most bytes of asynchronous requests and their replies | 1 GiB |

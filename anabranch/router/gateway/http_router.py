@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 
 import httpx
 
-from anabranch.errors import InvalidRequest, Unavailable
+from anabranch.errors import Interrupted, InvalidRequest, Unavailable
 from anabranch.router.between_nodes import CALLING_MS, NAME, client_tls, probed
 from anabranch.router.following import line_of
 from anabranch.router.gateway.forwarded_body import ForwardedBody
@@ -41,7 +41,7 @@ class RouterUnreachable(Unavailable):
     """No connection to a router came about: nothing of the request was sent."""
 
 
-class RouterEnded(Unavailable):
+class RouterEnded(Interrupted):
     """The connection to a router broke after some of the request may have been sent."""
 
 

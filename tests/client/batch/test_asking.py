@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -12,17 +12,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from anabranch.client.batch import asking
+from anabranch.client.batch.answers import GraphReply
 from anabranch.client.batch.asking import RowAsker
 from anabranch.client.batch.mapping import mapped
 from anabranch.client.batch.pace import JobGate
 from anabranch.client.batch.rows import InputRows
-from anabranch.client.http import EngineUnreachable
+from anabranch.client.http import ConnectionBroken, EngineUnreachable
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import (
     AnabranchError,
     Conflict,
     DeadlineExceeded,
     EngineError,
+    Interrupted,
     InvalidRequest,
     JobError,
     NotFound,
@@ -34,6 +36,8 @@ from tests.client.batch.graphs import BAD, Doubling
 from tests.examples import examples
 
 X = {"x": ("x",)}
+ENDS = 666.0
+"""A value that ends the process that evaluates it."""
 
 
 def answers(
@@ -160,3 +164,60 @@ def test_other_errors_come_through() -> None:
     with pytest.raises(ZeroDivisionError):
         answers(Doubling(before=once(ZeroDivisionError())), [1.0])
     assert issubclass(JobError, AnabranchError)
+
+
+@pytest.mark.parametrize("kind", [Interrupted, ConnectionBroken])
+def test_a_row_that_ends_each_process_fails_alone(kind: type[AnabranchError]) -> None:
+    def end(x: Array) -> None:
+        if (x == ENDS).any():
+            raise kind("gone")
+
+    good, failed = answers(graph := Doubling(before=end), [0.0, 1.0, 2.0, ENDS, 4.0])
+    assert good == {0: 0.0, 1: 2.0, 2: 4.0, 4: 8.0}
+    assert failed == {3: "the process that evaluated it has ended, 3 times in a row"}
+    assert sorted(graph.rows) == [1, 1, 2]
+
+
+def test_a_row_whose_process_ends_by_chance_has_its_answer() -> None:
+    ends = iter([True, True, False])
+
+    def end(x: Array) -> None:
+        if next(ends, False):
+            raise Interrupted("gone")
+
+    assert answers(Doubling(before=end), [3.0]) == ({0: 6.0}, {})
+
+
+def test_what_has_ended_a_process_is_asked_again_alone() -> None:
+    """So that none of the others is ended with it, again and again."""
+    values = [float(at) for at in range(12)] + [ENDS]
+    under_way = 0
+    seen: list[tuple[bool, int]] = []
+
+    class Ending(Doubling):
+        async def infer(self, tensors: Mapping[str, Array]) -> GraphReply:
+            nonlocal under_way
+            under_way += 1
+            ends = bool((tensors["x"] == ENDS).any())
+            seen.append((ends, under_way))
+            try:
+                await asyncio.sleep(0.001)
+                if ends:
+                    raise Interrupted("gone")
+                return await super().infer(tensors)
+            finally:
+                under_way -= 1
+
+    async def main() -> None:
+        gate, graph = JobGate(8), Ending()
+        gate._window._size = 8.0
+        asker = RowAsker(graph, gate)
+        mapping = mapped(await graph.types(), ["x"], {}, [])
+        asked = [InputRows(at, 1, {"x": np.array([value])}) for at, value in enumerate(values)]
+        found = await asyncio.gather(*(asker.answers(rows, mapping) for rows in reversed(asked)))
+        assert [len(answered) for answered, _ in found] == [0, *[1] * 12]
+
+    asyncio.run(main())
+    _, *again = [count for ends, count in seen if ends]
+    assert again == [1, 1]
+    assert max(count for _, count in seen) > 1

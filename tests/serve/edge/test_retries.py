@@ -109,6 +109,7 @@ def test_a_large_body_is_sent_once_and_its_failure_told() -> None:
             await site.proxy.apply({"a": route(bad, idempotent=True)})
             reply = await ask(site.port, PATH, body=b" " * 200_000)
             assert (reply.status, list(reply.document)) == (502, ["error"])
+            assert reply.headers["anabranch-interrupted"] == "true"
             assert len(bad.seen) == 1
 
     asyncio.run(main())

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from anabranch.errors import (
     AnabranchError,
     EngineError,
+    Interrupted,
     InvalidRequest,
     NodeError,
     TooLarge,
@@ -415,10 +416,12 @@ def test_a_lost_connection_fails_its_calls_and_says_that_they_were_sent() -> Non
             with pytest.raises(CallLost, match="'forest' cannot answer now") as raised:
                 await call
             assert raised.value.may_have_run
+            assert type(pickle.loads(pickle.dumps(raised.value))) is Interrupted
             assert link.closed
             with pytest.raises(CallLost) as raised:
                 await link.call("echo")
             assert not raised.value.may_have_run
+            assert type(pickle.loads(pickle.dumps(raised.value))) is Unavailable
             await until(lambda: methods.cancelled == 1 and server.under_way == 0)
 
     run(main())
