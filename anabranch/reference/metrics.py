@@ -14,6 +14,8 @@ SECTIONS = {
     "Rollouts": ("rollout",),
     "Watched models": ("watch",),
     "Batch jobs": ("job",),
+    "Asynchronous requests": ("async",),
+    "Webhooks": ("webhook",),
     "Models that share a replica": ("multiplex",),
     "Shared models": ("model_",),
     "Lookups of features": ("lookup",),

@@ -320,6 +320,29 @@ WATCH_MOVES = _counter(
     "watch_moves", "Revisions that were made because a watched model has moved.", "graph"
 )
 
+WATCH_TROUBLE = _gauge(
+    "watch_trouble_seconds",
+    "Time since a watched model cannot be followed, in seconds; 0 while it can.",
+    "graph", "model", across="max",
+)  # fmt: skip
+
+# Asynchronous requests.
+ASYNC_OPEN = _gauge(
+    "async_open", "Asynchronous requests that are not over, by state: waiting, running.",
+    "graph", "state",
+)  # fmt: skip
+ASYNC_ENDED = _counter(
+    "async_ended",
+    "Asynchronous requests that are over, by outcome: answered, failed (with a status of 400 or"
+    " more), cancelled, lost.",
+    "graph", "outcome",
+)  # fmt: skip
+WEBHOOK_CALLS = _counter(
+    "webhook_calls",
+    "Calls of webhooks by outcome: delivered, failed (and tried again), given_up.",
+    "graph", "outcome",
+)  # fmt: skip
+
 # Batch jobs.
 JOB_ROWS = _counter(
     "job_rows",

@@ -108,8 +108,19 @@ def status_text(found: Json) -> str:
             for graph in found["graphs"]
         ]
         graphs = table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
-        return "\n\n".join(filter(None, (graphs, _quotas(found["namespaces"]))))
+        troubles = _unfollowed(found["graphs"])
+        return "\n\n".join(filter(None, (graphs, troubles, _quotas(found["namespaces"]))))
     return "\n\n".join(part for part in _graph_parts(found) if part)
+
+
+def _unfollowed(graphs: Sequence[Json]) -> str:
+    """Return the watched models that cannot be followed; empty without any."""
+    rows = [
+        (graph["graph"], one["model"], _trouble(one))
+        for graph in graphs
+        for one in graph.get("unfollowed", ())
+    ]
+    return table(("GRAPH", "DOES NOT FOLLOW", "TROUBLE"), rows) if rows else ""
 
 
 def _quotas(namespaces: Sequence[Json]) -> str:

@@ -84,7 +84,7 @@ class AsyncKeeper:
         """Cancel a request, or forget its reply."""
         found = await _answered(lambda: self._found(self._requests.withdraw(graph, id, owner), id))
         if isinstance(found, AsyncState) and found.phase == "cancelled":
-            self._worker.cancel(id)
+            self._worker.cancel(graph, id)
         return found
 
     async def forget(self) -> None:

@@ -13,14 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+from anabranch.control.later.metrics import AsyncMetrics
 from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
 from anabranch.control.tasks import within
 from anabranch.errors import AnabranchError, Unavailable
 from anabranch.router.errors import error_reply
 from anabranch.router.gateway.http_router import RouterEnded
 
+T = TypeVar("T")
 logger = logging.getLogger("anabranch.control")
 
 MOST = 16
@@ -31,6 +33,8 @@ ATTEMPTS = 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 _LOOK_S, _REST_S = 0.5, 10.0
 """Seconds between two looks for requests that are due, with and without requests that wait."""
+_COUNT_S = 5.0
+"""Seconds between two counts of the requests that are not over."""
 _RETRY_S = 2.0
 _BUSY = 503
 Send: TypeAlias = Callable[[DueRequest], Awaitable[KeptReply]]
@@ -40,9 +44,13 @@ Send: TypeAlias = Callable[[DueRequest], Awaitable[KeptReply]]
 class AsyncWorker:
     """Answers requests until it is cancelled."""
 
-    def __init__(self, requests: AsyncRequests, send: Send) -> None:
+    def __init__(
+        self, requests: AsyncRequests, send: Send, metrics: AsyncMetrics | None = None
+    ) -> None:
         self._requests = requests
         self._send = send
+        self._metrics = metrics or AsyncMetrics()
+        self._count_at = float("-inf")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._graphs: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -51,14 +59,16 @@ class AsyncWorker:
         """Look for requests now; one may have come."""
         self._woken.set()
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, graph: str, id: str) -> None:
         """End the evaluation of a request that was cancelled."""
+        self._metrics.ended(graph, "cancelled")
         if id in self._running:
             self._running[id].cancel()
 
     async def run(self) -> None:
         """Answer for ever; first go on with what another has left running."""
-        await _noted(self._requests.recover)
+        for graph in await _noted(self._requests.recover):
+            self._metrics.ended(graph, "lost")
         try:
             while True:
                 self._woken.clear()
@@ -81,6 +91,9 @@ class AsyncWorker:
         if free > 0:
             for one in await asyncio.to_thread(self._claimed, free):
                 self._begin(one)
+        if time.monotonic() >= self._count_at:
+            self._count_at = time.monotonic() + _COUNT_S
+            self._metrics.open(await asyncio.to_thread(self._requests.open))
         waits = await asyncio.to_thread(self._requests.has_waiting)
         return _LOOK_S if waits else _REST_S
 
@@ -106,11 +119,13 @@ class AsyncWorker:
     async def _answer(self, one: DueRequest) -> None:
         found = await self._outcome(one)
         if found is None:
-            await _noted(partial(self._requests.lose, one.id))
+            if await _noted(partial(self._requests.lose, one.id)):
+                self._metrics.ended(one.graph, "lost")
             return
         reply, is_final = found
         if is_final or one.attempts + 1 >= ATTEMPTS:
-            await _noted(partial(self._requests.finish, one.id, reply))
+            if await _noted(partial(self._requests.finish, one.id, reply)):
+                self._metrics.replied(one.graph, reply.status)
         else:
             due_at = time.time() + pause(one.attempts)
             await _noted(partial(self._requests.postpone, one.id, due_at))
@@ -133,7 +148,7 @@ class AsyncWorker:
             return (kept_error(error, one.id), False) if may_repeat else None
 
 
-async def _noted(write: Callable[[], None]) -> None:
+async def _noted(write: Callable[[], T]) -> T:
     """Write to the store, again and again while that does not answer."""
     while True:
         try:

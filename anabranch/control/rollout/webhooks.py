@@ -26,6 +26,8 @@ from anabranch.control.store.outbox import Delivery
 from anabranch.control.store.store import Event, Store
 from anabranch.control.tasks import within
 from anabranch.control.timestamps import timestamp
+from anabranch.telemetry.definitions import WEBHOOK_CALLS
+from anabranch.telemetry.registry import REGISTRY, Registry
 
 logger = logging.getLogger("anabranch.control")
 
@@ -50,6 +52,7 @@ class Deliveries:
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
+        registry: Registry = REGISTRY,
     ) -> None:
         self._store = store
         self._prefixes = settings.webhooks
@@ -57,6 +60,7 @@ class Deliveries:
         self._caller = caller or Caller()
         self._clock = clock
         self._chance = chance or random.Random()
+        self._registry = registry
         self._calling: dict[str, asyncio.Task[None]] = {}
         """By URL."""
         self._woken = asyncio.Event()
@@ -121,15 +125,18 @@ class Deliveries:
             "POST", delivery.url, _MAX_BODY, content=body, headers=headers
         )
         if reply.ok:
+            self._count(delivery, "delivered")
             await asyncio.to_thread(outbox.delivered, delivery.id)
         elif delivery.attempts + 1 >= ATTEMPTS:
             await self._give_up(delivery, f"{ATTEMPTS} attempts failed; the last: {reply}")
         else:
+            self._count(delivery, "failed")
             due_at = self._clock() + pause(delivery.attempts, self._chance)
             await asyncio.to_thread(outbox.postponed, delivery.id, due_at)
 
     async def _give_up(self, delivery: Delivery, reason: str) -> None:
         """Log first: after a crash in between there are two events rather than none."""
+        self._count(delivery, "given_up")
         await asyncio.to_thread(
             self._store.log,
             delivery.event.graph,
@@ -139,6 +146,9 @@ class Deliveries:
             {"event": delivery.event.id},
         )
         await asyncio.to_thread(self._store.outbox.given_up, delivery.id)
+
+    def _count(self, delivery: Delivery, outcome: str) -> None:
+        self._registry.number(WEBHOOK_CALLS, delivery.event.graph, outcome).value += 1
 
 
 def _plain(event: Event) -> dict[str, Any]:

@@ -72,6 +72,16 @@ class AsyncRequests:
             row = connection.execute(sa.select(waits, sa.func.sum(sizes))).one()
         return int(row[0] or 0), int(row[1] or 0)
 
+    def open(self) -> dict[tuple[str, str], int]:
+        """Return how many requests wait and run, by graph and phase."""
+        query = (
+            sa.select(table.c.graph, table.c.phase, sa.func.count())
+            .where(table.c.phase.in_(("waiting", "running")))
+            .group_by(table.c.graph, table.c.phase)
+        )
+        with self._database.read() as connection:
+            return {(graph, phase): count for graph, phase, count in connection.execute(query)}
+
     def find(self, graph: str, id: str, owner: str | None) -> AsyncState | None:
         """Return a request of an owner, of anybody where that is None; None if there is none."""
         told = ("id", "phase", "status", "answer_headers", "answer")  # the body may be large
@@ -112,16 +122,16 @@ class AsyncRequests:
         with self._database.write() as connection:
             connection.execute(_running(id).values(values))
 
-    def finish(self, id: str, reply: KeptReply) -> None:
-        """Keep the reply of a running request; of one that was cancelled meanwhile, nothing."""
-        self._end(
+    def finish(self, id: str, reply: KeptReply) -> bool:
+        """Keep the reply of a running request, and return True; False if it was cancelled."""
+        return self._end(
             id, "done", reply.status,
             answer_headers=json.dumps(reply.headers), answer=reply.body,
         )  # fmt: skip
 
-    def lose(self, id: str) -> None:
-        """Note that nobody knows how the evaluation of a running request ended."""
-        self._end(id, "lost")
+    def lose(self, id: str) -> bool:
+        """Note that nobody knows how the evaluation of a running request ended; as ``finish``."""
+        return self._end(id, "lost")
 
     def withdraw(self, graph: str, id: str, owner: str | None) -> AsyncState | None:
         """Cancel a request that is not over, or forget one that is; None if there is none."""
@@ -137,10 +147,11 @@ class AsyncRequests:
             _tell(connection, row, "cancelled", 0)
         return AsyncState(id, "cancelled")
 
-    def recover(self) -> None:
+    def recover(self) -> list[str]:
         """Go on with requests that were running when whoever ran them ended.
 
-        Those that may be evaluated again wait once more; all others are lost.
+        Those that may be evaluated again wait once more; all others are lost, and their graphs are
+        returned.
         """
         running = sa.select(table).where(table.c.phase == "running")
         with self._database.read() as connection:
@@ -148,8 +159,7 @@ class AsyncRequests:
         for row in rows:
             if row.idempotent:
                 self.postpone(row.id, time.time())
-            else:
-                self.lose(row.id)
+        return [row.graph for row in rows if not row.idempotent and self.lose(row.id)]
 
     def forget(self, before: float) -> int:
         """Remove requests that were over before a Unix time; return their number."""
@@ -157,12 +167,14 @@ class AsyncRequests:
         with self._database.write() as connection:
             return int(connection.execute(old).rowcount)
 
-    def _end(self, id: str, phase: AsyncPhase, status: int = 0, **values: Any) -> None:
+    def _end(self, id: str, phase: AsyncPhase, status: int = 0, **values: Any) -> bool:
         ended = {"phase": phase, "status": status, "ended_at": time.time(), "body": b"", **values}
         with self._database.write() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == id)).first()
-            if connection.execute(_running(id).values(ended)).rowcount:
+            was_running = bool(connection.execute(_running(id).values(ended)).rowcount)
+            if was_running:
                 _tell(connection, row, phase, status)
+        return was_running
 
 
 def _of(graph: str, id: str, owner: str | None) -> sa.ColumnElement[bool]:

@@ -121,7 +121,7 @@ class Watcher:
         for reference in self._looks.due(now):
             if reference not in self._looking and len(self._looking) < _MOST_LOOKS:
                 self._start(self._looking, reference, self._look(reference))
-        self._metrics.see(self._graphs, self._looks)
+        self._metrics.see(self._graphs, self._looks, self._troubles)
         return self._rest(now)
 
     def _rest(self, now: float) -> float:

@@ -103,13 +103,36 @@ _WATCHES = Section(
         "s",
         _all.level(d.WATCH_AGE, *d.WATCH_AGE.labels).called("{graph} {model}"),
     ),
-    widths=(12,),
+    Panel(
+        "Time without following",
+        "s",
+        _all.level(d.WATCH_TROUBLE, *d.WATCH_TROUBLE.labels).called("{graph} {model}"),
+    ),
+    widths=(8,),
     folded=True,
 )
 _JOBS = Section(
     "Batch jobs",
     Panel("Rows", "cps", _all.rate(d.JOB_ROWS, *d.JOB_ROWS.labels).called("{graph} {outcome}")),
     widths=(24,),
+    folded=True,
+)
+_ASYNC = Section(
+    "Asynchronous requests",
+    Panel(
+        "Not over",
+        "short",
+        _all.level(d.ASYNC_OPEN, *d.ASYNC_OPEN.labels).called("{graph} {state}"),
+    ),
+    Panel(
+        "Over", "cps", _all.rate(d.ASYNC_ENDED, *d.ASYNC_ENDED.labels).called("{graph} {outcome}")
+    ),
+    Panel(
+        "Calls of webhooks",
+        "cps",
+        _all.rate(d.WEBHOOK_CALLS, *d.WEBHOOK_CALLS.labels).called("{graph} {outcome}"),
+    ),
+    widths=(8,),
     folded=True,
 )
 _OUTLETS = Section(
@@ -142,5 +165,5 @@ OVERVIEW = Dashboard(
     "anabranch: all graphs",
     "Traffic, errors, latency, rollouts, drift and telemetry of every graph.",
     (Variable("graph", "Graph", Queries().series(d.ARM_WEIGHT), "graph", many=True),),
-    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _WATCHES, _JOBS, _OUTLETS, _ACCESS),
+    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _WATCHES, _JOBS, _ASYNC, _OUTLETS, _ACCESS),
 )

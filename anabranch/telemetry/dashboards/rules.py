@@ -37,6 +37,8 @@ AGREEMENT = 0.95
 """Share of a mirror's answers that should agree."""
 NEAR = 0.9
 """Share of its memory budget that a replica takes, from which on that is told."""
+UNFOLLOWED_S = 900.0
+"""Time for which a watched model cannot be followed, in seconds, from which on that is told."""
 _COPIES = 100
 """Copies without which a mirror's agreement says little."""
 _BURNS: tuple[tuple[Severity, float, str, str], ...] = (
@@ -132,6 +134,7 @@ _waiting = Queries(by=("graph",)).level(d.REQUESTS_IN_FLIGHT).when("> 0")
 _copies = _mirror.increase(d.MIRROR_COMPARED).when(f"> {_COPIES}")
 _drifting = Queries(by=d.MONITOR_DRIFT.labels).level(d.MONITOR_DRIFT)
 _dropped = Queries(by=("graph", "outlet", "reason"), window="10m").increase(d.OUTLET_DROPPED)
+_unfollowed = Queries(by=d.WATCH_TROUBLE.labels).level(d.WATCH_TROUBLE)
 _up = f'up{{job="{JOBS["gateway"]}"}}'
 
 ALERTS = (
@@ -199,6 +202,15 @@ ALERTS = (
         "{{ $labels.graph }} r{{ $labels.revision }} drifts by {{ $labels.monitor }}",
         "What the monitor {{ $labels.monitor }} of the graph {{ $labels.graph }} watches is no"
         " longer distributed as in its reference.",
+    ),
+    Alert(
+        "AnabranchWatchFails",
+        "ticket",
+        _unfollowed.when(f"> {UNFOLLOWED_S:g}").text,
+        "0s",
+        "{{ $labels.graph }} does not follow {{ $labels.model }}",
+        "The model {{ $labels.model }} of the graph {{ $labels.graph }} has not been followed for"
+        " {{ $value | humanizeDuration }}; `anabranch status {{ $labels.graph }}` says why.",
     ),
     Alert(
         "AnabranchRolloutAborted",

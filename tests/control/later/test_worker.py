@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from anabranch.control.later import worker as module
+from anabranch.control.later.metrics import AsyncMetrics
 from anabranch.control.later.worker import MOST_OF_GRAPH, AsyncWorker, pause
 from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
 from anabranch.control.store.store import Store
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.gateway.http_router import RouterEnded
 from anabranch.router.later import AsyncRequest, AsyncState
+from anabranch.telemetry.definitions import ASYNC_ENDED, ASYNC_OPEN, MetricDefinition
+from anabranch.telemetry.registry import Labels, Registry
 from tests.waiting import until
 
 REQUEST = AsyncRequest("/v2/models/digits/infer", (), b"{}", "key:ci", idempotent=False)
@@ -127,12 +131,12 @@ def test_a_store_that_does_not_answer_ends_no_evaluation(
             raise Unavailable("the store does not answer")
         return find()
 
-    def once_away() -> None:
+    def once_away() -> list[str]:
         nonlocal began
         began += 1
         if began == 1:
             raise Unavailable("the store does not answer")
-        recover()
+        return recover()
 
     monkeypatch.setattr(requests, "has_waiting", often_away)
     monkeypatch.setattr(requests, "recover", once_away)
@@ -173,7 +177,7 @@ def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRe
         running = asyncio.create_task(worker.run())
         await asyncio.to_thread(until, lambda: now == MOST_OF_GRAPH)
         requests.withdraw("digits", ids[0], None)
-        worker.cancel(ids[0])
+        worker.cancel("digits", ids[0])
         gate.set()
         await asyncio.to_thread(until, lambda: requests.kept()[0] == 0)
         running.cancel()
@@ -182,6 +186,46 @@ def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRe
     assert most <= MOST_OF_GRAPH + 1
     phases = [found.phase for id in ids if (found := requests.find("digits", id, None))]
     assert phases == ["cancelled", *["done"] * (len(ids) - 1)]
+
+
+def test_metrics_tell_how_requests_stand_and_ended(
+    requests: AsyncRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COUNT_S", 0.0)
+    registry, gate = Registry(), asyncio.Event()
+    requests.add("left", REQUEST)
+    requests.due(time.time(), 1, [])
+    outcomes: list[KeptReply | Exception] = [GOOD, RouterEnded("gone"), NotFound("no graph"), GOOD]
+
+    async def send(one: DueRequest) -> KeptReply:
+        await gate.wait()
+        found = outcomes.pop()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    ids = [requests.add("digits", REQUEST).id for _ in range(MOST_OF_GRAPH + 1)]
+
+    def shown(metric: MetricDefinition) -> Mapping[Labels, object]:
+        return registry.snapshot().get(metric.name, {})
+
+    async def main() -> None:
+        worker = AsyncWorker(requests, send, AsyncMetrics(registry))
+        running = asyncio.create_task(worker.run())
+        full = {("digits", "waiting"): 1, ("digits", "running"): MOST_OF_GRAPH}
+        await asyncio.to_thread(until, lambda: shown(ASYNC_OPEN) == full)
+        requests.withdraw("digits", ids[-1], None)
+        worker.cancel("digits", ids[-1])
+        gate.set()
+        empty = {("digits", "waiting"): 0, ("digits", "running"): 0}
+        await asyncio.to_thread(until, lambda: shown(ASYNC_OPEN) == empty)
+        running.cancel()
+
+    asyncio.run(main())
+    assert shown(ASYNC_ENDED) == {
+        ("left", "lost"): 1, ("digits", "cancelled"): 1, ("digits", "answered"): 2,
+        ("digits", "failed"): 1, ("digits", "lost"): 1,
+    }  # fmt: skip
 
 
 def test_pauses_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

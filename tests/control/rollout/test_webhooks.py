@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from anabranch.control.rollout.webhooks import ATTEMPTS, Deliveries, pause
 from anabranch.control.settings.settings import Settings, WebhookForm
 from anabranch.control.store.outbox import LONGEST_PAUSE
 from anabranch.control.store.store import Event, Store
+from anabranch.telemetry.definitions import WEBHOOK_CALLS
+from anabranch.telemetry.registry import Labels, Registry
 from tests.control.actors import ANN, acting
 from tests.control.web import Answer, Asked, Web, running
 
@@ -65,12 +67,15 @@ def deliver(
     clock: Clock | None = None,
     timeout: float = 5.0,
     form: WebhookForm = "json",
-) -> None:
-    """Deliver until something is so; fails where that takes too long."""
+) -> Mapping[Labels, object]:
+    """Deliver until something is so, in time, and return what was counted, by labels."""
+    registry = Registry()
     settings = Settings(Path(), "", webhooks=prefixes, webhook_form=form)
 
     async def run() -> None:
-        deliveries = Deliveries(store, settings, Caller(timeout), clock or Clock())
+        deliveries = Deliveries(
+            store, settings, Caller(timeout), clock or Clock(), registry=registry
+        )
         task = asyncio.create_task(deliveries.run())
         try:
             async with asyncio.timeout(20):
@@ -83,6 +88,7 @@ def deliver(
 
     asyncio.run(run())
     store.close()
+    return registry.snapshot().get(WEBHOOK_CALLS.name, {})
 
 
 def left(store: Store) -> int:
@@ -135,7 +141,8 @@ def test_events_come_in_their_order(store: Store) -> None:
 def test_a_hook_that_fails_is_given_up_after_some_attempts(store: Store, status: int) -> None:
     with running(lambda _: Answer(status, b"sorry", {"location": "/other"})) as web:
         happen(store, "rollout_step", f"{web.url}/hook")
-        deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+        counts = deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+    assert counts == {(G, "failed"): ATTEMPTS - 1, (G, "given_up"): 1}
     assert [asked.path for asked in web.asked] == ["/hook"] * ATTEMPTS
     (event,) = failures(store)
     reason = f"{ATTEMPTS} attempts failed; the last: status {status}: sorry"
@@ -146,7 +153,8 @@ def test_a_hook_that_recovers_is_told_once(store: Store) -> None:
     with running() as web:
         web.answer = lambda _: Answer(500 if len(web.asked) < ATTEMPTS else 200)
         happen(store, "rollout_step", web.url)
-        deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+        counts = deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+    assert counts == {(G, "failed"): ATTEMPTS - 1, (G, "delivered"): 1}
     assert len(web.asked) == ATTEMPTS
     assert not failures(store)
 

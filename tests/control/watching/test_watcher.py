@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from anabranch.cli.reports.graph import status_text
 from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.lifecycle import operations
 from anabranch.control.watching.metrics import WatchMetrics
-from anabranch.telemetry.definitions import WATCH_AGE, WATCH_MOVES
+from anabranch.telemetry.definitions import WATCH_AGE, WATCH_MOVES, WATCH_TROUBLE
 from anabranch.telemetry.registry import Registry as MetricRegistry
 from tests.control.watching.registry import (
     CHAMPION,
@@ -263,7 +264,22 @@ def test_status_says_what_is_watched(control: WatchingControl, registry: Registr
         "found": "models:/m/2", "trouble": "", "since": None,
     }  # fmt: skip
     text = status_text(control.call("GET", "/graphs/digits")[1])
-    assert f"{CHAMPION}  m      1           2      0s ago" in text
+    assert re.search(rf"{CHAMPION}  m      1           2      \d+s ago", text)
+    assert control.call("GET", "/graphs")[1]["graphs"][0]["unfollowed"] == []
+
+
+def test_status_of_all_graphs_lists_what_cannot_be_followed(
+    control: WatchingControl, registry: Registry
+) -> None:
+    control.watched()
+    registry.away = True
+    failed = lambda: "watch_failed" in control.kinds()  # noqa: E731
+    control.drive(failed, looked(registry), watcher=control.parts.watcher)
+    found = {**control.call("GET", "/graphs")[1], "namespaces": []}
+    ((one,),) = [graph["unfollowed"] for graph in found["graphs"]]
+    assert (one["model"], one["pin"]) == (CHAMPION, "models:/m/1") and one["since"]
+    line = rf"digits  {CHAMPION} +.*answers 503.* \(since .+\)"
+    assert re.search(rf"GRAPH   DOES NOT FOLLOW +TROUBLE\n{line}", status_text(found))
 
 
 def test_a_file_is_watched_by_its_digest(
@@ -285,15 +301,21 @@ def test_a_file_is_watched_by_its_digest(
 
 
 def test_metrics(control: WatchingControl, registry: Registry) -> None:
-    metrics = MetricRegistry()
+    metrics, seen = MetricRegistry(), []
     watcher = control.watcher()
     watcher._metrics = WatchMetrics(metrics)
     control.watched()
     registry.champion = 2
-    control.drive(has(control, 1, 2), looked(registry), watcher=watcher)
-    shown = metrics.snapshot()
+    control.drive(
+        has(control, 1, 2), looked(registry), then(lambda: seen.append(metrics.snapshot())),
+        then(lambda: setattr(registry, "away", True)), lambda: "watch_failed" in control.kinds(),
+        looked(registry), watcher=watcher,
+    )  # fmt: skip
+    (shown,) = seen
     assert shown[WATCH_MOVES.name] == {("digits",): 1.0}
     assert 0 <= shown[WATCH_AGE.name]["digits", CHAMPION] < 30  # type: ignore[operator]
+    assert shown[WATCH_TROUBLE.name] == {("digits", CHAMPION): 0.0}
+    assert metrics.snapshot()[WATCH_TROUBLE.name]["digits", CHAMPION] > 0  # type: ignore[operator]
     control.change("digits", operations.deleted)
     asyncio.run(watcher._round())
-    assert metrics.snapshot()[WATCH_AGE.name] == {}
+    assert metrics.snapshot()[WATCH_AGE.name] == metrics.snapshot()[WATCH_TROUBLE.name] == {}

@@ -118,6 +118,7 @@ class GraphApi:
         views = [
             graph_view(graph, now[graph.name], apps, self._url, obstacles[graph.name])
             | {"drifting": self._monitors.drifting(graph.name, now[graph.name].members)}
+            | {"unfollowed": [watch_view(w) for w in self._watching(graph.name) if w.trouble]}
             for graph in graphs
             if graph.name in now and call.may_view(graph.name)
         ]

@@ -1,0 +1,39 @@
+"""Metrics of asynchronous requests: those that wait and run, and how the others have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from anabranch.router.later import AsyncPhase
+from anabranch.telemetry.definitions import ASYNC_ENDED, ASYNC_OPEN
+from anabranch.telemetry.registry import REGISTRY, Registry
+
+Outcome: TypeAlias = Literal["answered", "failed", "cancelled", "lost"]
+OPEN: tuple[AsyncPhase, ...] = ("waiting", "running")
+_LEAST_ERROR = 400
+
+
+class AsyncMetrics:
+    """Counts the requests of an engine."""
+
+    def __init__(self, registry: Registry = REGISTRY) -> None:
+        self._registry = registry
+        self._shown: set[str] = set()
+
+    def replied(self, graph: str, status: int) -> None:
+        """Count a request that is over with a reply of that status."""
+        self.ended(graph, "failed" if status >= _LEAST_ERROR else "answered")
+
+    def ended(self, graph: str, outcome: Outcome) -> None:
+        """Count a request that is over."""
+        self._registry.number(ASYNC_ENDED, graph, outcome).value += 1
+
+    def open(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Show the numbers of requests that are not over, by graph and phase."""
+        graphs = {graph for graph, _ in counts}
+        for graph in graphs | self._shown:
+            for phase in OPEN:
+                cell = self._registry.number(ASYNC_OPEN, graph, phase)
+                cell.value = counts.get((graph, phase), 0)
+        self._shown |= graphs
