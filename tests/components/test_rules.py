@@ -104,7 +104,7 @@ def test_failures_quote_the_rule(text, message):
         ("inputs.y[0] > 1", "inputs has no 'y' (available: name, x)"),
         ("request.headers['X-Tier'] == 'a'", "write 'x-tier', not 'X-Tier'"),
         ("request.id == ", "the expression cannot be parsed, at character 15: Syntax error"),
-        ("gjson_exists(inputs.x[0], 'a.@keys')", "'a.@keys': no modifier '@keys' is known"),
+        ("gjson_exists(inputs.x[0], '@dig:a.@dig:b')", "'@dig:a.@dig:b': a GJSON path may have"),
         ("gjson_exist(inputs.x[0], 'a')", "unknown function 'gjson_exist'"),
         ("[" * 2000, "the expression cannot be parsed"),
     ],

@@ -37,8 +37,6 @@ OTHERS = {
     "psycopg", "psycopg-binary",
     # No licence in their metadata: MIT, for tests alone.
     "axe-playwright-python", "huey",
-    # No licence in its metadata, but in a file beside them: MIT.
-    "pygjson",
 }  # fmt: skip
 LEAKS = re.compile(
     rb"AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|xox[baprs]-[0-9A-Za-z-]{20}|"

@@ -90,9 +90,9 @@ ROOT = "spec.nodes.root"
             "no response before the first step",
         ),
         (
-            {"root": node("Switch", {**A, "condition": "a.@keys"})},
+            {"root": node("Switch", {**A, "condition": "@dig:a.@dig:b"})},
             f"{ROOT}.steps.0.condition",
-            "no modifier '@keys'",
+            "may have one `@dig`",
         ),
         (
             {"root": node("Sequence", {**A, "dependency": "x"})},
@@ -108,7 +108,7 @@ def test_mistakes(nodes: Any, path: str, message: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    nodes = {"root": node("Switch", {"nodeName": "a", "condition": "@x"}), "b": node("Splitter", A)}
+    nodes = {"root": node("Switch", {"nodeName": "a", "condition": "@dig:a.@dig:b"}), "b": node("Splitter", A)}
     assert len(mistakes(inference_graph(nodes, name="G"))) == 5
 
 
