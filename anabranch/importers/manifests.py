@@ -79,7 +79,7 @@ class Manifest:
 def read_manifests(sources: Iterable[tuple[str, bytes]], are_all: bool = True) -> list[Manifest]:
     """Return the objects in files that are given as (name, content); lists are taken apart.
 
-    Raise SpecError for text that is neither YAML nor JSON, for templates of Helm, and, where
+    Raise SpecError for text that is neither YAML nor JSON, for templates, and, where
     ``are_all`` says that the files are of objects of Kubernetes, for documents that are none; else
     such a document is a manifest without a kind.
     """
@@ -146,7 +146,10 @@ def _refuse_template(name: str, content: bytes) -> None:
         text = _KSERVE.sub("", line.partition(" #")[0]).strip()
         before = text.partition(_TEMPLATE)[0]
         if _TEMPLATE in text and not text.startswith("#") and not _is_quoted(before):
-            said = "a template of Helm; import the manifests that `helm template` prints"
+            said = (
+                "a template, such as of Helm; import the manifests that it makes, such as what "
+                "`helm template` prints"
+            )
             raise SpecError([Problem((), said, Position(number, line.index(_TEMPLATE) + 1), name)])
 
 

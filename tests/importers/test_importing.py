@@ -45,6 +45,8 @@ def test_a_kind_that_is_no_graph_is_refused_with_the_reason() -> None:
     (one,) = imported(MODEL, llm)
     (told,) = [text for text in notes(one, Taken.LEFT_OUT).values() if "llama" in text]
     assert told.endswith("call it by a node of the runtime `openai`")
+    old = {**llm, "kind": "Predictor", "spec": {"modelType": {"name": "xgboost"}}}
+    assert "Predictor is ModelMesh's: write it as an InferenceService" in mistakes(old)[0]
 
 
 def test_a_misspelled_kind_has_a_suggestion() -> None:

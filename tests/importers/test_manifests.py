@@ -73,7 +73,7 @@ def test_what_is_no_manifest_is_refused(text: str, said: str) -> None:
 def test_templates_of_helm_are_refused_with_the_way_out(text: str, line: int) -> None:
     found = refused(text)
     assert found.startswith(f"f.yaml:{line}:")
-    assert "import the manifests that `helm template` prints" in found
+    assert "such as what `helm template` prints" in found
 
 
 @pytest.mark.parametrize("text", ['a: "{{ x }}"', "a: b # {{ x }}", "# {{ x }}\na: b"])

@@ -24,6 +24,8 @@ NO_GRAPHS: Mapping[str, str] = {
     "LLMInferenceService": "describes servers of a language model over many machines: keep it "
     "running, and call it by a node of the runtime `openai`",
     "LLMInferenceServiceConfig": "is a part of LLMInferenceServices, which stay where they are",
+    "Predictor": "is ModelMesh's: write it as an InferenceService, with `modelType` as "
+    "`predictor.model.modelFormat`, and `path` and the bucket as its `storageUri`",
     "ClusterStorageContainer": "says how KServe fetches models: the engine fetches them itself",
     "LocalModelCache": _CACHED,
     "LocalModelNamespaceCache": _CACHED,
@@ -57,7 +59,7 @@ def import_kserve(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
             "describes a server of models, which the engine does not need; import the "
             f"{SERVICE} or {TRAINED_MODEL} that it serves"
         )
-        problems = [one.problem(("kind",), said) for one in manifests]
+        problems = [one.problem(("kind",), f"{one.kind} {said}") for one in manifests]
     if problems:
         raise SpecError(dict.fromkeys(problems))
     return found

@@ -60,7 +60,10 @@ class _Import:
         self._refuse_mistakes()
         if not found:
             kinds = " and ".join(sorted({source.manifest.kind for source in self.sources}))
-            said = f"there is only {kinds}: import a Model, Pipeline or Experiment beside"
+            said = (
+                f"there is only {kinds}, which say where Seldon runs models, as the engine's "
+                "processes do here: import the Models, Pipelines and Experiments that run there"
+            )
             raise SpecError([self.sources[0].manifest.problem(("kind",), said)])
         first = replace(found[0], notes=[*found[0].notes, *self.others])
         return [first, *found[1:]]

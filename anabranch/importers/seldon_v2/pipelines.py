@@ -215,6 +215,7 @@ def _check_references(spec: Fields, pipeline: Pipeline) -> None:
                 [first] if len(group) == 1 else [edge[0] for edge in nx.find_cycle(inside, first)]
             )
             said = (
-                f"the steps form a cycle, which no graph may have: {' → '.join([*cycle, cycle[0]])}"
+                "the steps form a cycle, which no graph may have: "
+                f"{' → '.join([*cycle, cycle[0]])}; write the loop as one component"
             )
             pipeline.steps[first].fields.mistake(said)

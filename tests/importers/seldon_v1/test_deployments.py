@@ -43,7 +43,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no container": (
         {**deployment(), "spec": {"predictors": [{"name": "p", "graph": M}]}},
         "spec.predictors.0.graph.name",
-        "no container is called 'm'",
+        "no container is called 'm'; componentSpecs need one",
     ),
     "UNKNOWN_TYPE without methods": (
         deployment(node("m", "UNKNOWN_TYPE")),

@@ -217,7 +217,10 @@ MISTAKES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "a cycle": (
         [pipeline("p", {"steps": [step("a", "b"), step("b", "c"), step("c", "a")],
                         "allowCycles": True})],
-        ["spec.steps.0: the steps form a cycle, which no graph may have: a → c → b → a"],
+        [
+            "spec.steps.0: the steps form a cycle, which no graph may have: a → c → b → a; "
+            "write the loop as one component"
+        ],
     ),
     "a join of another name": (
         [pipeline("p", {"steps": [step("a", "p", inputsJoinType="left")]})],

@@ -183,7 +183,8 @@ def check_implementation(unit: PredictiveUnit, containers: Mapping[str, Containe
         )
     elif container is None and unit.name:
         known = hint(unit.name, containers)
-        fields.mistake(f"no container is called {shown(unit.name)}{known}", "name")
+        said = "componentSpecs need one for a node without an `implementation`"
+        fields.mistake(f"no container is called {shown(unit.name)}{known}; {said}", "name")
     elif container is not None and not image:
         container.fields.mistake("is required", "image")
 

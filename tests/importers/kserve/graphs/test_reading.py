@@ -108,7 +108,10 @@ def test_mistakes(nodes: Any, path: str, message: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    nodes = {"root": node("Switch", {"nodeName": "a", "condition": "@dig:a.@dig:b"}), "b": node("Splitter", A)}
+    nodes = {
+        "root": node("Switch", {"nodeName": "a", "condition": "@dig:a.@dig:b"}),
+        "b": node("Splitter", A),
+    }
     assert len(mistakes(inference_graph(nodes, name="G"))) == 5
 
 

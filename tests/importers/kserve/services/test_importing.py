@@ -133,7 +133,7 @@ def test_a_server_alone_is_no_graph() -> None:
         "spec": {"containers": [{"args": ["--model_name={{.Name}}"]}]},
     }
     (found,) = mistakes(runtime)
-    assert "describes a server of models" in found
+    assert "ServingRuntime describes a server of models" in found
     served = service(by_format("sklearn", "gs://b", runtime="r"))
     runtime["spec"] = {"protocolVersions": ["grpc-v2", "v2"]}
     (graph,) = imported(runtime, served)
