@@ -11,15 +11,14 @@ import orjson
 from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.doors.openai.errors import FieldError
-from anabranch.router.http.doors.openai.inputs import Embedding
+from anabranch.router.http.doors.openai.inputs import FLOATS, Embedding
 
-_FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _PROMPT_TOKENS = "prompt_tokens"
 
 
 def vectors_of(response: InferenceResponse) -> Array:
     """Return the vectors in a response, FP32 ``[n, d]``; UnencodableOutput where there are none."""
-    floats = [output for output in response.outputs if output.datatype in _FLOATS]
+    floats = [output for output in response.outputs if output.datatype in FLOATS]
     if len(floats) != 1 or not 0 < floats[0].array.ndim <= 2:
         raise UnencodableOutput(
             f"graph {response.model_name!r} gives no embeddings: one output of floats [n, d] is "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -24,9 +24,11 @@ from anabranch.router.http.doors.openai.fields import (
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.generate import decode_generate
 from anabranch.router.oip.parameters import check_parameters
+from anabranch.specs.excerpts import listing
 
 MAX_ITEMS = 2048
 """Most texts in one body, as OpenAI's embeddings take."""
+FLOATS = ("FP16", "BF16", "FP32", "FP64")
 _TOKENS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 _SEEDS = 2**63
 
@@ -77,7 +79,8 @@ class Embedding:
 def decode_chat(fields: BodyFields, metadata: ModelMetadata, limits: RequestLimits) -> Generation:
     """Decode the body of ``/chat/completions``.
 
-    Raises InvalidRequest, TooLarge, and UnsuitableModel for a graph without input ``messages``.
+    Raises InvalidRequest, TooLarge, and UnsuitableModel for a graph without input ``messages``, or
+    without an output that may be text.
     """
     tensor = next((one for one in metadata.inputs if one.name == "messages"), None)
     if tensor is None or tensor.datatype != "BYTES":
@@ -105,6 +108,7 @@ def decode_embedding(
 ) -> Embedding:
     """Decode the body of ``/embeddings``; raises as ``decode_chat`` does."""
     tensor = _content(metadata, "input")
+    _check_outputs(metadata, FLOATS, "embeddings")
     items = _items(tensor, "input", fields.raw("input"))
     inputs = _filled(tensor, items)
     _check_count(len(inputs), "input")
@@ -124,6 +128,7 @@ def _generation(
     tensor: TensorMetadata,
     inputs: Sequence[Array],
 ) -> Generation:
+    _check_outputs(metadata, ("BYTES",), "text")
     count: int = fields.take("n") or 1
     stops = _stops(fields.take("stop"))
     options: StreamOptions = fields.take("stream_options") or StreamOptions()
@@ -183,6 +188,14 @@ def _content(metadata: ModelMetadata, name: str) -> TensorMetadata:
             f"graph {metadata.name!r} has no input {name!r}, and not one input of BYTES alone"
         )
     return texts[0]
+
+
+def _check_outputs(metadata: ModelMetadata, datatypes: Collection[str], wanted: str) -> None:
+    """Raise UnsuitableModel where all outputs are known, and none is of these datatypes."""
+    if metadata.is_complete and not any(one.datatype in datatypes for one in metadata.outputs):
+        raise UnsuitableModel(
+            f"graph {metadata.name!r} gives no {wanted}: it has no output of {listing(datatypes)}"
+        )
 
 
 def _items(tensor: TensorMetadata, name: str, raw: bytes) -> list[Any]:

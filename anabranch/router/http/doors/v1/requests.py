@@ -83,7 +83,8 @@ def _check_signature(fields: Mapping[str, msgspec.Raw]) -> None:
 
 def _read_instances(raw: bytes, inputs: Inputs, limits: RequestLimits) -> dict[str, PlainValue]:
     if not _IS_LIST(raw):
-        raise InvalidRequest(f"{INSTANCES!r} must be a list, got {shown(raw[:64].decode())}")
+        start = raw[:64].decode(errors="replace")
+        raise InvalidRequest(f"{INSTANCES!r} must be a list, got {shown(start)}")
     rows = records_of(raw, f"'{INSTANCES}'") if _HOLDS_OBJECTS(raw) else []
     if rows and not _is_bytes(rows[0]):
         named = by_input(rows, inputs, INSTANCES)

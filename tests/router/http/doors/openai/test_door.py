@@ -360,9 +360,15 @@ def test_a_graph_that_is_no_chat_model(client: Ask) -> None:
     assert found.value.code is None
 
 
-def test_a_graph_without_embeddings_fails(client: Ask) -> None:
-    with pytest.raises(openai.InternalServerError, match="gives no embeddings"):
+def test_a_graph_that_is_no_model_of_embeddings(client: Ask) -> None:
+    with pytest.raises(openai.NotFoundError, match="gives no embeddings: it has no output"):
         client(complete, inputs=PROMPT, outputs=TEXT).embeddings.create(model="demo", input="a")
+
+
+def test_a_graph_that_gives_no_text(client: Ask) -> None:
+    asked = client(complete, inputs=PROMPT, outputs={"scores": ("FP32", (1,))})
+    with pytest.raises(openai.NotFoundError, match="gives no text: it has no output of BYTES"):
+        asked.completions.create(model="demo", prompt="a")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ USER = [{"role": "user", "content": "Hi"}]
 
 def metadata(**inputs: tuple[str, tuple[int, ...]]) -> ModelMetadata:
     tensors = tuple(TensorMetadata(name, kind, shape) for name, (kind, shape) in inputs.items())
-    return ModelMetadata("demo", ("1",), "anabranch", tensors, ())
+    return ModelMetadata("demo", ("1",), "anabranch", tensors, (), is_complete=False)
 
 
 def fields(**body: Any) -> BodyFields:

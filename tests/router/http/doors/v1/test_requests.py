@@ -92,6 +92,8 @@ def test_parameters() -> None:
         ({"instances": ["a"], "inputs": ["a"]}, "this one has both"),
         ({"instances": "a"}, "'instances' must be a list"),
         ({"instances": {"tag": ["a"]}}, "'instances' must be a list"),
+        (b'{"instances": {"tag": "%b"}}' % ("語" * 30).encode(), "must be a list"),
+        (b'{"instances": {"\xee": "a"}}', "must be a list"),
         ({"instances": [{"tag": "a"}, "b"]}, "'instances': Expected `object`, got `str`"),
         ({"instances": ["b", {"tag": "a"}]}, "input 'tag'"),
         ({"instances": [{"tag": "a"}, {"tag": ["a"]}]}, "input 'tag'"),
