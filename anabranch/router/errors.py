@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -45,6 +45,7 @@ MAX_ERROR_BODY = 2048
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Response headers, names in lower case."""
+ReplyBody: TypeAlias = bytes | memoryview
 INTERRUPTED = (b"anabranch-interrupted", b"true")
 """Header of a reply to a request with which a process has ended."""
 
@@ -106,7 +107,7 @@ class HttpReply(NamedTuple):
     """A complete response; ``headers`` come beside Content-Type, Content-Length and the id."""
 
     status: int
-    body: bytes
+    body: ReplyBody
     headers: Headers = ()
 
 

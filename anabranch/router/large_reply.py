@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from anabranch.graph.calls.stepping import in_task
-from anabranch.router.errors import ClientGone, Headers
+from anabranch.router.errors import ClientGone, Headers, ReplyBody
 from anabranch.router.limits import LARGE, HeldBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -27,13 +27,13 @@ def seconds_for(size: int) -> float:
     return STALLED_S + size / RATE
 
 
-def pieces_of(body: bytes) -> Iterator[bytes]:
+def pieces_of(body: ReplyBody) -> Iterator[ReplyBody]:
     """Yield a large body in pieces."""
     for at in range(0, len(body), _PIECE):
         yield body[at : at + _PIECE]
 
 
-async def send_piece(send: Send, body: bytes) -> None:
+async def send_piece(send: Send, body: ReplyBody) -> None:
     """Send a part of a body; a client that takes nothing for so long is gone.
 
     A large one goes in pieces, so that this returns once nearly all of it was taken.
@@ -46,7 +46,7 @@ async def send_piece(send: Send, body: bytes) -> None:
         raise ClientGone from None
 
 
-async def send_large(send: Send, status: int, headers: Headers, body: bytes) -> None:
+async def send_large(send: Send, status: int, headers: Headers, body: ReplyBody) -> None:
     """Send a whole reply in pieces. ClientGone where the client is too slow."""
     await in_task()
     try:

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from anabranch.graph.calls.stepping import in_task
-from anabranch.router.errors import ClientGone, Headers, HttpReply, MethodNotAllowed, error_reply
+from anabranch.router.errors import (
+    ClientGone,
+    Headers,
+    HttpReply,
+    MethodNotAllowed,
+    ReplyBody,
+    error_reply,
+)
 from anabranch.router.http.compression import SMALLEST, packed
 from anabranch.router.http.event_stream import HEADERS as EVENT_HEADERS
 from anabranch.router.http.event_stream import EventStream
@@ -147,7 +154,7 @@ class HttpApp:
             await send({"type": "http.response.body", "body": body})
         return reply.status
 
-    async def _send_large(self, send: Send, status: int, headers: Headers, body: bytes) -> int:
+    async def _send_large(self, send: Send, status: int, headers: Headers, body: ReplyBody) -> int:
         with suppress(ClientGone):
             await send_large(send, status, headers, body)
             return status

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.errors import Headers, HttpReply, UnsupportedBody
+from anabranch.router.errors import Headers, HttpReply, ReplyBody, UnsupportedBody
 from anabranch.router.off_loop import off_loop
 
 SMALLEST = 1024
@@ -135,13 +135,13 @@ async def packed(reply: HttpReply, accept: str) -> HttpReply:
     return reply._replace(body=body, headers=reply.headers + more)
 
 
-def _pack(body: bytes, coding: str) -> bytes | None:
+def _pack(body: ReplyBody, coding: str) -> bytes | None:
     start = memoryview(body)[:_PIECE]
     if len(_packed(start, coding)) > _WORTH * len(start):
         return None
     return _packed(body, coding)
 
 
-def _packed(data: bytes | memoryview, coding: str) -> bytes:
+def _packed(data: ReplyBody, coding: str) -> bytes:
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[coding])
     return packer.compress(data) + packer.flush()

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
 from typing import NamedTuple
 
-from anabranch.router.errors import Headers, HttpReply, error_reply
+from anabranch.router.errors import Headers, HttpReply, ReplyBody, error_reply
 
 HEADERS: Headers = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -55,5 +55,5 @@ async def to_events(
             yield _event(form(error, request_id).body)
 
 
-def _event(document: bytes) -> bytes:
+def _event(document: ReplyBody) -> bytes:
     return b"data: %s\n\n" % document

@@ -21,17 +21,18 @@ of the traffic that the table sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 import orjson
+from msgspec.structs import replace
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import Forbidden, NotFound
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.access import FOREIGN, is_foreign
@@ -57,8 +58,15 @@ from anabranch.router.later import AsyncStore
 from anabranch.router.limits import LARGE
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.decode import DecodedBody, decode_body
-from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
+from anabranch.router.oip.encode import (
+    ResponseForm,
+    encode_as_buffer,
+    encode_metadata,
+    encode_response,
+    json_size,
+)
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each
+from anabranch.router.oip.helper_process import WORTH, apart
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
@@ -317,8 +325,7 @@ class GraphApp(HttpApp):
             else:
                 decoded, form = await self._large_body(body, length, revision, request)
             told_of_call(decoded, request)
-            encode = encode_response if form is JSON_ONLY else partial(encode_response, form=form)
-            running = Started(arms.infer(decoded, encode, revision))
+            running = Started(arms.infer(decoded, partial(_encode, form), revision))
             if not running.done:
                 async with CancelOnDisconnect(request.receive):
                     return self._calls.answered(*(await running), request)
@@ -328,8 +335,11 @@ class GraphApp(HttpApp):
         self, body: Buffer, length: int | None, revision: str | None, request: HttpRequest
     ) -> DecodedBody:
         """Decode a large body off the event loop, and count what it becomes."""
-        inputs = self._arms.metadata(revision).inputs
-        found = await off_loop(lambda: decode_body(body, length, self._arms.limits, lambda: inputs))
+        limits, inputs = self._arms.limits, self._arms.metadata(revision).inputs
+        if length is None and len(body) > WORTH:
+            found = await apart(decode_body, memoryview(body), None, limits, tuple)
+        else:
+            found = await off_loop(lambda: decode_body(body, length, limits, lambda: inputs))
         request.hold(memory_of_arrays(found.request.inputs.values()), self._arms.under_way)
         return found
 
@@ -360,6 +370,15 @@ class GraphApp(HttpApp):
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
+
+
+def _encode(
+    form: ResponseForm, response: InferenceResponse
+) -> HttpReply | Coroutine[Any, Any, HttpReply]:
+    """Encode an answer; one that takes long in a helper process."""
+    if json_size(response, form) > WORTH:
+        return apart(encode_as_buffer, replace(response, annotations=None), form)
+    return encode_response(response, form)
 
 
 def _of_version(path: str) -> tuple[str, str]:

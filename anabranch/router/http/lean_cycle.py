@@ -12,6 +12,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from anabranch.graph.calls.stepping import in_task
+from anabranch.router.errors import ReplyBody
 from anabranch.router.http.lean_head import MessageHead
 from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
 from anabranch.router.http.request import EXCHANGE
@@ -164,7 +165,7 @@ class LeanCycle(RequestResponseCycle):
             self.keep_alive = True
         await super().send(message)
 
-    def reply(self, status: int, headers: Headers, body: bytes) -> bool:
+    def reply(self, status: int, headers: Headers, body: ReplyBody) -> bool:
         """Write a whole reply at once.
 
         ``headers`` tell the length of the body, which is empty for HEAD. False, with nothing
@@ -184,7 +185,7 @@ class LeanCycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             sent.append(CLOSE)
-        self.transport.write(message(status, sent, body))
+        self.transport.write(message(status, sent, bytes(body)))
         self._complete()
         return True
 
@@ -227,7 +228,7 @@ class LeanCycle(RequestResponseCycle):
             self.transport.abort()
         return [pieces[-1]]
 
-    async def _write_part(self, part: bytes) -> None:
+    async def _write_part(self, part: ReplyBody) -> None:
         await self.flow.drain()
         if not self.disconnected:
             self.transport.write(part)

@@ -48,6 +48,21 @@ def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY)
     return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
 
 
+def json_size(response: InferenceResponse, form: ResponseForm) -> int:
+    """Return how many bytes of an answer's numbers become JSON."""
+    return sum(
+        output.array.nbytes
+        for output in response.outputs
+        if not (output.array.dtype.hasobject or form.of(output.name))
+    )
+
+
+def encode_as_buffer(response: InferenceResponse, form: ResponseForm) -> HttpReply:
+    """Encode an answer likewise, whose body is not copied from process to process."""
+    reply = encode_response(response, form)
+    return reply._replace(body=memoryview(reply.body))
+
+
 def described(response: InferenceResponse) -> dict[str, Any]:
     """Return an answer without its outputs: model, version, id and parameters."""
     document: dict[str, Any] = {

@@ -27,7 +27,7 @@ def page_in_form(error: Exception, path: str) -> str:
     reply = reply_in_form(error, path, "")
     headers = _written(reply.headers)
     kind = "content-type application/json"
-    return f"status {reply.status} {kind} string '{reply.body.decode()}'{headers}"
+    return f"status {reply.status} {kind} string '{bytes(reply.body).decode()}'{headers}"
 
 
 def _written(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from anabranch.router.core import InferenceRequest, InferenceResponse
 
 Answer = TypeVar("Answer")
-Encode = Callable[[InferenceResponse], Answer]
-"""A protocol's encoder."""
+Encode = Callable[[InferenceResponse], Answer | Coroutine[Any, Any, Answer]]
+"""A protocol's encoder, which may take its time for a large response."""
 Responses: TypeAlias = AsyncGenerator[InferenceResponse, None]
 Stream: TypeAlias = Callable[[InferenceRequest], Responses]
 """Evaluates a request, response after response; the caller encodes them."""

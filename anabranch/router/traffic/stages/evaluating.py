@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractContextManager, aclosing
 
 from anabranch.router.core import InferenceRequest, InferenceResponse
@@ -110,6 +110,7 @@ def encoded(inner: Evaluation) -> Answering:
         request: InferenceRequest, encode: Encode[Answer]
     ) -> tuple[InferenceResponse, Answer]:
         response = await inner.infer(request)
-        return response, encode(response)
+        answer = encode(response)
+        return response, await answer if isinstance(answer, Coroutine) else answer
 
     return Answering(infer, inner.stream)

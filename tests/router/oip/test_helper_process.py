@@ -1,0 +1,131 @@
+"""Helper processes for large bodies: what they return and raise, and what happens when one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from anabranch.errors import TooLarge, Unavailable
+from anabranch.router import off_loop
+from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.oip import helper_process
+from anabranch.router.oip.helper_process import WORTH, Helper, apart, serve
+from tests.router.conftest import lean_serving, make_arms
+
+ROWS = 150_000
+
+
+def mirrored(view: memoryview, *more: Any) -> Any:
+    return os.getpid(), view, np.frombuffer(view, np.uint8)[::-1].copy(), *more
+
+
+def refused(text: str) -> None:
+    raise TooLarge(text)
+
+
+def killed_once(pid: int) -> str:
+    """Kill the helper that has this number, but no other one."""
+    if os.getpid() == pid:
+        os.kill(pid, signal.SIGKILL)
+    return "well"
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have one helper, that ends with the test."""
+    pool = off_loop.ThreadPoolExecutor(1, thread_name_prefix="anabranch-large")
+    monkeypatch.setattr(off_loop, "_threads", pool)
+    with pool:
+        yield
+
+
+def run(work: Callable[..., Any], *arguments: Any) -> Any:
+    return asyncio.run(apart(work, *arguments))
+
+
+def test_results_and_errors_are_those_of_the_call() -> None:
+    pid, view, array, text = run(mirrored, memoryview(b"abc"), "t")
+    assert pid != os.getpid()
+    assert (bytes(view), bytes(array), text) == (b"abc", b"cba", "t")
+    array[0] = 0
+    with pytest.raises(TooLarge, match=r"^far too large$"):
+        run(refused, "far too large")
+    assert run(mirrored, memoryview(bytearray(b"")))[0] == pid
+
+
+def test_a_helper_that_was_killed_is_replaced_and_one_that_dies_again_is_an_error() -> None:
+    pid, *_ = run(mirrored, memoryview(b""))
+    assert run(killed_once, pid) == "well"
+    with pytest.raises(Unavailable, match="try again later"):
+        run(killed)
+    assert run(killed_once, 0) == "well"
+
+
+def test_a_helper_ends_where_nobody_asks_or_its_parent_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, other = socket.socketpair()
+    with own, other:
+        monkeypatch.setattr(helper_process, "IDLE_S", 0.01)
+        serve(other)
+        monkeypatch.setattr(helper_process, "IDLE_S", None)
+        own.close()
+        serve(other)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the functions that helpers were asked for."""
+    found: list[str] = []
+    ask = Helper.ask
+
+    def noted(self: Helper, work: Any) -> Any:
+        found.append(work[0].__name__)
+        return ask(self, work)
+
+    monkeypatch.setattr(Helper, "ask", noted)
+    return found
+
+
+def test_large_json_is_decoded_and_encoded_by_a_helper_with_the_same_answer(
+    asked: list[str],
+) -> None:
+    x = np.linspace(0, 1, 2 * ROWS, dtype=np.float32)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [ROWS, 2], "data": x.tolist()}
+    body = json.dumps({"inputs": [tensor], "id": "mine"}).encode()
+    assert len(body) > WORTH
+    arms = make_arms()
+    with lean_serving(GraphApp(arms)) as url:
+        path = f"{url}/v2/models/demo/infer"
+        for accept in ("identity", "gzip"):
+            headers = {"accept-encoding": accept}
+            reply = httpx.post(path, content=body, headers=headers, timeout=60)
+            (output, *_), own_id = reply.json()["outputs"], reply.json()["id"]
+            assert np.array_equal(np.float32(output["data"]), 2 * x)
+            assert (output["shape"], own_id) == ([ROWS, 2], "mine")
+        wrong = httpx.post(path, content=body[:-2], timeout=60)
+        assert (wrong.status_code, "is not JSON" in wrong.json()["error"]) == (400, True)
+    assert asked == ["decode_body", "encode_as_buffer"] * 2 + ["decode_body"]
+    assert arms.under_way.held == 0
+
+
+def test_small_calls_never_start_one(asked: list[str]) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    with lean_serving(GraphApp(make_arms())) as url:
+        httpx.post(f"{url}/v2/models/demo/infer", json={"inputs": [tensor]}, timeout=60)
+    assert not asked
+    assert not any(one.name.startswith("anabranch-large") for one in threading.enumerate())
