@@ -58,7 +58,8 @@ class RequestLimits:
     body_rate: int = 64 * 2**10
     """Slowest that a body may come after that, in bytes a second."""
     max_arriving: int = 512 * 2**20
-    """Bytes of all bodies together that have not arrived as a whole yet."""
+    """Bytes of all bodies together that have not arrived as a whole yet; of those from one address,
+    half of that."""
     max_under_way: int = 2**30
     """Bytes that the large requests of one graph hold in one process, from the last byte of a body
     until the reply has been sent: bodies, as they came and unpacked, tensors, replies."""
@@ -124,22 +125,41 @@ class ConcurrencyLimit:
 
 
 class Arriving:
-    """The bytes of bodies that are still arriving in one process, at most ``limit``."""
+    """The bytes of bodies that are still arriving in one process, at most ``limit``.
 
-    __slots__ = ("_limit", "held")
+    Those from one address, where it is known, are at most half of that.
+    """
+
+    __slots__ = ("_limit", "_of", "held")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._of: dict[str, int] = {}
         self.held = 0
 
-    def add(self, size: int) -> None:
-        """Note ``size`` bytes more; raise Unavailable beyond the limit."""
-        if self.held + size > self._limit:
-            raise Unavailable(
-                f"bodies that are on their way hold {self.held} bytes, close to the limit of "
-                f"{self._limit}; try again later"
-            )
+    def add(self, size: int, address: str = "") -> None:
+        """Note ``size`` bytes more; raise Unavailable beyond a limit."""
+        own = self._of.get(address, 0)
+        self._check(self.held, size, self._limit, "are on their way")
+        if address:
+            self._check(own, size, self._limit // 2, "are on their way from this address")
         self.held += size
+        self._of[address] = own + size
+
+    def remove(self, size: int, address: str = "") -> None:
+        """Note that ``size`` bytes are there as a whole, or will not come."""
+        self.held -= size
+        left = self._of.pop(address, 0) - size
+        if left:
+            self._of[address] = left
+
+    @staticmethod
+    def _check(held: int, size: int, limit: int, which: str) -> None:
+        if held + size > limit:
+            raise Unavailable(
+                f"bodies that {which} hold {held} bytes, close to the limit of {limit}; "
+                "try again later"
+            )
 
 
 class BytesUnderWay:

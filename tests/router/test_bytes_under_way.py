@@ -24,7 +24,7 @@ from anabranch.router.grpc.framing import framed
 from anabranch.router.grpc.lean_calls import INFER, LeanCalls, beside
 from anabranch.router.http import compression, graph_app
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
+from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import BODY, double, lean_serving, make_arms
 from tests.router.grpc.conftest import infer_request, served
@@ -61,6 +61,22 @@ def test_a_part_of_what_is_held_is_given_back_by_itself() -> None:
         part.release()
         assert process.held == 60
     assert process.held == 0
+
+
+def test_bodies_from_one_address_leave_room_to_others_while_they_arrive() -> None:
+    arriving = Arriving(100)
+    arriving.add(50, "::1")
+    with pytest.raises(Unavailable, match=r"from this address hold 50 bytes, .* limit of 50;"):
+        arriving.add(1, "::1")
+    arriving.add(40, "::2")
+    arriving.add(10)
+    with pytest.raises(Unavailable, match=r"on their way hold 100 bytes, .* limit of 100;"):
+        arriving.add(1, "::3")
+    arriving.remove(50, "::1")
+    arriving.add(50, "::1")
+    for size, address in ((50, "::1"), (40, "::2"), (10, "")):
+        arriving.remove(size, address)
+    assert arriving.held == 0
 
 
 class Waiting:

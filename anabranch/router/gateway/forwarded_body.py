@@ -47,7 +47,7 @@ class ForwardedBody(httpx.AsyncByteStream):
                 self._rule.arriving.add(len(piece))
                 self._start.append(piece)
         finally:
-            self._rule.arriving.held -= sum(map(len, self._start))
+            self._rule.arriving.remove(sum(map(len, self._start)))
 
     def framing(self) -> list[tuple[bytes, bytes]]:
         """The header that tells a router where the body ends (RFC 9112, 6); none without a body."""

@@ -73,7 +73,7 @@ class DecodedMessage:
     """Whether its tensors came as typed contents."""
 
 
-def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
+def decode_request(message: Buffer, limits: RequestLimits) -> DecodedMessage:
     """Decode a ModelInferRequest. Raises InvalidRequest or TooLarge."""
     found, raw = _parsed(message)
     _check_lengths(found)
@@ -91,7 +91,7 @@ def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
     )
 
 
-def _parsed(message: bytes) -> tuple[Message, Sequence[Buffer]]:
+def _parsed(message: Buffer) -> tuple[Message, Sequence[Buffer]]:
     """Parse a message, and return it with its raw contents; InvalidRequest, TooLarge."""
     if len(message) <= _SMALL:
         with suppress(InvalidRequest):  # the walk below says where it is malformed
@@ -101,7 +101,7 @@ def _parsed(message: bytes) -> tuple[Message, Sequence[Buffer]]:
     return parse(InferRequest, envelope), raw
 
 
-def _split(message: bytes) -> tuple[bytes, list[memoryview]]:
+def _split(message: Buffer) -> tuple[Buffer, list[memoryview]]:
     """Take the raw contents out of a message: they are large, and need no copy.
 
     Fields are counted, also those of inputs and outputs; InvalidRequest, TooLarge.

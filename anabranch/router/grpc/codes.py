@@ -22,7 +22,7 @@ from anabranch.errors import (
     Unauthenticated,
     Unavailable,
 )
-from anabranch.router.errors import HttpReply, UnencodableOutput
+from anabranch.router.errors import HttpReply, SlowBody, UnencodableOutput
 
 logger = logging.getLogger("anabranch.router")
 
@@ -38,6 +38,7 @@ CODES: dict[type[Exception], StatusCode] = {
     NotFound: StatusCode.NOT_FOUND,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     RequestError: StatusCode.INVALID_ARGUMENT,
+    SlowBody: StatusCode.DEADLINE_EXCEEDED,
     Conflict: StatusCode.FAILED_PRECONDITION,
     NodeError: StatusCode.INTERNAL,
     UnencodableOutput: StatusCode.INTERNAL,

@@ -16,6 +16,8 @@ from grpc import StatusCode
 
 from anabranch.router.grpc.codes import Ended, Status
 from anabranch.router.http.lean_reply import Headers
+from anabranch.router.limits import LARGE
+from anabranch.router.oip.raw_tensors import Buffer
 
 HEADERS: Headers = ((b"content-type", b"application/grpc"),)
 """Headers of every reply."""
@@ -32,14 +34,17 @@ _UNENCODED = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Characters of a status's message that are sent as they are, with letters and digits."""
 
 
-def unframed(body: bytes | bytearray | memoryview) -> bytes:
-    """Return the message of a body; Ended where that is not one whole message, uncompressed."""
+def unframed(body: Buffer) -> Buffer:
+    """Return the message of a body, a view of a large one.
+
+    Ended where that is not one whole message, uncompressed.
+    """
     view = memoryview(body)
     size = len(view) - PREFIX
     if size < 0 or view[:PREFIX] != _prefix.pack(0, size):
         text = "the body is not one whole message of gRPC, uncompressed"
         raise Ended(Status(StatusCode.INTERNAL, text, ()))
-    return bytes(view[PREFIX:])
+    return view[PREFIX:] if size > LARGE else bytes(view[PREFIX:])
 
 
 def framed(message: bytes) -> tuple[bytes, bytes]:

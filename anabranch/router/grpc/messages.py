@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from anabranch.errors import InvalidRequest
+from anabranch.router.oip.raw_tensors import Buffer
 
 Message: TypeAlias = Any
 """A message; its fields are known only once the descriptors are loaded."""
@@ -66,10 +67,10 @@ def path(method: str) -> str:
     return f"/{SERVICE}/{method}"
 
 
-def parse(kind: Any, data: bytes) -> Message:
+def parse(kind: Any, data: Buffer) -> Message:
     """Read a message; InvalidRequest where the bytes are none."""
     try:
-        return kind.FromString(data)
+        return kind.FromString(bytes(data))
     except DecodeError:
         name = kind.DESCRIPTOR.name
         raise InvalidRequest(f"the message is no {name} in Protocol Buffers") from None

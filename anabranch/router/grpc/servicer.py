@@ -36,12 +36,13 @@ from anabranch.router.large_reply import write_held
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.output_size import bytes_of
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
-Answers: TypeAlias = Callable[[bytes, GrpcCall], Coroutine[Any, Any, Answer]]
+Answers: TypeAlias = Callable[[Buffer, GrpcCall], Coroutine[Any, Any, Answer]]
 
 _READ_AHEAD = 2
 """Answers of one request in a stream that are made before the client has taken them."""
@@ -80,7 +81,7 @@ class GraphServicer:
         """A method for those who may do this: counted, and recorded where it is sampled."""
         return watched(self._arms, self._requests, SERVICE, name, action, method)
 
-    async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _ready(self, message: Buffer, call: GrpcCall) -> bytes:
         revision = self._revision(parse(request_type("ModelReady"), message))
         try:
             self._arms.check_ready(revision)
@@ -90,7 +91,7 @@ class GraphServicer:
         data: bytes = response_type("ModelReady")(ready=ready).SerializeToString()
         return data
 
-    async def _metadata(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _metadata(self, message: Buffer, call: GrpcCall) -> bytes:
         revision = self._revision(parse(request_type("ModelMetadata"), message))
         return encode_metadata(self._arms.metadata(revision))
 
@@ -106,20 +107,20 @@ class GraphServicer:
             asked, own = name[: MAX_NAME + 1], self._arms.name
             raise NotFound(f"there is no graph {asked!r} here (there is: {own!r})")
 
-    async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _infer(self, message: Buffer, call: GrpcCall) -> bytes:
         with self._arms.gate.place(message, call.caller):
             if len(message) > LARGE:
                 return await self._infer_large(message, call)
             decoded = decode_request(message, self._arms.limits)
             return await self._evaluated(self._told(decoded, call), call)
 
-    async def _infer_large(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _infer_large(self, message: Buffer, call: GrpcCall) -> bytes:
         """Answer a large message, which is decoded off the event loop."""
         with HeldBytes(self._arms.under_way) as held:
             decoded = await self._decoded_large(message, held)
             return await self._evaluated(self._told(decoded, call), call)
 
-    async def _decoded_large(self, message: bytes, held: HeldBytes) -> DecodedMessage:
+    async def _decoded_large(self, message: Buffer, held: HeldBytes) -> DecodedMessage:
         held.add(len(message))
         decoded = await off_loop(partial(decode_request, message, self._arms.limits))
         held.add(memory_of_arrays(decoded.request.inputs.values()))
@@ -159,7 +160,7 @@ class GraphServicer:
                 await context.write(failed(error, call.id, message))
 
     async def _answer(
-        self, write: Callable[[bytes], Awaitable[None]], message: bytes, call: GrpcCall
+        self, write: Callable[[bytes], Awaitable[None]], message: Buffer, call: GrpcCall
     ) -> None:
         arms = self._arms
         with arms.gate.place(message, call.caller, True), HeldBytes(arms.under_way) as held:
@@ -204,7 +205,7 @@ def watched(
     observed = GrpcObserver(requests, arms.name, arms.sampler, name, service).observed
     guard = arms.guard
 
-    async def allowed(message: bytes, call: GrpcCall) -> Answer:
+    async def allowed(message: Buffer, call: GrpcCall) -> Answer:
         try:
             identity = guard.check(action, call.credentials, call.address)
         except UnknownSigner:

@@ -40,7 +40,7 @@ def last(decoded: DecodedMessage) -> bytes:
     return _serialized(StreamResponse(infer_response=response))
 
 
-def failed(error: Exception, request_id: str, message: bytes) -> bytes:
+def failed(error: Exception, request_id: str, message: Buffer) -> bytes:
     """Return the answer to a request that failed; its id is given back if it can be read."""
     response = _of(*(_text(message, field) for field in ("model_name", "model_version", "id")))
     mark_final(response, True)
@@ -48,7 +48,7 @@ def failed(error: Exception, request_id: str, message: bytes) -> bytes:
     return _serialized(StreamResponse(error_message=details, infer_response=response))
 
 
-def _text(message: bytes, field: str) -> str:
+def _text(message: Buffer, field: str) -> str:
     with suppress(RequestError):
         return wire.text(message, InferRequest.DESCRIPTOR.fields_by_name[field].number)
     return ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.oip.raw_tensors import Buffer
 
 MAX_FIELDS = 4096
 """Most fields of one message. An empty message takes two bytes on the wire and fifty times that in
@@ -33,7 +34,7 @@ class Field(NamedTuple):
 
 
 def fields(
-    message: bytes, at: int = 0, end: int | None = None, most: int = MAX_FIELDS
+    message: Buffer, at: int = 0, end: int | None = None, most: int = MAX_FIELDS
 ) -> Iterator[Field]:
     """Walk over the fields of a message, not into them; or of the one inside it up to ``end``.
 
@@ -53,7 +54,7 @@ def fields(
         yield Field(number, kind, start, value, at)
 
 
-def _value(message: bytes, kind: int, at: int) -> tuple[int, int]:
+def _value(message: Buffer, kind: int, at: int) -> tuple[int, int]:
     """Return where a value starts and ends that is at ``at``."""
     if kind == BYTES:
         length, at = _varint(message, at)
@@ -65,7 +66,7 @@ def _value(message: bytes, kind: int, at: int) -> tuple[int, int]:
     raise _malformed()
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def _varint(message: Buffer, at: int) -> tuple[int, int]:
     """Return the number at ``at``, seven bits a byte, and where it ends."""
     try:
         byte = message[at]
@@ -82,7 +83,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     raise _malformed()
 
 
-def text(message: bytes, number: int) -> str:
+def text(message: Buffer, number: int) -> str:
     """The value of a field of text, empty where it is left out; of several, the last counts."""
     found = ""
     for field in fields(message):
@@ -91,9 +92,9 @@ def text(message: bytes, number: int) -> str:
     return found
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: Buffer) -> str:
     try:
-        return data.decode()
+        return bytes(data).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("a name in the message is not text in UTF-8") from None
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
-from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
+from anabranch.router.errors import ClientGone, HeadersTooLarge, ReplyBody, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
 from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
@@ -59,7 +59,7 @@ class Exchange(Protocol):
     def take_body(self) -> bytes | None:
         """Take the whole body; None where it is not there yet and must be received."""
 
-    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: ReplyBody) -> bool:
         """Send a whole reply at once; ``headers`` tell the length of its body.
 
         False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
@@ -267,7 +267,7 @@ class HttpRequest:
             await self._gather(body, message, rule, timer)
             return memoryview(body)[padding:] if padding else body
         finally:
-            rule.arriving.held -= len(body) - padding
+            rule.arriving.remove(len(body) - padding, self.head.address)
 
     async def _gather(
         self, body: bytearray, message: Message, rule: BodyRule, timer: asyncio.Timeout
@@ -278,7 +278,7 @@ class HttpRequest:
             piece = _piece(message)
             if len(body) + len(piece) > most:
                 raise _over(rule.limit)
-            rule.arriving.add(len(piece))
+            rule.arriving.add(len(piece), self.head.address)
             body += piece
             if not message.get("more_body", False):
                 return

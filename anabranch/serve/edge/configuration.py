@@ -26,7 +26,7 @@ from anabranch.serve.edge.crowding import (
     too_many,
 )
 from anabranch.serve.edge.graph_paths import GRAPH, graph_rules
-from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
+from anabranch.serve.edge.grpc_frontend import BUFFER, MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
 from anabranch.serve.edge.refusing import refusal_rules, tables
 from anabranch.serve.edge.replies import page
@@ -45,8 +45,6 @@ from anabranch.serve.edge.tls.routers import read_at_start
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
 STATS_SOCKET = "admin.sock"
-BUFFER = 72 * 2**10
-"""Bytes of a request that HAProxy holds: its headers must fit, and a small body does."""
 MAX_HEADERS = 1000
 """Most headers of a request or a reply; their size is limited by the buffer."""
 REQUEST_S = 8

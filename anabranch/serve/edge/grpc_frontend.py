@@ -1,10 +1,10 @@
 """HAProxy's frontend for gRPC: which calls go to routers, and the errors that HAProxy tells itself.
 
 ModelInfer goes to the routers of the graph that the message names, and Seldon's Predict to those of
-the graph that the call's metadata name, as HTTP/1.1, if one whole message is in HAProxy's buffer
-and nothing about the call is unusual. All other calls go to the front, which speaks gRPC itself:
-other methods, streams, large or compressed messages, graphs without routers, and calls that are
-malformed. So a client cannot tell the two ways apart.
+the graph that the call's metadata name, as HTTP/1.1, if one whole message is in HAProxy's buffer,
+or the start of a larger one, and nothing about the call is unusual. All other calls go to the
+front, which speaks gRPC itself: other methods, streams, compressed messages, graphs without
+routers, and calls that are malformed. So a client cannot tell the two ways apart.
 
 HAProxy has no pings of HTTP/2, so TCP finds clients that have gone. A status of HAProxy's own is a
 reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200: clients go by
@@ -17,6 +17,7 @@ from grpc import StatusCode
 
 from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.router.grpc.calls import SIZE
+from anabranch.router.grpc.framing import PREFIX
 from anabranch.router.grpc.messages import methods_of_one_message, path
 from anabranch.router.grpc.seldon import messages as seldon
 from anabranch.serve.edge.clients import UNNAMED, client_rules
@@ -37,6 +38,10 @@ from anabranch.serve.edge.tls.in_force import InForce
 MAX_CALLS = 1024
 """Calls of both in progress at a time, of which one source may have half; also calls of any
 kind on one connection."""
+BUFFER = 72 * 2**10
+"""Bytes of a request that HAProxy holds: its headers must fit, and a small body does."""
+_LARGEST = 2**32 - 1
+"""Bytes of the largest message that gRPC can have."""
 MAX_HEADERS = 8192
 """Most bytes of headers of a call that goes to a router: gRPC's own server judges others."""
 MESSAGE_S = 8
@@ -61,13 +66,14 @@ _FULL = f"{MAX_CALLS} calls are in progress, the most that may pass; try again l
 _TOLD = "if { res.hdr(grpc-status) -m found }"
 _USUAL = (
     "METH_POST { req.hdr(content-type) application/grpc application/grpc+proto }"
-    " { req.body_size,sub(txn.size) eq 0 } !{ req.hdr(grpc-encoding) -m found }"
+    " one-message !{ req.hdr(grpc-encoding) -m found }"
     f" in-time !{{ req.fhdr_cnt(grpc-timeout) gt 1 }} {{ req.hdrs,length le {MAX_HEADERS} }}"
 )
 """Conditions under which a call goes to a router.
 
 The first five bytes are a flag and a size: as one number, that is the size of the rest of a body of
-one message only if the message is not compressed.
+one message only if the message is not compressed. The router sees whether that holds for a message
+that is larger than the buffer.
 """
 _ROUTED = "if { var(txn.route) -m found }"
 
@@ -121,8 +127,10 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         ),
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
-        f"http-request set-var(txn.route) req.body,ungrpc(1),map_str({routes_map})"
-        f" if infer !by-metadata {_USUAL}",
+        "acl one-message req.body_size,sub(txn.size) eq 0",
+        f"acl one-message var(txn.size) -m int {BUFFER}:{_LARGEST}",
+        f"http-request set-var(txn.route) req.body,bytes({PREFIX}),protobuf(1)"
+        f",map_str({routes_map}) if infer !by-metadata {_USUAL}",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAME}) if by-metadata",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAMESPACE}),concat(/,txn.graph)"
         " if by-metadata in-namespace !in-default",

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from anabranch.router.grpc.messages import path
 from anabranch.serve.edge import routes
-from anabranch.serve.edge.configuration import BUFFER
+from anabranch.serve.edge.grpc_frontend import BUFFER
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.router.grpc.conftest import Stub, failure, infer_request
 from tests.serve.edge.routers import FakeRouter, grpc_edge

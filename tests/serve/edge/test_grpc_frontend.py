@@ -14,6 +14,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
+from anabranch.router.limits import RequestLimits
 from anabranch.serve.edge import configuration, grpc_frontend
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.router.conftest import make_arms
@@ -136,9 +137,9 @@ def test_no_router_and_no_front_is_a_status_that_says_when_to_try_again() -> Non
 
 
 @pytest.mark.parametrize(
-    ("floats", "goes_lean"), [(4, True), (15_000, True), (50_000, False), (1_250_000, False)]
+    ("floats", "goes_lean"), [(4, True), (15_000, True), (50_000, True), (1_250_000, True)]
 )
-def test_large_messages_take_the_other_way(floats: int, goes_lean: bool) -> None:
+def test_large_messages_take_the_same_way(floats: int, goes_lean: bool) -> None:
     async def main() -> None:
         x = np.arange(floats, dtype=np.float32).reshape(-1, 2)
         async with served_graphs({"demo": make_arms()}) as (at, routers):
@@ -146,6 +147,35 @@ def test_large_messages_take_the_other_way(floats: int, goes_lean: bool) -> None
             found = np.frombuffer(answer.raw_output_contents[0], np.float32)
             assert np.array_equal(found, x.ravel() * 2)
             assert routers["demo"].seen == [METHOD] * goes_lean
+
+    asyncio.run(main())
+
+
+def test_a_large_message_that_is_slow_or_too_large_or_cut_is_told_so_and_holds_nothing() -> None:
+    size = 10**6
+    limits = RequestLimits(max_body=size, body_timeout=0.3, max_arriving=4 * size)
+    data = infer_request(x=np.zeros((size // 16, 2), np.float32)).SerializeToString()
+    whole = http2.framed(data)
+
+    async def main() -> None:
+        async with served_graphs({"demo": make_arms(limits=limits)}) as (at, routers):
+            async with http2.connected(at.site.grpc) as client:
+                stream = client.begin(http2.call_headers())
+                for at_byte in range(0, 6 * 2**14, 2**14):
+                    client.send(stream, whole[at_byte : at_byte + 2**14], flags=0)
+                found = await client.reply(stream)
+                assert found.code == StatusCode.DEADLINE_EXCEEDED.value[0]
+                assert found.details == "the body did not arrive within 0.3s"
+            async with http2.connected(at.site.grpc) as client:
+                found = await client.call(whole[:-1])
+                assert found.code == StatusCode.INTERNAL.value[0]
+                assert found.details is not None
+                assert "not one whole message" in found.details
+            large = infer_request(x=np.zeros((size // 8, 2), np.float32))
+            error = await failure(at.stub("ModelInfer", large))
+            assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+            assert "over the limit of 1000005 bytes" in str(error.details())
+            assert routers["demo"].seen == [METHOD] * 3
 
     asyncio.run(main())
 

@@ -22,6 +22,7 @@ from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message, parse
 from anabranch.router.grpc.seldon.messages import SeldonMessage
 from anabranch.router.limits import LARGE, RequestLimits
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.seldon.messages import (
     ARRAYS,
@@ -51,7 +52,7 @@ _REQUEST, _RESPONSE, _META = 1, 2, 2
 _FEEDBACK = message_type("Feedback")
 
 
-def decode_predict(message: bytes, limits: RequestLimits) -> PredictionMessage:
+def decode_predict(message: Buffer, limits: RequestLimits) -> PredictionMessage:
     """Decode the message of a prediction. Raises InvalidRequest and TooLarge."""
     _check_size(message, limits)
     return _asked(parse(SeldonMessage, message))
@@ -99,7 +100,7 @@ def _tag(value: Message) -> Tag | JsonText:
     return JsonText(_json(value, "a tag"))
 
 
-def _sizes(message: bytes, field: wire.Field, *numbers: int) -> Iterator[int]:
+def _sizes(message: Buffer, field: wire.Field, *numbers: int) -> Iterator[int]:
     """Give the sizes of fields inside one, by the numbers that lead there."""
     if field.kind != wire.BYTES:
         return
@@ -111,7 +112,7 @@ def _sizes(message: bytes, field: wire.Field, *numbers: int) -> Iterator[int]:
                 yield from _sizes(message, inner, *numbers[1:])
 
 
-def _check_size(message: bytes, limits: RequestLimits) -> None:
+def _check_size(message: Buffer, limits: RequestLimits) -> None:
     """Raise TooLarge where a message has more bytes of lists and documents than fit the limits.
 
     InvalidRequest where it is malformed.

@@ -29,6 +29,7 @@ from anabranch.router.grpc.servicer import Answers, shorten, watched
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.seldon.answers import answer_of, meta_of
 from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
@@ -80,7 +81,7 @@ class SeldonServicer:
     def _under_way(self, call: ServedCall) -> BytesUnderWay:
         return self._arms.under_way
 
-    async def _predict(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _predict(self, message: Buffer, call: GrpcCall) -> bytes:
         self._check(call)
         arms, given = self._arms, call.headers.get(PUID, "")
         with arms.gate.place(message, call.caller), HeldBytes(arms.under_way) as held:
@@ -93,7 +94,7 @@ class SeldonServicer:
             return answer
 
     async def _decoded(
-        self, message: bytes, puid: str, held: HeldBytes
+        self, message: Buffer, puid: str, held: HeldBytes
     ) -> tuple[PredictionMessage, InferenceRequest]:
         """Decode a message, a large one off the event loop, and count what it becomes."""
         arms, metadata = self._arms, self._arms.metadata()
@@ -116,10 +117,10 @@ class SeldonServicer:
         answer = answer_of(response, asked.payload.kind, signature)
         return encode_reply(answer, meta_of(response, asked, signature))
 
-    async def _reward(self, feedback: Feedback, message: bytes, call: GrpcCall) -> bytes:
+    async def _reward(self, feedback: Feedback, message: Buffer, call: GrpcCall) -> bytes:
         self._check(call)
         with feedback.gate:
-            told = decode_reward(message, call.headers.get(PUID, ""), self._arms.limits)
+            told = decode_reward(bytes(message), call.headers.get(PUID, ""), self._arms.limits)
             if not self._arms.routing.decides:
                 return encode_reward(told.given.id or "", {"counted": False}, success(UNDECIDED))
             decode = partial(decode_repeated, limits=self._arms.limits)
@@ -128,11 +129,11 @@ class SeldonServicer:
         self._tell_puid(call, found["id"])
         return encode_reward(found["id"], tags, success("" if told.is_judged else UNJUDGED))
 
-    async def _model(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _model(self, message: Buffer, call: GrpcCall) -> bytes:
         self._check(call)
         return encode_model(self._arms.metadata())
 
-    async def _graph(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _graph(self, message: Buffer, call: GrpcCall) -> bytes:
         self._check(call)
         return encode_graph(self._arms.metadata())
 
