@@ -28,7 +28,12 @@ LONGEST = 60.0
 SHORT, SKIPPED = 0.001, 16
 """Behind a turn that took less than so many seconds, so many requests are not looked at."""
 ON_THE_WAY = 1
-"""Requests on their way between the edge and the loop, beside those that keep it busy."""
+"""Requests on their way between the edge and the loop at least, beside those that keep it busy."""
+SPARE, NO_SPARE = 0.1, 0.02
+"""Shares of a window with nothing to do for the loop from which on more are on their way, and
+below which fewer are. Under a small overload it has little to do now and then, by chance."""
+CUSHION = 0.01
+"""Most requests on their way, in seconds that the loop takes to answer them."""
 
 
 class Turns:
@@ -40,9 +45,9 @@ class Turns:
     """
 
     __slots__ = (
-        "_began", "_edge_refused", "_ended", "_growing", "_has_polled", "_inside", "_last",
-        "_offered", "_refused", "_served", "_since", "_skip", "_taken", "_told", "_until",
-        "_waited", "is_pressed", "rate",
+        "_began", "_edge_refused", "_ended", "_growing", "_has_polled", "_idle", "_inside", "_last",
+        "_offered", "_on_the_way", "_refused", "_served", "_since", "_skip", "_taken", "_told",
+        "_until", "_waited", "is_pressed", "rate",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -65,6 +70,8 @@ class Turns:
         """When the first look began at whose end more waited, as at those of all since."""
         self._offered = self._refused = self._skip = 0
         self._until, self._edge_refused = 0.0, -inf
+        self._idle, self._on_the_way = 0.0, ON_THE_WAY
+        """Seconds of a window in which nothing was in progress; requests on their way."""
 
     def begins(self, now: float, inside: int) -> bool:
         """Note a request that is let in; return whether it is the first one of its turn."""
@@ -78,6 +85,8 @@ class Turns:
             self._skip -= 1
             return False
         self._began, self._taken, self._inside = now, 1, inside
+        if not inside:
+            self._idle += now - self._ended
         return True
 
     def polled(self) -> None:
@@ -112,7 +121,7 @@ class Turns:
 
         ``unloaded``: seconds that a request takes without any; Little's law, as in ``ceiling``.
         """
-        return max(FEWEST, int(GAIN * self.rate * unloaded)) + ON_THE_WAY
+        return max(FEWEST, int(GAIN * self.rate * unloaded)) + self._on_the_way
 
     def refuses(self, now: float, unloaded: float) -> bool:
         """Return whether a request is one too many for its turn, under overload; note it."""
@@ -153,7 +162,7 @@ class Turns:
 
     def _begin_window(self, now: float) -> None:
         self._offered = self._refused = self._served = 0
-        self._since = now
+        self._since, self._idle = now, 0.0
 
     def _look(self, now: float) -> None:
         """Under overload: see now and then whether nearly all requests could be let in."""
@@ -166,4 +175,14 @@ class Turns:
             self._begin(now, 0)
             return
         self.rate += 0.25 * (self._served / seconds - self.rate)
+        self._fill(self._idle / seconds)
         self._begin_window(now)
+
+    def _fill(self, idle: float) -> None:
+        """Have more on their way where the loop was idle for a share of the window, else fewer.
+
+        An edge that waits for a processor itself is slow to send the next one.
+        """
+        most = max(ON_THE_WAY, int(CUSHION * self.rate))
+        step = 1 + self._on_the_way // 2 if idle > SPARE else -(idle < NO_SPARE)
+        self._on_the_way = min(most, max(ON_THE_WAY, self._on_the_way + step))

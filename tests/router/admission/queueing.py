@@ -132,10 +132,12 @@ def rounded(in_flight: int) -> int:
 class Edge:
     """What HAProxy does before a router: counts what is in flight, and refuses beyond a limit.
 
-    ``most``: connections of its clients, each for one request at a time.
+    ``most``: connections of its clients, each for one request at a time. ``delay``: seconds that a
+    request takes from it to the router, at random.
     """
 
     most: int = 10**9
+    delay: float = 0.0
     in_flight: int = 0
     limit: int = 0
     until: float = 0.0
@@ -186,17 +188,19 @@ class Loop:
         self._waiting: deque[tuple[float, int, bool]] = deque()
         self._to_accept: deque[tuple[float, int]] = deque()
         self._begun: deque[list[_Begun]] = deque()
+        self._on_the_way: list[tuple[float, float, int, bool]] = []
         self._next, self._idle = 0.0, 0
         now = 0.0
         for _ in range(self.clients):
             self._ask(0.0)
         while now < seconds:
             self._come(now)
-            if not self._is_idle:
-                now = self._turn(now)
-            else:
-                now = self._next if self.load(now) else now + 1e-4
+            now = self._next_event(now) if self._is_idle else self._turn(now)
         return self
+
+    def _next_event(self, now: float) -> float:
+        comes = self._next if self.load(now) else now + 1e-4
+        return min(comes, self._on_the_way[0][0]) if self._on_the_way else comes
 
     @property
     def _is_idle(self) -> bool:
@@ -271,6 +275,8 @@ class Loop:
         while self.load(self._next) and self._next <= now:
             self._ask(self._next)
             self._next += self._draw.expovariate(self.load(self._next) / self.cost)
+        while self._on_the_way and self._on_the_way[0][0] <= now:
+            self._waiting.append(heapq.heappop(self._on_the_way)[1:])
 
     def _ask(self, now: float) -> None:
         edge = self.edge
@@ -284,7 +290,15 @@ class Loop:
             self._to_accept.append((now, told))
         else:
             self._idle -= 1
-            self._waiting.append((now, told, edge is not None and edge.is_refusing(now)))
+            self._send(now, told, edge is not None and edge.is_refusing(now))
+
+    def _send(self, now: float, told: int, is_refusing: bool) -> None:
+        edge = self.edge
+        if edge is None or not edge.delay:
+            self._waiting.append((now, told, is_refusing))
+            return
+        arrives = now + self._draw.expovariate(1 / edge.delay)
+        heapq.heappush(self._on_the_way, (arrives, now, told, is_refusing))
 
     def refused(self, start: float = 0.0) -> int:
         """How many were refused of those that came from ``start`` on."""

@@ -28,6 +28,16 @@ def test_behind_an_edge_goodput_and_latency_hold_at_four_times_the_capacity(
     assert p99(times) <= 3 * cost * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(("behind", "delay"), [(0, 1e-3), (0, 5e-3), (2, 3e-3)])
+def test_the_loop_does_not_idle_where_the_edge_takes_its_time(behind: int, delay: float) -> None:
+    """As it does where it waits for a processor: more requests have to be on their way then."""
+    edge = Edge(delay=delay)
+    loop = Loop(COST, load=lambda t: 4.0, behind=behind, edge=edge).run(18)
+    times = loop.times(start=8)
+    assert len(times) * COST / 10 >= 0.9
+    assert p99(times) <= 0.01 + 5 * delay
+
+
 @seeds
 @pytest.mark.parametrize("behind", [0, 2])
 def test_an_overload_is_seen_before_a_thousand_connections_wait(seed: int, behind: int) -> None:
