@@ -133,7 +133,7 @@ class ControllerParts:
         catalogue = Catalogue(store, releases)
         models = releases.models = SharedModels(store, catalogue)
         checks = ModelChecks(store, releases, models)
-        load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS))
+        load = ModelLoad(lambda: process_sums.totals(MODEL_METRICS), models.names)
         memory = RevisionMemory(unix_folder())
         cluster = RayCluster(settings.autoscaling)
         self._keys = SigningKeys(store.database, clock)
@@ -229,6 +229,7 @@ class ControllerParts:
         self._writer.watch(deliveries.wake)
         self._writer.watch(self.watcher.wake)
         self._writer.watch(registry_tags.wake)
+        self._writer.watch(load.wake)
         topics.watch(self.reconciler.look)
         self._work = {
             "the reconciler": self.reconciler.run,

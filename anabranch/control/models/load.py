@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from anabranch.telemetry import definitions
@@ -36,21 +36,37 @@ class UserLoad(NamedTuple):
 
 
 class ModelLoad:
-    """The load of all shared models. For one thread; ``clock`` is monotonic, in seconds."""
+    """The load of all shared models, whose names ``models`` gives.
+
+    For one thread; ``clock`` is monotonic, in seconds.
+    """
 
     def __init__(
-        self, snapshot: Callable[[], Snapshot], clock: Callable[[], float] = time.monotonic
+        self,
+        snapshot: Callable[[], Snapshot],
+        models: Callable[[], Collection[str]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshot = snapshot
+        self._models = models
         self._clock = clock
+        self._changed = asyncio.Event()
         self._before: tuple[float, Snapshot] = (clock(), {})
         self._now: tuple[float, Snapshot] = self._before
 
+    def wake(self) -> None:
+        """See whether there is a shared model now; something was written to the store."""
+        self._changed.set()
+
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look while there are shared models, until cancelled."""
         while True:
-            self.look()
-            await asyncio.sleep(INTERVAL_S)
+            self._changed.clear()
+            if await asyncio.to_thread(self._models):
+                self.look()
+                await asyncio.sleep(INTERVAL_S)
+            else:
+                await self._changed.wait()
 
     def look(self) -> None:
         """Take the sums as they are now."""
