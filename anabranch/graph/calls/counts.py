@@ -15,6 +15,7 @@ from anabranch.components.annotations import Measure
 from anabranch.components.contract import Bound, Context
 from anabranch.telemetry import definitions
 from anabranch.telemetry.registry import REGISTRY, Distribution, Registry
+from anabranch.telemetry.trace import Trace
 
 
 class NodeCounts:
@@ -33,7 +34,11 @@ class NodeCounts:
         """Count a call that took so long; a traced request's is an example of such calls."""
         self.duration.observe(seconds)
         if context is not None and context.trace is not None:
-            self.duration.witness(seconds, context.trace.trace_id, time.time())
+            self.witness(seconds, context.trace)
+
+    def witness(self, seconds: float, trace: Trace) -> None:
+        """Keep a traced call that took so long as an example of such calls."""
+        self.duration.witness(seconds, trace.trace_id, time.time())
 
     def failed(self, error: BaseException) -> None:
         """Count a call that failed."""

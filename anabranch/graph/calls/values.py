@@ -287,7 +287,7 @@ def protect(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: protect(item) for key, item in value.items()}
     view = value.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 

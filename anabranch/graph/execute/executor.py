@@ -56,6 +56,8 @@ MAX_SCHEDULES = 256
 """Schedules kept for different sets of requested outputs."""
 
 Array = np.ndarray[Any, Any]
+# A method of what is imported, and a function in an attribute, are looked up anew by each call.
+_set_node, _set_requests = NODE.set, REQUESTS.set
 Take = tuple[str, int, Convert]
 """An output, its place among the values that come back, and how to get it out of there."""
 
@@ -111,22 +113,25 @@ class Evaluator:
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> list[Any]:
         """The values of ``wants``, in order, given the values of other vertices."""
-        REQUESTS.set((context,))
-        slots = self._vertices.slots
-        frame = self.frame(given)
-        steps = self._schedule(wants, frozenset(given))
+        _set_requests((context,))
+        slots, frame, schedule = self._vertices.slots, self._empty.copy(), self._schedule
+        for name, value in given.items():
+            frame[slots[name]] = value
+        steps = schedule(wants, frozenset(given))
         if self._lanes.off_loop or self._needs_tasks:
             await self._run(steps, frame, context)
+            for name in wants:
+                frame[slots[name]] = _settled(frame[slots[name]])
         else:
             for step in steps:
                 if frame[step.slot] is UNSET:
                     step.inline(frame, context)
-        NODE.set("")
+        _set_node("")
         if context.annotations.uncounted:
             self._count(context)
         if self._is_watched:
             self.see(frame, given, context)
-        return [_settled(frame[slots[name]]) for name in wants]
+        return [frame[slots[name]] for name in wants]
 
     async def stream(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -296,12 +301,12 @@ class HeadExecutor:
         caller's to check.
         Raises NodeError, DeadlineExceeded, Unavailable, and InvalidRequest for an unknown output.
         """
-        names = self._all if outputs is None else tuple(outputs)
-        wants, takes = self._asked(names)
+        asked, evaluate = self._asked, self._evaluate
+        wants, takes = asked(self._all if outputs is None else tuple(outputs))
         given: Mapping[str, Any] = {**self._absent, **inputs} if self._absent else inputs
         if self._shared:
             given = self._protected(given)
-        values = await self._evaluate(given, wants, context)
+        values = await evaluate(given, wants, context)
         if context.names:
             _name_columns(context, {name: wants[index] for name, index, _ in takes})
         found = {name: access(values[index]) for name, index, access in takes}

@@ -25,6 +25,8 @@ from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import SpanRecording
 
 Invoke = Callable[[Frame, Context], Any]
+# A method of what is imported, and a function in an attribute, are looked up anew by each call.
+_set_node = NODE.set
 
 
 class NodeStep:
@@ -62,20 +64,20 @@ class NodeStep:
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Run the component here and now."""
-        NODE.set(self._node)
-        counts = self._counts if context.is_traffic else None
+        _set_node(self._node)
         invoke = self._invoke if context.trace is None else self._recorded
+        finish = self._finish
         if not WATCH.awake:
             WATCH.wake()
         PULSE.called[0] = self._number
         started = WATCH.since = clock()
         WATCH.lane = self._lane
         try:
-            frame[self.slot] = self._finish(invoke(frame, context))
+            frame[self.slot] = finish(invoke(frame, context))
         except BaseException as error:
             found = self._lane.error(error)
-            if counts is not None:
-                counts.failed(found)
+            if self._counts is not None and context.is_traffic:
+                self._counts.failed(found)
             raise found from error
         finally:
             WATCH.lane = None
@@ -83,8 +85,11 @@ class NodeStep:
             seconds = now - started
             if seconds > SLOW or self._pace.was_slow:
                 self._lane.note(seconds, now)
-        if counts is not None:
-            counts.answered(seconds, context)
+        counts = self._counts
+        if counts is not None and context.is_traffic:
+            counts.duration.observe(seconds)
+            if context.trace is not None:
+                counts.witness(seconds, context.trace)
 
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""
