@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from contextvars import copy_context
 from typing import Any
 
@@ -73,9 +74,9 @@ class LeanProtocol(HttpToolsProtocol):
         self._heads = state.heads if is_believed else state.heads_of_others
         self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
         self._context = copy_context()
-        self._about: dict[str, Any] = {}
+        self.about: Mapping[str, Any] = {}
         """Of ASGI's scope, the part that is the connection's."""
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
         """Wakes all who wait for more of a body or for the end of a request."""
         self._waiting: deque[LeanCycle] = deque()
         self._reading: LeanCycle | None = None
@@ -99,9 +100,8 @@ class LeanProtocol(HttpToolsProtocol):
     @property
     def under_way(self) -> int:
         """How many requests are at work or wait for their turn."""
-        return len(self._waiting) + (not self._is_free)
+        return len(self._waiting) + (not self._is_free())
 
-    @property
     def _is_free(self) -> bool:
         cycle = self.cycle
         return cycle is None or cycle.response_complete or cycle.disconnected
@@ -111,7 +111,7 @@ class LeanProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._about = {
+        self.about = {
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "server": self.server,
             "client": self.client,
@@ -137,17 +137,16 @@ class LeanProtocol(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             self._drop(len(data))
             return
-        is_new, heads = self._is_between, self._heads
+        is_new, heads = self._is_between(), self._heads
         known = heads.find(data) if is_new else None
         if known is not None:
             self._waiting.append(self._cycle(*known))
         else:
             self._read(data)
-            if is_new and self._is_between and len(self._waiting) == 1:
+            if is_new and self._is_between() and len(self._waiting) == 1:
                 heads.learn(data, self._waiting[0].message)
         self._go_on()
 
-    @property
     def _is_between(self) -> bool:
         """Whether nothing was read of a message that is not complete, and another may come."""
         return not (
@@ -256,7 +255,7 @@ class LeanProtocol(HttpToolsProtocol):
         if self._waiting or self._refusal is not None:
             self.loop.call_soon(self._go_on, context=self._context)
         else:
-            self._adjust()
+            self.adjust()
             self.idle_since = self.loop.time()
 
     # Called by the server, and by timers.
@@ -296,26 +295,23 @@ class LeanProtocol(HttpToolsProtocol):
             return
         self._is_stepping = True
         try:
-            while self._waiting and self._is_free and not self.transport.is_closing():
+            while self._waiting and self._is_free() and not self.transport.is_closing():
                 self._begin(self._waiting.popleft())
         finally:
             self._is_stepping = False
         if self.transport.is_closing():
             return
-        if self._is_free and not self._waiting:
+        if self._is_free() and not self._waiting:
             self.idle_since = self.loop.time()
             if self._refusal is not None:
                 self._tell(*self._refusal)
         if self._waiting or self._reading is not None or self.flow.read_paused:
-            self._adjust()
+            self.adjust()
 
     def _cycle(self, message: MessageHead, body: bytes | None = None) -> LeanCycle:
         if message.word is not None and not self._is_guest:
             self.server_state.hear(message.word, is_new=self.cycle is not None)
-        return LeanCycle(
-            message, self._about, body, self.transport, self.flow, self.logger,
-            self.server_state.headers(), self._news, self.on_response_complete, self._adjust,
-        )  # fmt: skip
+        return LeanCycle(self, message, body, self.server_state.headers())
 
     def _begin(self, cycle: LeanCycle) -> None:
         self.cycle = cycle
@@ -324,7 +320,7 @@ class LeanProtocol(HttpToolsProtocol):
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
-    def _adjust(self) -> None:
+    def adjust(self) -> None:
         """Read on, unless requests wait for their turn or a body for being taken."""
         if self.transport.is_closing() or self._is_deaf:
             return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -23,57 +23,65 @@ MAX_REST = 64 * 2**10
 """Bytes of a body that may come behind the reply, so that the connection can go on."""
 
 
+class Carrier(Protocol):
+    """The connection of a request."""
+
+    about: Mapping[str, Any]
+    """Its part of ASGI's scope."""
+    transport: asyncio.Transport
+    flow: FlowControl
+    news: asyncio.Event
+    """Wakes all who wait for more of a body or for the end of a request."""
+
+    def on_response_complete(self) -> None:
+        """Hear that the reply is written."""
+
+    def adjust(self) -> None:
+        """Hear that a part of the body was taken, so that more of it may be read."""
+
+
 class LeanCycle(RequestResponseCycle):
     """A request that is read, waits for its turn, is at work, or answered.
 
     Of uvicorn's class it keeps ``send``, which writes a reply that comes as ASGI messages, and the
-    fields that ``send`` uses. ``about`` is the connection's part of ASGI's scope, ``body`` the
-    whole body where it has come. ``keep_alive`` may be taken away until the reply begins; ``taken``
-    is called when a part of the body was taken, so that more of it may be read. ``message_event``
-    may be that of all requests of a connection.
+    fields that ``send`` uses. ``body`` is the whole body where it has come. ``keep_alive`` may be
+    taken away until the reply begins.
     """
 
-    # The same at the start of every request, so not set for each: that takes time.
+    # Read for few requests, so not set for each.
+    logger = logging.getLogger("uvicorn.error")
     access_log = False
-    disconnected = response_started = response_complete = False
-    more_body = keep_alive = True
-    waiting_for_100_continue = False
     chunked_encoding = None
     expected_content_length = 0
-    _unread: bytes | bytearray = b""
-    _whole = False
-    """Whether the application has been given the end of the body."""
-    _came = 0
-    """Bytes of the body that have come."""
-    is_cut_off = False
-    """Whether the reply ends the connection although the body is still coming."""
 
     def __init__(
         self,
+        carrier: Carrier,
         message: MessageHead,
-        about: Mapping[str, Any],
         body: bytes | None,
-        transport: asyncio.Transport,
-        flow: FlowControl,
-        logger: logging.Logger,
-        default_headers: list[tuple[bytes, bytes]],
-        message_event: asyncio.Event,
-        on_response: Callable[[], None],
-        taken: Callable[[], None],
+        headers: list[tuple[bytes, bytes]],
     ) -> None:
         self.message = message
         self.head = message.request
         own = {"state": {}, "extensions": {EXCHANGE: self}}
-        self.scope = cast("Any", {**about, **message.scope, **own})
-        if body is not None:
-            self._unread, self._came, self.more_body = body, len(body), False
-        self.transport = transport
-        self.flow = flow
-        self.logger = logger
-        self.default_headers = default_headers
-        self.message_event = message_event
-        self.on_response = on_response
-        self._taken = taken
+        self.scope = cast("Any", {**carrier.about, **message.scope, **own})
+        self._unread: bytes | bytearray = body or b""
+        self._came = len(self._unread)
+        """Bytes of the body that have come."""
+        self.more_body = body is None
+        self._whole = False
+        """Whether the application has been given the end of the body."""
+        self.disconnected = self.response_started = self.response_complete = False
+        self.keep_alive = True
+        self.waiting_for_100_continue = False
+        self.is_cut_off = False
+        """Whether the reply ends the connection although the body is still coming."""
+        self.transport = carrier.transport
+        self.flow = carrier.flow
+        self.default_headers = headers
+        self.message_event = carrier.news
+        self.on_response = carrier.on_response_complete
+        self._taken = carrier.adjust
 
     @property
     def unread(self) -> int:

@@ -13,6 +13,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 CLOSE = (b"connection", b"close")
 CHUNKED = (b"transfer-encoding", b"chunked")
 SERVICE_UNAVAILABLE = 503
+_line_of = b": ".join
 
 
 def message(status: int, headers: Headers, body: bytes) -> bytes:
@@ -36,8 +37,8 @@ def chunks(body: Sequence[bytes], trailers: Headers) -> list[bytes]:
 
 
 def _lines(headers: Headers) -> bytes:
-    found = b"".join([b"%b: %b\r\n" % header for header in headers])
-    if not found.count(b"\r") == found.count(b"\n") == len(headers):
+    found = b"\r\n".join([*map(_line_of, headers), b""])
+    if len(found.splitlines()) != len(headers):
         raise RuntimeError("a header has the end of a line in it")
     return found
 
