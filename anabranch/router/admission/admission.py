@@ -151,7 +151,8 @@ class Admission:
         takes says nothing about others, so it has a place and is left out of all measures. Raises
         TooManyRequests where the caller asks for too much, and Unavailable where all do.
         """
-        now, backlog = self._clock(), self._backlog
+        clock, backlog = self._clock, self._backlog
+        now = clock()
         found = self._caller(caller, now) if caller or self._callers.are_counted else None
         if self.inside >= self.limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now, found)
@@ -288,8 +289,11 @@ class Admission:
     def leave(self, began: float, rank: int, error: type[BaseException] | None) -> None:
         """Take a place back; a ``rank`` of 0 was not measured."""
         self.inside -= 1
-        if rank:
-            count_end(self._backlog, self._clock(), began, rank, error)
+        clock = self._clock
+        if rank and error is None:
+            self._backlog.ended(clock(), began, rank)
+        elif rank:
+            count_end(self._backlog, clock(), began, rank, error)
         if self.left is not None:
             self.left()
 

@@ -38,6 +38,7 @@ from anabranch.router.limits import LARGE
 from anabranch.router.tracing import RESPONSE
 
 _JSON = (b"content-type", b"application/json")
+_ACCEPT = b"accept-encoding"
 
 
 class CancelOnDisconnect:
@@ -131,28 +132,28 @@ class HttpApp:
     async def _answer(self, request: HttpRequest, send: Send) -> int:
         """Answer a request; the status, or 0 where its client has gone."""
         reply: Answer
+        handler = self._handler
         try:
-            reply = await self._handler(request)
+            reply = await handler(request)
         except ClientGone:
             return 0
         except Exception as error:
             reply = self._form(error, request.path, request.id)
-        if isinstance(reply, EventStream):
-            reply = StreamedReply(200, EVENT_HEADERS, *reply)
-        if isinstance(reply, StreamedReply):
+        if not isinstance(reply, HttpReply):
             return await self._stream(request, reply, send)
-        if len(reply.body) > SMALLEST and request.accepts_coding:
+        if len(reply.body) > SMALLEST and _ACCEPT in request.head.last:
             reply = await packed(reply, request.headers["accept-encoding"])
-        headers, body = _headers(request, reply), reply.body
+        status, body, own = reply
+        headers = _headers(request, len(body), own)
         if request.method == "HEAD":
             body = b""
         if len(body) > LARGE:
-            return await self._send_large(send, reply.status, headers, body)
+            return await self._send_large(send, status, headers, body)
         exchange = request.exchange
-        if exchange is None or not exchange.reply(reply.status, headers, body):
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        if exchange is None or not exchange.reply(status, headers, body):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
-        return reply.status
+        return status
 
     async def _send_large(self, send: Send, status: int, headers: Headers, body: ReplyBody) -> int:
         with suppress(ClientGone):
@@ -160,7 +161,11 @@ class HttpApp:
             return status
         return 0
 
-    async def _stream(self, request: HttpRequest, reply: StreamedReply, send: Send) -> int:
+    async def _stream(
+        self, request: HttpRequest, reply: EventStream | StreamedReply, send: Send
+    ) -> int:
+        if isinstance(reply, EventStream):
+            reply = StreamedReply(200, EVENT_HEADERS, *reply)
         headers = [*reply.headers, *_id(request)]
         start = {"type": "http.response.start", "status": reply.status, "headers": headers}
         async with aclosing(reply.rest):
@@ -175,11 +180,10 @@ class HttpApp:
         return 0
 
 
-def _headers(request: HttpRequest, reply: HttpReply) -> Headers:
-    own = reply.headers
+def _headers(request: HttpRequest, length: int, own: Headers) -> Headers:
     if not own or not any(name == b"content-type" for name, _ in own):
         own = (*own, _JSON)
-    return ((b"content-length", b"%d" % len(reply.body)), *own, *_id(request))
+    return ((b"content-length", b"%d" % length), *own, *_id(request))
 
 
 def _id(request: HttpRequest) -> Headers:

@@ -310,7 +310,7 @@ class GraphApp(HttpApp):
         return openapi_page.asset(name, request.headers.get("accept-encoding", ""))
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        if PREFER in request.head.last and self._later is not None and prefers_async(request):
+        if self._later is not None and PREFER in request.head.last and prefers_async(request):
             return await self._later.take(revision, request)
         arms, length = self._arms, request.json_length
         body = request.whole(self._body)

@@ -19,6 +19,7 @@ MAX_PATHS = 32
 """Paths whose endpoints are kept: most requests have the same ones."""
 _LAST_WORD = re.compile("[/:]")
 """What stands before the last word of a path: ``/infer``, and ``:predict`` of other protocols."""
+_TRACE = PARENT.encode()
 _FAULTS = range(500, 600)
 """Statuses for which a server is to blame."""
 
@@ -37,7 +38,7 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
         self._endpoint = lru_cache(MAX_PATHS)(self._endpoint_of)
 
     def _begin(self, request: HttpRequest) -> SpanRecording | None:
-        if request.is_traced:
+        if _TRACE in request.head.last:
             headers = request.headers
             parent = self._sampler.continued(headers[PARENT], headers.get(STATE, ""))
         else:

@@ -42,7 +42,7 @@ _ALIGNED = 8
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _LENGTH, _ENCODING = b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
-_ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
+_HOST = b"host"
 
 
 class Exchange(Protocol):
@@ -171,16 +171,6 @@ class HttpRequest:
             )
         return int(text)
 
-    @property
-    def is_traced(self) -> bool:
-        """Whether the client says what trace the request belongs to."""
-        return _TRACE in self.head.last
-
-    @property
-    def accepts_coding(self) -> bool:
-        """Whether the client says in which codings it may be answered."""
-        return _ACCEPT in self.head.last
-
     def length(self, limit: int) -> int | None:
         """Bytes of the body, by Content-Length; None where that is missing.
 
@@ -235,9 +225,11 @@ class HttpRequest:
 
     def _taken(self, rule: BodyRule) -> Body | None:
         """Take the body if it is all there; TooLarge over the limit, there or not."""
-        self.length(rule.limit)
         body = None if self.exchange is None else self.exchange.take_body()
-        return None if body is None else self._held(body, rule)
+        if body is None:
+            self.length(rule.limit)
+            return None
+        return self._held(body, rule)
 
     def _held(self, body: Body, rule: BodyRule) -> Body:
         if len(body) > rule.limit:

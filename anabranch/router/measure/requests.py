@@ -42,6 +42,7 @@ _REFUSED: Mapping[int | str, str] = {
 }  # fmt: skip
 """Reasons of refusals, by the code of the reply."""
 clock = time.perf_counter
+_mark = ACTIVITY.mark
 
 
 class Requests:
@@ -58,7 +59,7 @@ class Requests:
     def began(self) -> float:
         """Count a request in; what to give to ``ended``."""
         self._in_flight.value += 1
-        ACTIVITY.mark()
+        _mark()
         return clock()
 
     def ended(self, endpoint: str, code: int | str, started: float, trace: Trace | None) -> None:
@@ -71,7 +72,7 @@ class Requests:
         duration.observe(seconds)
         if trace is not None:
             duration.witness(seconds, trace.trace_id, time.time())
-        ACTIVITY.mark()
+        _mark()
         self._in_flight.value -= 1  # last: who reads that none is in flight reads that all count
 
     def _new(self, endpoint: str, code: int | str) -> tuple[Number, Distribution, Number | None]:

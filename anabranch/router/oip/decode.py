@@ -109,20 +109,26 @@ def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
     if len(document) > LARGE:
         check_names(document)
     envelope = parsed(_decode_envelope, document, "the body", "not an inference request")
-    _check_count(len(envelope.inputs), "inputs", limits)
-    _check_parameters(envelope, limits)
-    if len(envelope.inputs) > 1:
-        check_together(envelope.inputs, limits)
+    parameters, outputs = envelope.parameters or {}, envelope.outputs or ()
+    if len(envelope.inputs) != 1 or parameters or outputs or envelope.inputs[0].parameters:
+        _check_envelope(envelope, limits)
     inputs: dict[str, Array] = {}
     for tensor in envelope.inputs:
         if tensor.name in inputs:
             raise InvalidRequest(f"input {tensor.name!r} is there twice")
         inputs[tensor.name] = _decode_tensor(tensor, tail, limits)
-    tail.finish()
-    parameters, outputs = envelope.parameters or {}, envelope.outputs or ()
+    if tail is not _NO_TAIL:
+        tail.finish()
     form = _form(parameters, outputs, limits) if parameters or outputs else JSON_ONLY
     names = tuple(dict.fromkeys([output.name for output in outputs])) if outputs else ()
     return DecodedBody(InferenceRequest(inputs, names, envelope.id, parameters), form)
+
+
+def _check_envelope(envelope: _Request, limits: RequestLimits) -> None:
+    _check_count(len(envelope.inputs), "inputs", limits)
+    _check_parameters(envelope, limits)
+    if len(envelope.inputs) > 1:
+        check_together(envelope.inputs, limits)
 
 
 def _check_parameters(envelope: _Request, limits: RequestLimits) -> None:

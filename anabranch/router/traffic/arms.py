@@ -7,7 +7,7 @@ counted of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from anabranch.access.guard import Guard
@@ -97,23 +97,20 @@ class Arms:
         self._shared = SharedParts(
             guests, self.explain_gate, self.made, self._mirrors, self._samples, draw
         )
-        self._routing: Routing | None = None
+        self._arms: Mapping[int, Arm] = {}
+        self.routing: Routing
+        """The routing in force now, once there is a table."""
         self._limits: LimitsByCaller | None = None
         self._routers = 1
 
-    @property
-    def routing(self) -> Routing:
-        """The routing in force now."""
-        assert self._routing is not None, "no table yet"
-        return self._routing
-
     def apply(self, table: RoutingTable) -> None:
         """Put a table in force; if it cannot be used, raise and leave the old one."""
-        before = self._routing.arms if self._routing else {}
+        before = self._arms
         arms = {
             number: before.get(number) or self._arm(table, number) for number in table.revisions
         }
-        self._routing = Routing(table, arms, self._shared)
+        self.routing = Routing(table, arms, self._shared)
+        self._arms = arms
         self.share(table.routers)
         self._retire([arm for number, arm in before.items() if number not in arms])
         keep_latest(self._tallies, arms)
@@ -160,7 +157,8 @@ class Arms:
         Raises as ``InferenceCore`` does, and NotFound for a revision that is
         not there.
         """
-        self._confirm(request)
+        if self.gate.has_queue:
+            self._confirm(request)
         work = self.routing.way(request, revision).infer(request, encode)
         if request.parameters and is_offline(request.parameters):
             return self._offline.run(work)
@@ -200,15 +198,15 @@ class Arms:
 
         Raises as ``infer`` does before it evaluates.
         """
-        self._confirm(request)
+        if self.gate.has_queue:
+            self._confirm(request)
         core, way = self.routing.chosen(request, revision)
         return ChosenArm(core, way, self.gate.meter(request.caller))
 
     def _confirm(self, request: InferenceRequest) -> None:
-        """Raise Unavailable if others are before a request, and it should not wait for them."""
-        if self.gate.has_queue:
-            parameters = request.parameters
-            self.gate.confirm(parameters, self.routing.stable.core.seconds(parameters))
+        """Raise Unavailable if a request should not wait for the others before it."""
+        parameters = request.parameters
+        self.gate.confirm(parameters, self.routing.stable.core.seconds(parameters))
 
     def rewarded(self, decision: Decision, reward: float | None, judged: Judged | None) -> None:
         """Count a reward for a decision; None for one that came again.

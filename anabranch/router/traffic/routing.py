@@ -35,6 +35,7 @@ class Routing:
         stages = StageComposer(table, arms, self._split, self.signatures, shared)
         self._numbered = {number: stages.numbered(number) for number in arms}
         self._routed = {n: stages.routed(n, way) for n, way in self._numbered.items()}
+        self._only = None if self._split.only is None else self._routed[self._split.only]
 
     def arm(self, revision: int | str) -> Arm:
         """The arm of a revision; NotFound if there is none."""
@@ -56,7 +57,7 @@ class Routing:
     def way(self, request: InferenceRequest, revision: int | str | None) -> Answering:
         """The first stage of a request to a revision, without one to that which the table says."""
         if revision is None:
-            return self._routed[self.choose(request)]
+            return self._only or self._routed[self.choose(request)]
         return self._numbered[self.arm(revision).core.revision]
 
     def chosen(

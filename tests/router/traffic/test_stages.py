@@ -21,11 +21,12 @@ async def nothing(inputs: Any, context: Context) -> dict[str, Any]:
 
 def stages(graph: Any, revision: int | None) -> list[str]:
     """The stages of a request, the outermost first; without a revision, of one that is routed."""
-    stage: Any = graph.arms.routing.way(InferenceRequest({}), revision)
+    infer: Any = graph.arms.routing.way(InferenceRequest({}), revision).infer
     found = []
-    while stage is not None:
-        found.append(stage.infer.__qualname__.split(".")[0])
-        stage = getclosurevars(stage.infer).nonlocals.get("inner")
+    while infer is not None:
+        found.append(infer.__qualname__.split(".")[0])
+        held = getclosurevars(infer).nonlocals
+        infer = held.get("within") or getattr(held.get("inner"), "infer", None)
     return found
 
 

@@ -131,10 +131,9 @@ class GraphCalls:
         self, response: InferenceResponse | None, reply: HttpReply, request: HttpRequest
     ) -> HttpReply:
         """Count a reply, and tell in it how caches have handled the request."""
-        if response is not None and (status := response.cache_status):
-            told = (CACHE_STATUS, status.encode())
-            reply = reply._replace(headers=(*reply.headers, told))
-        return self.counted(reply, request)
+        if response is not None and response.annotations is not None:
+            reply = _told_of_caches(reply, response)
+        return self.counted(reply, request) if len(reply.body) > LARGE else reply
 
     def counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
         """Count a large reply until it has been sent; Unavailable where that would be too much."""
@@ -157,6 +156,12 @@ class GraphCalls:
             request.hold(memory_of_arrays(decoded.inputs.values()), self.arms.under_way)
         told_of_call(decoded, request)
         return decoded
+
+
+def _told_of_caches(reply: HttpReply, response: InferenceResponse) -> HttpReply:
+    if not (status := response.cache_status):
+        return reply
+    return reply._replace(headers=(*reply.headers, (CACHE_STATUS, status.encode())))
 
 
 def told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:

@@ -23,6 +23,7 @@ def counted(
     ``stable`` is the core of the stable revision; None for an arm that is the stable one.
     ``tells_tokens``: outputs of the arm tell the tokens of its answers.
     """
+    within = inner.infer
 
     def failed(request: InferenceRequest, error: Exception, started: float) -> None:
         if _is_to_blame(stable, request, error):
@@ -33,16 +34,17 @@ def counted(
     ) -> tuple[InferenceResponse, Answer]:
         started = time.perf_counter()
         try:
-            found = await inner.infer(request, encode)
+            found = await within(request, encode)
         except Exception as error:
             failed(request, error, started)
             raise
-        if found[0].is_kept:
+        response = found[0]
+        if response.annotations is not None and response.is_kept:
             return found
-        tally.record(found[0].seconds)
+        tally.record(response.seconds)
         if tells_tokens:
             tokens = AnswerTokens()
-            tokens.see(found[0])
+            tokens.see(response)
             tokens.whole(tally.tokens)
         return found
 

@@ -33,14 +33,14 @@ def limited(inner: Evaluation, limit: ConcurrencyLimit) -> Evaluation:
 
 def traced(inner: Evaluation, revision: int) -> Evaluation:
     """Record the evaluation as a span, of a request that is traced."""
-    name = f"arm r{revision}"
+    name, within = f"arm r{revision}", inner.infer
 
     async def recorded(request: InferenceRequest) -> InferenceResponse:
         with below(request, name, revision=revision):
-            return await inner.infer(request)
+            return await within(request)
 
     def infer(request: InferenceRequest) -> Awaitable[InferenceResponse]:
-        return inner.infer(request) if request.trace is None else recorded(request)
+        return within(request) if request.trace is None else recorded(request)
 
     def stream(request: InferenceRequest) -> Responses:
         responses = inner.stream(request)
@@ -90,26 +90,28 @@ def explained(
 
     ``others`` are the explainers of the stable revision; None for an arm that is the stable one.
     """
+    within = inner.infer
 
     async def both(request: InferenceRequest) -> InferenceResponse:
         with beside(explainers, others, request, limit) as told:
-            response = await inner.infer(request)
+            response = await within(request)
             response.parameters |= await told()
         return response
 
     def infer(request: InferenceRequest) -> Awaitable[InferenceResponse]:
-        return both(request) if EXPLAIN in request.parameters else inner.infer(request)
+        return both(request) if EXPLAIN in request.parameters else within(request)
 
     return Evaluation(infer, inner.stream)
 
 
 def encoded(inner: Evaluation) -> Answering:
     """Encode the response."""
+    within = inner.infer
 
     async def infer(
         request: InferenceRequest, encode: Encode[Answer]
     ) -> tuple[InferenceResponse, Answer]:
-        response = await inner.infer(request)
+        response = await within(request)
         answer = encode(response)
         return response, await answer if isinstance(answer, Coroutine) else answer
 
