@@ -29,10 +29,10 @@ logger = logging.getLogger("anabranch.streams")
 class FrameChannel(asyncio.BufferedProtocol):
     """One end of a connection, for uvloop.
 
-    Frames that are sent in one turn of the event loop leave a few at a time, those with large
-    arrays at once: what the system does not take then is copied. ``takers`` are what is called with
-    each frame; a kind that has none is malformed and ends the connection. ``patience``: see
-    ``probed``.
+    Frames that are sent in one turn of the event loop leave a few at a time; that of a lone call,
+    and those with large arrays, at once: what the system does not take then is copied. ``takers``
+    are what is called with each frame; a kind that has none is malformed and ends the connection.
+    ``patience``: see ``probed``.
     """
 
     def __init__(self, patience: int) -> None:
@@ -40,6 +40,8 @@ class FrameChannel(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader(self._take, MAX_GREETING)
         self._takers: Mapping[int, Taker] = {}
+        self._calls: dict[int, Any] = {}
+        """What is under way, by the number of its call."""
         self._transport: asyncio.Transport | None = None
         self._waiting: list[Buffer] = []
         self._waiting_size = 0
@@ -105,7 +107,11 @@ class FrameChannel(asyncio.BufferedProtocol):
         self._waiting_size += sum(map(len, chunks))
         if len(self._waiting) >= TOGETHER or self._waiting_size >= SMALL:
             self._flush()
-        elif not self._is_due and not self._is_reading:
+        elif self._is_due or self._is_reading:
+            return
+        elif len(self._calls) <= 1:
+            self._flush()
+        else:
             self._is_due = True
             self._loop.call_soon(self._flush_at_end)
 

@@ -51,6 +51,8 @@ class Link(FrameChannel):
     made, and may change afterwards.
     """
 
+    _calls: dict[int, _Waiting]
+
     def __init__(self, name: str, secret: bytes, limits: CallLimits) -> None:
         super().__init__(CALLING_MS)
         self._name = name
@@ -59,7 +61,6 @@ class Link(FrameChannel):
         self._most = 0
         self._most_calls = 0
         self._number = 0
-        self._calls: dict[int, _Waiting] = {}
         self._others = 0
         self._forgotten = 0.0
         """When others' calls are no longer counted, on the clock of the loop."""

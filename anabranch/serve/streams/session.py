@@ -38,12 +38,13 @@ from anabranch.telemetry.activity import ACTIVITY
 class CallSession(FrameChannel):
     """One connection of a caller. Its calls are cancelled when it is lost."""
 
+    _calls: dict[int, asyncio.Task[None] | None]
+    """Calls for whose end the caller waits; None for one that has not waited yet."""
+
     def __init__(self, served: ServedCalls, sessions: set[CallSession]) -> None:
         super().__init__(CALLED_MS)
         self._served = served
         self._sessions = sessions
-        self._calls: dict[int, asyncio.Task[None] | None] = {}
-        """Calls for whose end the caller waits; None for one that has not waited yet."""
         self._credits: dict[int, PieceCredit] = {}
         self._most = 0
         self._is_known = False
