@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import types
+from asyncio.tasks import _enter_task as enter_task
+from asyncio.tasks import _leave_task as leave_task
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
@@ -36,6 +38,11 @@ class Started(Generic[T]):
         except StopIteration as finished:
             self.done, self.value = True, finished.value
 
+    @property
+    def needs_task(self) -> bool:
+        """Whether it waits for nothing but a task, if it is not ``done``: see ``in_task``."""
+        return self._waits_for is None
+
     def __await__(self) -> Generator[Any, Any, T]:
         """Hand on what the coroutine waits for, as ``await`` itself would have."""
         waits_for, coroutine = _taken_up(self._waits_for), self._coroutine
@@ -50,6 +57,19 @@ class Started(Generic[T]):
             except StopIteration as finished:
                 result: T = finished.value
                 return result
+
+
+def started_outside(coroutine: Coroutine[Any, Any, T]) -> Started[T]:
+    """Begin a coroutine as outside of tasks, even within one; any task may go on with it."""
+    task = asyncio.current_task()
+    if task is None:
+        return Started(coroutine)
+    loop = task.get_loop()
+    leave_task(loop, task)
+    try:
+        return Started(coroutine)
+    finally:
+        enter_task(loop, task)
 
 
 def begin(

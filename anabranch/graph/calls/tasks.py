@@ -57,14 +57,23 @@ class Tasks:
         """Run ``first``, which starts tasks, and wait until all are done, or one has failed."""
         try:
             await first
-            if self._tasks and not self._errors:
-                self._over = asyncio.get_running_loop().create_future()
-                await self._over
-            if self._errors:
-                raise _first(self._errors)
+            await self.ended()
         finally:
             if self._tasks:
                 await self._abort()
+
+    @property
+    def are_left(self) -> bool:
+        """Whether any task is not done."""
+        return bool(self._tasks)
+
+    async def ended(self) -> None:
+        """Wait until all tasks are done; raise the error of one that has failed, at once."""
+        if self._tasks and not self._errors:
+            self._over = asyncio.get_running_loop().create_future()
+            await self._over
+        if self._errors:
+            raise _first(self._errors)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

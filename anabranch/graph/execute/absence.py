@@ -79,8 +79,13 @@ class GatedStep:
         self.slot = step.slot
         self.leaves = step.leaves
         self._gate = gate
-        self._slots = gate.slots
+        self.needs = gate.slots
         self._step = step
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the node's step is."""
+        return self._step.is_quick
 
     def done(self, frame: Frame) -> bool:
         """Return whether the node has run, is running or is skipped."""
@@ -96,7 +101,7 @@ class GatedStep:
 
     def begin(self, run: Run) -> None:
         """Begin the node's step, or skip it, as soon as that can be told."""
-        if run.pending(self._slots):
+        if run.pending(self.needs):
             run.frame[self.slot] = run.spawn(self._later(run))
             return
         absence = self._gate.absence(run.frame)
@@ -106,6 +111,6 @@ class GatedStep:
             run.frame[self.slot] = absence
 
     async def _later(self, run: Run) -> Any:
-        await run.settle(self._slots)
+        await run.settle(self.needs)
         absence = self._gate.absence(run.frame)
         return await self._step.later(run) if absence is None else absence

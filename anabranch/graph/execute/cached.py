@@ -110,6 +110,8 @@ class CachedNode:
 class CachedStep:
     """The step of a node with a cache; ``step`` is that of the node without it."""
 
+    is_quick = False
+
     def __init__(
         self,
         step: NodeStep,
@@ -121,7 +123,7 @@ class CachedStep:
         self.leaves = step.leaves
         self._step = step
         self._cached = cached
-        self._needs = tuple(needs)
+        self.needs = tuple(needs)
         self._policy = policy
 
     def done(self, frame: Frame) -> bool:
@@ -138,7 +140,7 @@ class CachedStep:
 
     async def later(self, run: Run) -> Any:
         """Return the value of the node once its inputs are there."""
-        await run.settle(self._needs)
+        await run.settle(self.needs)
         if self._policy is None:
             return await self._cached.value(self._step, run)
         return await self._policy.apply(lambda: self._cached.value(self._step, run), run)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class NodeStep:
         self.slot = slot
         self._about = about
         self._counts = counts
-        self._needs = tuple(needs)
+        self.needs = tuple(needs)
         self._invoke = invoke
         self._finish = finish
         self._lane = lane
@@ -57,6 +57,11 @@ class NodeStep:
         self._pace = lane.pace
         self._policy = policy
         self.leaves = lane.is_async
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the component runs on the loop."""
+        return self._lane.inline
 
     def done(self, frame: Frame) -> bool:
         """True once the node has run or is running."""
@@ -93,7 +98,7 @@ class NodeStep:
 
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""
-        if not self._lane.inline or run.pending(self._needs):
+        if not self._lane.inline or run.pending(self.needs):
             run.frame[self.slot] = run.spawn(self.later(run))
         elif self._policy is None:
             self.inline(run.frame, run.context)
@@ -111,7 +116,7 @@ class NodeStep:
 
     async def later(self, run: Run) -> Any:
         """Return the value of the component once its inputs are there."""
-        await run.settle(self._needs)
+        await run.settle(self.needs)
         if self._policy is None:
             return await self._attempt(run)
         return await self._policy.apply(lambda: self._attempt(run), run)
@@ -160,7 +165,7 @@ class Branch:
 class JoinStep:
     """Evaluates the branch that a router has picked and takes over its value."""
 
-    leaves = False
+    leaves = is_quick = False
 
     def __init__(
         self,
@@ -174,6 +179,7 @@ class JoinStep:
         self._counts = counts
         self._router = router
         self._pick = pick
+        self.needs = (pick,)
         self._branches = branches
 
     def done(self, frame: Frame) -> bool:
@@ -243,7 +249,7 @@ class SegmentGate(Protocol):
 class RemoteStep:
     """Calls another segment for the values of some of its vertices, all in one call."""
 
-    leaves = True
+    leaves, is_quick = True, False
 
     def __init__(
         self,
@@ -256,7 +262,8 @@ class RemoteStep:
         self.slot = next(iter(wants.values()))
         self._call = call
         self._wants = wants
-        self._needs = needs
+        self._sources = needs
+        self.needs = (*needs.values(), *(() if gate is None else gate.slots))
         self._policy = policy
         self._gate = gate
 
@@ -273,14 +280,7 @@ class RemoteStep:
         frame = run.frame
         wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
         known = {name: slot for name, slot in self._wants.items() if name not in wants}
-        later = self._later(run, tuple(wants), {**self._needs, **known})
-        if len(wants) == 1:
-            ((name, slot),) = wants.items()
-            frame[slot] = run.spawn(_item(later, name))
-            return
-        call = run.spawn(later)
-        for name, slot in wants.items():
-            frame[slot] = run.spawn(_item(call, name))
+        run.call(self._later(run, tuple(wants), {**self._sources, **known}), wants)
 
     async def _later(
         self, run: Run, wants: tuple[str, ...], needs: Mapping[str, int]
@@ -300,7 +300,3 @@ class RemoteStep:
             return await attempt()
         found: Mapping[str, Any] = await self._policy.apply(attempt, run)
         return found
-
-
-async def _item(call: Awaitable[Mapping[str, Any]], name: str) -> Any:
-    return (await call)[name]
