@@ -56,7 +56,7 @@ def _asked(*work: Any) -> Any:
     for _ in range(2):
         with suppress(OSError, EOFError):
             if not hasattr(_own, "helper"):
-                _own.helper = Helper(*_started())
+                _own.helper = HelperProcess(*_started())
             return _own.helper.ask(work)
         vars(_own).clear()
     raise Unavailable("the process for large bodies has ended; try again later")
@@ -70,7 +70,7 @@ def _started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
         return own, subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.DEVNULL)
 
 
-class Helper:
+class HelperProcess:
     """A helper process, as its parent sees it; it ends with this object."""
 
     def __init__(self, its: socket.socket, process: subprocess.Popen[bytes]) -> None:

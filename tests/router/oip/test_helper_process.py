@@ -19,7 +19,7 @@ from anabranch.errors import TooLarge, Unavailable
 from anabranch.router import off_loop
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.oip import helper_process
-from anabranch.router.oip.helper_process import WORTH, Helper, apart, serve
+from anabranch.router.oip.helper_process import WORTH, HelperProcess, apart, serve
 from tests.router.conftest import lean_serving, make_arms
 
 ROWS = 150_000
@@ -91,13 +91,13 @@ def test_a_helper_ends_where_nobody_asks_or_its_parent_has_gone(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the functions that helpers were asked for."""
     found: list[str] = []
-    ask = Helper.ask
+    ask = HelperProcess.ask
 
-    def noted(self: Helper, work: Any) -> Any:
+    def noted(self: HelperProcess, work: Any) -> Any:
         found.append(work[0].__name__)
         return ask(self, work)
 
-    monkeypatch.setattr(Helper, "ask", noted)
+    monkeypatch.setattr(HelperProcess, "ask", noted)
     return found
 
 
