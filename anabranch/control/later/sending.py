@@ -36,7 +36,7 @@ class RouterSender:
         if isinstance(answer, StreamedReply):
             return await _collected(one, answer)
         assert isinstance(answer, HttpReply)
-        return KeptReply(answer.status, (), answer.body)
+        return KeptReply(answer.status, (), bytes(answer.body))
 
 
 def _scope(one: DueRequest, token: str) -> Message:

@@ -167,4 +167,4 @@ def kept_error(error: Exception, id: str) -> KeptReply:
     """Return an error as the reply that is kept."""
     reply = error_reply(error, id)
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers]
-    return KeptReply(reply.status, tuple(headers), reply.body)
+    return KeptReply(reply.status, tuple(headers), bytes(reply.body))
