@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import yaml
 
@@ -89,6 +91,34 @@ def processor_seconds(process: psutil.Process) -> float:
     """Time of a processor that a process has taken so far, in seconds."""
     times = process.cpu_times()
     return times.user + times.system
+
+
+class Waiting:
+    """How long the busiest thread of a process waits for a processor that others have.
+
+    ``folder`` has the threads, as Linux shows them: ``/proc/PID/task``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._before, self._began = self._threads(), time.monotonic()
+
+    def share(self) -> float:
+        """Return which share of the time that was so far; 0 where the system does not tell."""
+        passed = time.monotonic() - self._began
+        since = {
+            name: now - self._before.get(name, np.zeros(2)) for name, now in self._threads().items()
+        }
+        busiest = max(since.values(), key=np.sum, default=np.zeros(2))
+        return float(busiest[1] / passed)
+
+    def _threads(self) -> dict[str, Any]:
+        """The seconds that each thread has worked, and waited for a processor."""
+        found = {}
+        for path in self._folder.glob("*/schedstat"):
+            with suppress(OSError):
+                found[path.parent.name] = np.array(path.read_text().split()[:2], float) / 1e9
+        return found
 
 
 @contextmanager
