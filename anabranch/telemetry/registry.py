@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from anabranch.telemetry.definitions import METRICS, MetricDefinition
 
 Labels: TypeAlias = tuple[str, ...]
+L = TypeVar("L", bound=Labels)
 
 MAX_SERIES = 2000
 """Most cells of one metric in a process; further ones share a cell."""
@@ -117,6 +118,13 @@ class Registry:
     def forget(self, metric: MetricDefinition, *labels: str) -> None:
         """Drop a cell: of a gauge whose subject is gone."""
         self._numbers.get(metric.name, {}).pop(labels, None)
+
+    def show(self, metric: MetricDefinition, values: Mapping[L, float]) -> None:
+        """Give a gauge these values by their labels, and drop its other cells."""
+        for gone in self._numbers.get(metric.name, {}).keys() - values.keys():
+            self.forget(metric, *gone)
+        for labels, value in values.items():
+            self.number(metric, *labels).value = value
 
     def snapshot(self) -> dict[str, dict[Labels, Value]]:
         """All values as they are now."""

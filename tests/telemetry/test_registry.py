@@ -71,6 +71,13 @@ def test_a_cell_that_is_forgotten_is_gone() -> None:
     assert registry.snapshot()[REQUESTS_IN_FLIGHT.name] == {}
 
 
+def test_a_gauge_shows_what_there_is_and_drops_the_rest() -> None:
+    registry = Registry()
+    registry.show(REQUESTS_IN_FLIGHT, {("digits",): 1.0, ("iris",): 2.0})
+    registry.show(REQUESTS_IN_FLIGHT, {("iris",): 3.0})
+    assert registry.snapshot()[REQUESTS_IN_FLIGHT.name] == {("iris",): 3.0}
+
+
 def test_of_two_exemplars_of_a_bucket_the_later_is_kept() -> None:
     place = REQUEST_DURATION.bounds.index(0.25)
     counts = tuple(int(index == place) for index in range(len(REQUEST_DURATION.bounds)))

@@ -21,7 +21,6 @@ class MachineCounts:
     ) -> None:
         self._applications = applications
         self._registry = registry
-        self._shown: set[tuple[str, ...]] = set()
 
     def see(self, nodes: Iterable[Node]) -> None:
         """Show how many replicas of each segment are on these machines."""
@@ -30,8 +29,4 @@ class MachineCounts:
         for name, node in by_name(nodes).items():
             for share, number in places.get(node.id, {}).items():
                 counts[share.graph, share.deployment, name] += number
-        for labels, number in counts.items():
-            self._registry.number(MACHINE_REPLICAS, *labels).value = number
-        for labels in self._shown - counts.keys():
-            self._registry.forget(MACHINE_REPLICAS, *labels)
-        self._shown = set(counts)
+        self._registry.show(MACHINE_REPLICAS, counts)

@@ -30,7 +30,6 @@ class Fleet:
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._registry = registry
-        self._shown: set[tuple[str, ...]] = set()
         self._asleep: set[Place] = set()
         """Segments that were well with no replica at all."""
 
@@ -49,14 +48,7 @@ class Fleet:
                 self._registry.number(COLD_STARTS, *place).value += alive
         self._asleep = asleep
         counts.update({(*place, "waiting"): number for place, number in waiting.items()})
-        self._show(counts)
-
-    def _show(self, counts: Mapping[tuple[str, ...], int]) -> None:
-        for labels, number in counts.items():
-            self._registry.number(REPLICAS, *labels).value = number
-        for labels in self._shown - counts.keys():
-            self._registry.forget(REPLICAS, *labels)
-        self._shown = set(counts)
+        self._registry.show(REPLICAS, counts)
 
 
 def deployments(applications: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:

@@ -7,12 +7,7 @@ from typing import get_args
 
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import Measurement, Phase
-from anabranch.telemetry.definitions import (
-    ROLLOUT_STATE,
-    ROLLOUT_STEP,
-    ROLLOUT_VERDICTS,
-    MetricDefinition,
-)
+from anabranch.telemetry.definitions import ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_VERDICTS
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 
@@ -21,7 +16,6 @@ class RolloutMetrics:
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._registry = registry
-        self._shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
 
     def see(self, situations: Iterable[Situation]) -> None:
         """Show where the latest rollout of each graph stands.
@@ -29,19 +23,16 @@ class RolloutMetrics:
         Graphs without one have all phases at 0, so that Prometheus has seen the 0 before the 1,
         however soon a rollout is over.
         """
-        shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
+        states: dict[tuple[str, str], float] = {}
+        steps: dict[tuple[str, str], float] = {}
         for now in situations:
             state = now.rollout
             for phase in get_args(Phase):
-                is_now = state is not None and phase == state.phase
-                shown[ROLLOUT_STATE, (now.graph, phase)] = is_now
+                states[now.graph, phase] = state is not None and phase == state.phase
             if state is not None and state.active:
-                shown[ROLLOUT_STEP, (now.graph, str(state.revision))] = state.weight
-        for (metric, labels), value in shown.items():
-            self._registry.number(metric, *labels).value = value
-        for metric, labels in self._shown.keys() - shown.keys():
-            self._registry.forget(metric, *labels)
-        self._shown = shown
+                steps[now.graph, str(state.revision)] = state.weight
+        self._registry.show(ROLLOUT_STATE, states)
+        self._registry.show(ROLLOUT_STEP, steps)
 
     def judged(self, graph: str, found: Iterable[Measurement]) -> None:
         """Count the verdicts of a look."""
