@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from anabranch.access.actor import ACTOR, ENGINE
 
 logger = logging.getLogger("anabranch.control")
+
+K = TypeVar("K")
 
 _PAUSE_S = 1.0
 
@@ -37,3 +40,41 @@ async def within(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+class WokenLoop(Generic[K]):
+    """Looks for work when it is woken, and after a while anyway; on one event loop.
+
+    What a look starts runs beside it, one task for each key: it wakes the loop at its end, and ends
+    with it.
+    """
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        self._tasks: dict[K, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """Look now; something was written to the store."""
+        self._woken.set()
+
+    async def _go_round(self, look: Callable[[], Awaitable[float]]) -> None:
+        """Look for ever; a look returns the longest time until the next one, in seconds."""
+        try:
+            while True:
+                self._woken.clear()
+                await self._until_woken(await look())
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    async def _until_woken(self, seconds: float) -> None:
+        await within(seconds, self._woken)
+
+    def _start(self, key: K, work: Coroutine[Any, Any, None]) -> None:
+        """Run work beside the loop."""
+        task = self._tasks[key] = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._ended(key))
+
+    def _ended(self, key: K) -> None:
+        del self._tasks[key]
+        self._woken.set()

@@ -13,15 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from anabranch.control.lifecycle import operations, rollouts
 from anabranch.control.lifecycle.analysis import (
     AnalysisWindow,
-    DriftScore,
     Outside,
     judge,
     named,
@@ -31,13 +30,17 @@ from anabranch.control.lifecycle.operations import Change, Moment, Operation, Si
 from anabranch.control.lifecycle.rollouts import Measurement, Move, RolloutState
 from anabranch.control.lifecycle.significance import Trial
 from anabranch.control.lifecycle.trials import evidence_after
+from anabranch.control.observe.looks import LookHistory
+from anabranch.control.observe.monitors import Monitors
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.rollout.gates import Gate, question
 from anabranch.control.rollout.metrics import RolloutMetrics
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.rollout.promql import Prometheus
 from anabranch.control.settings.settings import Settings
-from anabranch.control.store.store import Stored
-from anabranch.control.tasks import within
+from anabranch.control.store.store import Store
+from anabranch.control.tasks import WokenLoop
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Conflict
 from anabranch.router.measure.tally import Report
 from anabranch.specs.models import Metric
@@ -51,48 +54,6 @@ _LATE = 1.0, 0.25
 """A window that begins so much later than its step, or after its last look, is a new driver's: in
 seconds, and as a share of the interval; the longer of both.
 """
-
-
-class Situations(Protocol):
-    """Reader of situations; ``Store`` is one."""
-
-    def situations(self) -> list[Stored]:
-        """How every graph stands."""
-        ...
-
-
-class Changes(Protocol):
-    """Writer of situations; ``TrafficWriter`` is one."""
-
-    async def change(self, graph: str, operation: Operation) -> Stored:
-        """Apply an operation."""
-        ...
-
-
-class WatchedTotals(Protocol):
-    """Source of counts; ``ArmTotals`` is one."""
-
-    def watched(self, graph: str) -> Report:
-        """Sums of which differences are windows."""
-        ...
-
-
-class Looks(Protocol):
-    """Memory of looks; ``LookHistory`` is one."""
-
-    def take(
-        self, graph: str, at: float, revision: int, step: int, found: Sequence[Measurement]
-    ) -> None:
-        """Remember a look."""
-        ...
-
-
-class Drifts(Protocol):
-    """Source of the scores of monitors; ``Monitors`` is one."""
-
-    def drift(self, graph: str, revision: int, since: float) -> DriftScore:
-        """The highest score since a Unix time."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -119,22 +80,23 @@ class _Case:
     mark: _Mark
 
 
-class RolloutDriver:
+class RolloutDriver(WokenLoop[tuple[str, str]]):
     """Runs until it is cancelled. ``clock`` gives Unix time."""
 
     def __init__(
         self,
-        store: Situations,
-        writer: Changes,
-        totals: WatchedTotals,
+        store: Store,
+        writer: TrafficWriter,
+        totals: ArmTotals,
         settings: Settings,
-        monitors: Drifts,
-        looks: Looks,
+        monitors: Monitors,
+        looks: LookHistory,
         *,
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
+        super().__init__()
         self._store, self._writer, self._totals = store, writer, totals
         self._monitors = monitors
         self._looks = looks
@@ -142,30 +104,19 @@ class RolloutDriver:
         self._gate = Gate(settings.webhooks, self._caller, sleep or asyncio.sleep)
         self._prometheus = Prometheus(settings.prometheus, self._caller)
         self._clock, self._sleep = clock, sleep or asyncio.sleep
-        self._wait = sleep or self._until_woken
-        self._woken = asyncio.Event()
+        self._pause = sleep or super()._until_woken
         self._marks: dict[str, _Mark] = {}
         self._metrics = RolloutMetrics()
-        self._jobs: dict[tuple[str, str], asyncio.Task[None]] = {}
-        """By graph and kind: what is going on."""
-
-    def wake(self) -> None:
-        """Look at the store now; something was written to it."""
-        self._woken.set()
 
     async def run(self) -> None:
         """Drive all rollouts for ever."""
         try:
-            while True:
-                self._woken.clear()
-                await self._wait(await self._look_around())
+            await self._go_round(self._look_around)
         finally:
-            for job in self._jobs.values():
-                job.cancel()
             await self._caller.close()
 
     async def _until_woken(self, seconds: float) -> None:
-        await within(seconds, self._woken)
+        await self._pause(seconds)
 
     async def _look_around(self) -> float:
         """Start what is due, and say how long to wait until the next time."""
@@ -198,11 +149,9 @@ class RolloutDriver:
         if move is None or (move == "look" and _is_short(case, at)):
             return
         kind = "look" if move == "look" else "go"
-        if (case.graph, kind) not in self._jobs:
+        if (case.graph, kind) not in self._tasks:
             work = self._look(case) if move == "look" else self._go(case, move)
-            job = asyncio.create_task(self._do(case.graph, work))
-            self._jobs[case.graph, kind] = job
-            job.add_done_callback(lambda _: self._jobs.pop((case.graph, kind)))
+            self._start((case.graph, kind), self._do(case.graph, work))
 
     async def _do(self, graph: str, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from anabranch.control.observe.cloud_event import MEDIA_TYPE, cloud_event
@@ -24,7 +23,7 @@ from anabranch.control.settings.destinations import allowed, shown
 from anabranch.control.settings.settings import Settings, WebhookForm
 from anabranch.control.store.outbox import Delivery
 from anabranch.control.store.store import Event, Store
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.control.timestamps import timestamp
 from anabranch.telemetry.definitions import WEBHOOK_CALLS
 from anabranch.telemetry.registry import REGISTRY, Registry
@@ -42,7 +41,7 @@ _RETRY = 2.0
 _MAX_BODY = 4096
 
 
-class Deliveries:
+class Deliveries(WokenLoop[str]):
     """Calls webhooks until it is cancelled."""
 
     def __init__(
@@ -51,33 +50,22 @@ class Deliveries:
         settings: Settings,
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
-        chance: random.Random | None = None,
         registry: Registry = REGISTRY,
     ) -> None:
+        super().__init__()
         self._store = store
         self._prefixes = settings.webhooks
         self._form, self._type = _FORMS[settings.webhook_form]
         self._caller = caller or Caller()
         self._clock = clock
-        self._chance = chance or random.Random()
+        self._chance = random.Random()
         self._registry = registry
-        self._calling: dict[str, asyncio.Task[None]] = {}
-        """By URL."""
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look into the outbox now; something may have been put there."""
-        self._woken.set()
 
     async def run(self) -> None:
         """Deliver for ever."""
         try:
-            while True:
-                self._woken.clear()
-                await within(await self._look(), self._woken)
+            await self._go_round(self._look)
         finally:
-            for task in self._calling.values():
-                task.cancel()
             await self._caller.close()
 
     async def _look(self) -> float:
@@ -86,15 +74,13 @@ class Deliveries:
         Returns how long to wait until the next look, in seconds.
         """
         try:
-            due, is_empty = await asyncio.to_thread(self._read, tuple(self._calling))
+            due, is_empty = await asyncio.to_thread(self._read, tuple(self._tasks))
         except Exception:
             logger.exception("cannot read the outbox; trying again in %gs", _RETRY)
             return _RETRY
         for delivery in due:
-            if delivery.url not in self._calling and len(self._calling) < MAX_HOOKS:
-                task = asyncio.create_task(self._try(delivery))
-                self._calling[delivery.url] = task
-                task.add_done_callback(partial(self._ended, delivery.url))
+            if delivery.url not in self._tasks and len(self._tasks) < MAX_HOOKS:
+                self._start(delivery.url, self._try(delivery))
         return _REST if is_empty else _LOOK
 
     def _read(self, calling: Collection[str]) -> tuple[list[Delivery], bool]:
@@ -103,10 +89,6 @@ class Deliveries:
         if outbox.is_empty():
             return [], True
         return outbox.due(self._clock(), MAX_HOOKS, calling), False
-
-    def _ended(self, url: str, _task: object) -> None:
-        del self._calling[url]
-        self._woken.set()
 
     async def _try(self, delivery: Delivery) -> None:
         try:
@@ -126,7 +108,7 @@ class Deliveries:
         )
         if reply.ok:
             self._count(delivery, "delivered")
-            await asyncio.to_thread(outbox.delivered, delivery.id)
+            await asyncio.to_thread(outbox.strike, delivery.id)
         elif delivery.attempts + 1 >= ATTEMPTS:
             await self._give_up(delivery, f"{ATTEMPTS} attempts failed; the last: {reply}")
         else:
@@ -145,7 +127,7 @@ class Deliveries:
             f"{shown(delivery.url)}: {reason}",
             {"event": delivery.event.id},
         )
-        await asyncio.to_thread(self._store.outbox.given_up, delivery.id)
+        await asyncio.to_thread(self._store.outbox.strike, delivery.id)
 
     def _count(self, delivery: Delivery, outcome: str) -> None:
         self._registry.number(WEBHOOK_CALLS, delivery.event.graph, outcome).value += 1

@@ -62,13 +62,10 @@ class Outbox:
         with self._database.read() as connection:
             return connection.scalar(sa.select(outbox.c.id).limit(1)) is None
 
-    def delivered(self, id: int) -> None:
-        """Strike a call that was answered."""
-        self._remove(id)
-
-    def given_up(self, id: int) -> None:
-        """Strike a call that will not be tried again."""
-        self._remove(id)
+    def strike(self, id: int) -> None:
+        """Strike a call that was answered, or will not be tried again."""
+        with self._database.write() as connection:
+            connection.execute(outbox.delete().where(outbox.c.id == id))
 
     def postponed(self, id: int, due_at: float) -> None:
         """Try a call again at Unix time ``due_at``."""
@@ -78,10 +75,6 @@ class Outbox:
                 .where(outbox.c.id == id)
                 .values(due_at=due_at, attempts=outbox.c.attempts + 1)
             )
-
-    def _remove(self, id: int) -> None:
-        with self._database.write() as connection:
-            connection.execute(outbox.delete().where(outbox.c.id == id))
 
 
 def put(connection: Connection, event_id: int, urls: Iterable[str], at: float) -> None:

@@ -18,7 +18,7 @@ from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.control.store.records import RevisionInfo
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.store.version_tags import VersionTags, VersionTagStore
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.control.watching.models import WatchingRevisions
 from anabranch.control.watching.verdicts import (
     PREFIX,
@@ -42,28 +42,22 @@ Wanted = dict[tuple[str, str], dict[str, str]]
 """Tags by graph and version."""
 
 
-class RegistryTags:
+class RegistryTags(WokenLoop[str]):
     """Tells the registry until it is cancelled."""
 
     def __init__(
         self, store: Store, revisions: WatchingRevisions, artefacts: ArtefactSettings
     ) -> None:
+        super().__init__()
         self._store = store
         self._tags = VersionTagStore(store.database)
         self._revisions = revisions
         self._artefacts = artefacts
         self._failures = 0
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look at the store now; something was written to it."""
-        self._woken.set()
 
     async def run(self) -> None:
         """Tell for ever."""
-        while True:
-            self._woken.clear()
-            await within(await self._round(), self._woken)
+        await self._go_round(self._round)
 
     async def _round(self) -> float:
         """Note and tell what is new; return the seconds until the next time."""

@@ -6,7 +6,7 @@ The log of events tells of their begin and end, and so remembers them while no c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -33,9 +33,8 @@ class Trouble:
 class Troubles:
     """The troubles of all graphs' watches. ``begin`` and ``end`` block."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
         self._now: dict[tuple[str, str], Trouble | None] = {}
         """By graph and reference; None where it is known that there is none."""
 
@@ -53,7 +52,7 @@ class Troubles:
         before = self._known(graph, reference)
         if before is None:
             self._tell(graph, FAILED, reference, source, text)
-        since = self._clock() if before is None else before.since
+        since = time.time() if before is None else before.since
         self._now[graph, reference] = Trouble(source, text, since)
 
     def end(self, graph: str, reference: str, source: Source) -> None:

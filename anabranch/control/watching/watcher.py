@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.uris import redacted
 from anabranch.control.store.store import Store, Stored
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.control.watching.decide import Decision, decide, followed
 from anabranch.control.watching.looks import WatchLooks
 from anabranch.control.watching.metrics import WatchMetrics
@@ -56,7 +55,7 @@ class WatchedModel:
     """When the trouble began."""
 
 
-class Watcher:
+class Watcher(WokenLoop[tuple[str, str]]):
     """Follows the watched models of all graphs until it is cancelled."""
 
     def __init__(
@@ -66,29 +65,21 @@ class Watcher:
         moves: Moves,
         artefacts: ArtefactSettings,
         looks: WatchLooks | None = None,
-        metrics: WatchMetrics | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self._store = store
         self._revisions = revisions
         self._moves = moves
         self._artefacts = artefacts
         self._looks = looks or WatchLooks()
-        self._metrics = metrics or WatchMetrics()
-        self._clock = clock
+        self._metrics = WatchMetrics()
+        self._clock = time.monotonic
         self._troubles = Troubles(store)
         self._graphs: Mapping[str, WatchingGraph] = {}
         self._since: dict[str, tuple[WatchingGraph, float]] = {}
         """By graph: how it stands, and since when that is known."""
         self._not_before: dict[str, float] = {}
         """When a move that was refused is tried again, by graph."""
-        self._looking: dict[str, asyncio.Task[None]] = {}
-        self._moving: dict[str, asyncio.Task[None]] = {}
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Make a round now; something was written to the store."""
-        self._woken.set()
 
     def of(self, graph: str) -> list[WatchedModel]:
         """Return the models that a graph watches, by reference."""
@@ -97,13 +88,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch for ever."""
-        try:
-            while True:
-                self._woken.clear()
-                await within(await self._round(), self._woken)
-        finally:
-            for task in (*self._looking.values(), *self._moving.values()):
-                task.cancel()
+        await self._go_round(self._round)
 
     async def _round(self) -> float:
         """Start what is due; return the seconds until something else may be."""
@@ -120,7 +105,7 @@ class Watcher:
             self._go_on(graph, one, now)
         for reference in self._looks.due(now):
             if reference not in self._looking and len(self._looking) < _MOST_LOOKS:
-                self._start(self._looking, reference, self._look(reference))
+                self._start(("look", reference), self._look(reference))
         self._metrics.see(self._graphs, self._looks, self._troubles)
         return self._rest(now)
 
@@ -168,26 +153,17 @@ class Watcher:
 
     def _go_on(self, graph: str, one: WatchingGraph, now: float) -> None:
         """Start what follows from the looks at what a graph watches."""
-        if graph in self._moving or self._not_before.get(graph, now) > now:
+        if ("move", graph) in self._tasks or self._not_before.get(graph, now) > now:
             return
         found = self._looks.found(one.base.models, self._since[graph][1])
         decision = decide(one.base, one.stable, one.seen, found)
         if decision is not None:
-            self._start(self._moving, graph, self._apply(graph, one, decision))
+            self._start(("move", graph), self._apply(graph, one, decision))
 
-    def _start(
-        self,
-        tasks: dict[str, asyncio.Task[None]],
-        key: str,
-        work: Coroutine[Any, Any, None],
-    ) -> None:
-        def ended(_: object) -> None:
-            del tasks[key]
-            self.wake()
-
-        task = asyncio.create_task(work)
-        tasks[key] = task
-        task.add_done_callback(ended)
+    @property
+    def _looking(self) -> list[str]:
+        """References at which a look is under way."""
+        return [name for kind, name in self._tasks if kind == "look"]
 
     async def _look(self, reference: str) -> None:
         """Look at the place of a model, for all graphs that watch it."""

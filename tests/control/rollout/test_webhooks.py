@@ -220,7 +220,7 @@ def test_a_call_cut_off_by_a_crash_is_made_again(store: Store) -> None:
 def test_a_store_that_does_not_answer_is_tried_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = {"due": 2, "delivered": 1}
+    broken = {"due": 2, "strike": 1}
 
     def breaking(name: str) -> None:
         method = getattr(store.outbox, name)
@@ -237,7 +237,7 @@ def test_a_store_that_does_not_answer_is_tried_again(
         breaking(name)
     with running() as web:
         happen(store, "rollout_step", web.url)
-        deliver(store, lambda: broken["delivered"] == 0 and not left(store), web.url)
+        deliver(store, lambda: broken["strike"] == 0 and not left(store), web.url)
     assert len(web.asked) == 2
 
 

@@ -170,8 +170,7 @@ def test_a_paused_holder_writes_nothing_after_the_takeover(
         partial(store.change, "digits", lambda now: operations.started(now, MOMENT, 1)),
         partial(store.ensure_revision, "digits", "spec", "d"),
         partial(store.log, "digits", 1, "note", "text"),
-        partial(store.outbox.delivered, 1),
-        partial(store.outbox.given_up, 1),
+        partial(store.outbox.strike, 1),
         partial(store.outbox.postponed, 1, 0.0),
     )
     for write in writes:
