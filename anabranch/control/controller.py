@@ -98,7 +98,7 @@ class Controller:
         except Unavailable as error:
             reply = error_reply(error, "control")
             headers = ((b"content-type", b"application/json"), *reply.headers)
-            return reply.status, headers, reply.body
+            return reply.status, headers, bytes(reply.body)
         return await parts.api.handle(method, path, query, body, asker)
 
     async def bundle(self, name: str, start: int, most: int) -> tuple[int, bytes]:

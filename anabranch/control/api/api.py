@@ -68,7 +68,7 @@ class ControlApi:
                 what = f"{method} {path[:_MAX_PATH]}: {error}"
                 self._refusals.add(asker.actor, reason, what, found.get("graph", ""))
             reply = error_reply(error, "control")
-            return reply.status, (*JSON, *reply.headers), reply.body
+            return reply.status, (*JSON, *reply.headers), bytes(reply.body)
 
     def _endpoint(self, method: str, path: str) -> tuple[Guarded, Mapping[str, str]]:
         for pattern, methods in self._routes:

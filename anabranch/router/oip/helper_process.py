@@ -32,7 +32,7 @@ WORTH = 2**20
 """Bytes from which on a body in JSON, or what becomes one, is worth a helper."""
 IDLE_S = 60.0
 """Time without work after which a helper ends, in seconds."""
-_NICENESS = 10
+_NICENESS = 5
 _SIZE = Struct("<Q")
 _own = threading.local()
 copyreg.pickle(memoryview, lambda view: (memoryview, (pickle.PickleBuffer(view),)))
