@@ -18,7 +18,7 @@ import orjson
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Action
 from anabranch.control.lifecycle.operations import Situation
-from anabranch.control.store.records import GraphRecord, Stored
+from anabranch.control.store.records import GraphRecord
 from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.names import GRAPH_IN_PATH
@@ -101,13 +101,6 @@ class EndpointGroup(Protocol):
         """The endpoints by path and method."""
 
 
-class Situations(Protocol):
-    """Look-up of graphs; ``Store`` is one."""
-
-    def situation(self, name: str) -> Stored:
-        """Return how a graph stands; NotFound without one."""
-
-
 def views(endpoint: Endpoint) -> dict[str, Guarded]:
     """Return the methods of a path that shows something of a graph."""
     return {"GET": Guarded("view", endpoint)}
@@ -131,7 +124,7 @@ def deleted(graph: str) -> NotFound:
     )
 
 
-def present(store: Situations, graph: str) -> Situation:
+def present(store: Store, graph: str) -> Situation:
     """Return how a graph stands; NotFound where it was deleted, or never was."""
     now = store.situation(graph).situation
     if now.state == "deleted":

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from anabranch.control.api.endpoints import (
     ApiAnswer,
@@ -19,31 +18,14 @@ from anabranch.control.api.endpoints import (
     views,
     whole_number,
 )
-from anabranch.control.store.chain import Verification
 from anabranch.control.store.event_log import EventFilter
 from anabranch.control.store.records import write_text
-from anabranch.control.store.store import Event
+from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest
 
 MAX_EVENTS = 1000
 _MAX_TEXT = 256
 _MAX_REVISION = 10**9
-
-
-class EventReader(Protocol):
-    """Reader of the log of events; ``Store`` is one."""
-
-    def events(self, wanted: EventFilter, after: int, limit: int) -> list[Event]:
-        """Events with an id above ``after``."""
-
-    def newest_events(self, wanted: EventFilter, count: int) -> list[Event]:
-        """The last ``count`` events."""
-
-    def event_graphs(self) -> list[str]:
-        """Names of the graphs that there are events of."""
-
-    def verify_events(self, sought: str) -> Verification:
-        """Follow the hash chain."""
 
 
 class EventApi:
@@ -61,7 +43,7 @@ class EventApi:
     events of the graphs that they may view.
     """
 
-    def __init__(self, store: EventReader) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self.routes: Routes = {
             "/events": {"GET": Guarded("view", self._find, somewhere=True)},

@@ -11,7 +11,6 @@ from anabranch.control.api.endpoints import (
     ApiCall,
     Guarded,
     Routes,
-    Situations,
     answer,
     present,
     views,
@@ -19,6 +18,7 @@ from anabranch.control.api.endpoints import (
 )
 from anabranch.control.observe.history import INTERVAL_S, POINTS, Past, TrafficHistory, shown
 from anabranch.control.observe.looks import LookHistory
+from anabranch.control.store.store import Store
 
 _RECENT = 120
 """Points of all graphs together unless the query says otherwise: ten minutes."""
@@ -36,7 +36,7 @@ class HistoryApi:
     ``now`` is the Unix time by the same clock.
     """
 
-    def __init__(self, store: Situations, history: TrafficHistory, looks: LookHistory) -> None:
+    def __init__(self, store: Store, history: TrafficHistory, looks: LookHistory) -> None:
         self._store = store
         self._history = history
         self._looks = looks

@@ -9,12 +9,12 @@ from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
     Routes,
-    Situations,
     answer,
     present,
     views,
 )
 from anabranch.control.observe.monitors import Monitors
+from anabranch.control.store.store import Store
 
 
 class MonitorApi:
@@ -25,7 +25,7 @@ class MonitorApi:
     | GET | ``/monitors`` | every monitor of the revisions that are up |
     """
 
-    def __init__(self, store: Situations, monitors: Monitors) -> None:
+    def __init__(self, store: Store, monitors: Monitors) -> None:
         self._store = store
         self._monitors = monitors
         self.routes: Routes = {f"{GRAPH}/monitors": views(self._show)}

@@ -26,8 +26,8 @@ from anabranch.control.nodes.shared import LOOPBACK, shared_values
 from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
 from anabranch.control.nodes.turns import JoinTurns
 from anabranch.control.nodes.views import node_view, nodes_view
-from anabranch.control.observe.refusals import EventLog
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
 from anabranch.errors import Conflict
 from anabranch.serve.attachment import HOME_NODE
 from anabranch.serve.workers.environment import MARK
@@ -81,7 +81,7 @@ class NodeApi:
     def __init__(
         self,
         settings: Settings,
-        log: EventLog,
+        log: Store,
         cluster: Cluster,
         applications: Callable[[], Apps],
         turns: JoinTurns,

@@ -11,11 +11,12 @@ from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
     Routes,
-    Situations,
     answer,
     present,
     views,
 )
+from anabranch.control.reconcile import serving
+from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
 from anabranch.router.table import Part, parse_app
 
@@ -34,7 +35,7 @@ class ReplicaApi:
     | GET | ``/replicas`` | ``{"graph", "replicas": [...]}``, see ``replicas_view`` |
     """
 
-    def __init__(self, store: Situations, applications: Callable[[], Apps]) -> None:
+    def __init__(self, store: Store, applications: Callable[[], Apps]) -> None:
         self._store = store
         self._applications = applications
         self.routes: Routes = {f"{GRAPH}/replicas": views(self._show)}
@@ -72,7 +73,7 @@ def _of_deployment(
     ]
     place = {"part": part, "deployment": deployment, "revision": revision}
     for one in running.values():
-        yield {**place, **_view(one, _text(one["state"]))}
+        yield {**place, **_view(one, serving.text_of(one["state"]))}
     for one in dead:
         yield {**place, **_view(one, DEAD)}
 
@@ -86,7 +87,3 @@ def _view(replica: Mapping[str, Any], state: str) -> dict[str, Any]:
         "node": replica.get("node_ip"),
         "started_at": timestamp(started) if started else None,
     }
-
-
-def _text(state: Any) -> str:
-    return str(getattr(state, "value", state))

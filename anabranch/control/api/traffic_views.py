@@ -14,7 +14,7 @@ from typing import Any
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.store.store import Stored
-from anabranch.control.timestamps import timestamp
+from anabranch.control.timestamps import timestamp_if_any
 from anabranch.router.measure.tally import Histogram, MirrorTally, Report, Rewards, Tally
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -149,7 +149,7 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
         "revision": state.revision,
         "phase": state.phase,
         "paused_by": state.paused_by,
-        "paused_at": _when(state.paused_at),
+        "paused_at": timestamp_if_any(state.paused_at),
         "approval": _approval(state),
         "reason": state.reason,
         "step": state.step + 1,
@@ -159,9 +159,9 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
         "measurements": [asdict(one) for one in state.found],
         "failures": dict(state.failures),
         "errors": dict(state.errors),
-        "waiting_since": _when(state.waiting_since if state.active else None),
-        "next_look": _when(_next_look(state)),
-        "held_until": _when(_held_until(state)),
+        "waiting_since": timestamp_if_any(state.waiting_since if state.active else None),
+        "next_look": timestamp_if_any(_next_look(state)),
+        "held_until": timestamp_if_any(_held_until(state)),
         "plan": plan.model_dump(mode="json", exclude_defaults=True),
     }
 
@@ -187,10 +187,6 @@ def _held_until(state: RolloutState) -> float | None:
     if state.phase != "running" or state.hold is None or state.waiting_since is not None:
         return None
     return state.since + max(0.0, state.hold - state.held)
-
-
-def _when(seconds: float | None) -> str | None:
-    return None if seconds is None else timestamp(seconds)
 
 
 def _state(now: Situation, number: int) -> str | None:

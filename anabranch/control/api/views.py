@@ -11,7 +11,7 @@ from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.outages import Outage
 from anabranch.control.reconcile.waiting import Waits
 from anabranch.control.store.store import GraphRecord, RevisionInfo
-from anabranch.control.timestamps import timestamp
+from anabranch.control.timestamps import timestamp, timestamp_if_any
 from anabranch.control.watching.watcher import WatchedModel
 from anabranch.graph.plan.dependence import blocked_outputs
 from anabranch.graph.plan.plan import Plan
@@ -83,8 +83,8 @@ def revision_view(revision: RevisionInfo) -> dict[str, Any]:
         "digest": revision.digest,
         "intent": revision.intent.to_json(),
         "pins": dict(revision.pins),
-        "live_at": _timestamp(revision.live_at),
-        "expires_at": _timestamp(revision.expires_at),
+        "live_at": timestamp_if_any(revision.live_at),
+        "expires_at": timestamp_if_any(revision.expires_at),
     }
 
 
@@ -96,9 +96,9 @@ def watch_view(one: WatchedModel) -> dict[str, Any]:
         "every": one.every,
         "pin": one.pin,
         "found": one.found or None,
-        "looked_at": _timestamp(one.looked_at),
+        "looked_at": timestamp_if_any(one.looked_at),
         "trouble": one.trouble,
-        "since": _timestamp(one.since),
+        "since": timestamp_if_any(one.since),
     }
 
 
@@ -196,7 +196,3 @@ def _is_asleep(router: Mapping[str, Any]) -> bool:
 def _status(app: Mapping[str, Any]) -> str:
     status = app.get("status", "")
     return str(getattr(status, "value", status))
-
-
-def _timestamp(seconds: float | None) -> str | None:
-    return None if seconds is None else timestamp(seconds)

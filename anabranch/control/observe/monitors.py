@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from anabranch.control.lifecycle.analysis import DriftScore
+from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.monitors.base import Feature
@@ -44,24 +45,10 @@ class _Told:
     windows: deque[_Window] = field(default_factory=lambda: deque(maxlen=MOST_WINDOWS))
 
 
-class Events(Protocol):
-    """Log of events; ``Store`` is one."""
-
-    def log(
-        self,
-        graph: str,
-        revision: int | None,
-        kind: str,
-        message: str,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Append an event."""
-
-
 class Monitors:
     """The monitors of all graphs. On one loop; ``clock`` gives Unix time."""
 
-    def __init__(self, events: Events, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, events: Store, clock: Callable[[], float] = time.time) -> None:
         self._events = events
         self._clock = clock
         self._told: dict[str, dict[int, _Told]] = {}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from anabranch.access.actor import ACTOR, Actor
+from anabranch.control.store.store import Store
 from anabranch.router.measure.refusals import Reason, count_refusal
 from anabranch.telemetry.registry import REGISTRY, Registry
 
@@ -27,15 +27,6 @@ MAX_ADDRESSES = 1000
 """Addresses that are told apart between two looks."""
 MAX_APART = 20
 """Addresses that have an event of their own in one look."""
-
-
-class EventLog(Protocol):
-    """Writer of events; ``Store`` is one."""
-
-    def log(
-        self, graph: str, revision: int | None, kind: str, message: str, data: Mapping[str, Any]
-    ) -> None:
-        """Append an event by whoever acts in this context."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Refusals:
 
     def __init__(
         self,
-        log: EventLog,
+        log: Store,
         registry: Registry = REGISTRY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch.control.observe.refusals import EventLog
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Place, deployments
 from anabranch.control.store.records import Event
+from anabranch.control.store.store import Store
 from anabranch.telemetry.definitions import SEGMENT_DOWN
 from anabranch.telemetry.registry import REGISTRY, Registry
 
@@ -42,7 +42,7 @@ class Outages:
 
     def __init__(
         self,
-        log: EventLog,
+        log: Store,
         told: Callable[[str, int], Sequence[Event]],
         alive: Callable[[], Collection[str]] = serving.alive_nodes,
         registry: Registry = REGISTRY,
@@ -55,7 +55,6 @@ class Outages:
         self._clock = clock
         self._nodes: Mapping[Place, frozenset[str]] = {}
         """Nodes of the replicas that each segment last had running; none where it sleeps."""
-        self._shown: set[Place] = set()
         self.now: Mapping[Place, Outage] = {}
         """The segments that are down now."""
 
@@ -76,7 +75,7 @@ class Outages:
                 nodes[place] = running
             elif _is_asleep(deployment):
                 nodes[place] = frozenset()
-            elif known or str(_text(deployment["status"])) in _SICK:
+            elif known or str(serving.text_of(deployment["status"])) in _SICK:
                 down[place] = str(deployment.get("message") or "")
             if place not in nodes and known is not None:
                 nodes[place] = known
@@ -121,11 +120,7 @@ class Outages:
         self._log.log(graph, int(revision), kind, f"segment {segment!r} {what}", data)
 
     def _show(self, places: Collection[Place]) -> None:
-        for place in places:
-            self._registry.number(SEGMENT_DOWN, *place).value = place in self.now
-        for place in self._shown - set(places):
-            self._registry.forget(SEGMENT_DOWN, *place)
-        self._shown = set(places)
+        self._registry.show(SEGMENT_DOWN, {place: place in self.now for place in places})
 
 
 def _shown(
@@ -141,13 +136,13 @@ def _shown(
 
 def _is_going(deployment: Mapping[str, Any]) -> bool:
     """Return whether nothing of a deployment is to run any more."""
-    return _text(deployment.get("status_trigger")) == "DELETING"
+    return serving.text_of(deployment.get("status_trigger")) == "DELETING"
 
 
 def _running_on(deployment: Mapping[str, Any]) -> frozenset[str] | None:
     """Return the nodes of the replicas that run; None where none runs."""
     replicas = deployment.get("replicas", ())
-    running = [one for one in replicas if _text(one["state"]) == "RUNNING"]
+    running = [one for one in replicas if serving.text_of(one["state"]) == "RUNNING"]
     return frozenset(str(one.get("node_id")) for one in running) if running else None
 
 
@@ -155,14 +150,10 @@ def _is_asleep(deployment: Mapping[str, Any]) -> bool:
     """Return whether there is no replica on purpose."""
     if deployment.get("target_num_replicas") == 0:  # the last one may still be ending
         return True
-    return not deployment.get("replicas") and _text(deployment["status"]) == _HEALTHY
+    return not deployment.get("replicas") and serving.text_of(deployment["status"]) == _HEALTHY
 
 
 def _why(nodes: frozenset[str] | None, lost: frozenset[str], text: str) -> str:
     if nodes and nodes <= lost:
         return "its node is lost" if len(nodes) == 1 else "its nodes are lost"
     return serving.short_reason(text)
-
-
-def _text(value: Any) -> str:
-    return str(getattr(value, "value", value))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from anabranch.control.lifecycle import operations, warm
 from anabranch.control.lifecycle.decide import (
@@ -33,6 +33,7 @@ from anabranch.control.lifecycle.operations import GONE, Change, Moment, Situati
 from anabranch.control.lifecycle.warm import WarmBounds
 from anabranch.control.models.checks import ModelUsed
 from anabranch.control.models.shared_models import SharedModels
+from anabranch.control.observe.memory import RevisionMemory
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.reconcile.outages import Outages
@@ -65,13 +66,6 @@ those who use the store.
 """
 
 
-class Memory(Protocol):
-    """Knows what revisions take."""
-
-    def taken(self) -> Mapping[tuple[str, int], int]:
-        """Return bytes of memory by graph and revision, as far as they are known."""
-
-
 class Reconciler:
     """Runs until it is cancelled; ``wake`` makes it look at once."""
 
@@ -84,7 +78,7 @@ class Reconciler:
         writer: TrafficWriter,
         may_act: Callable[[], bool],
         pools: Pools,
-        memory: Memory,
+        memory: RevisionMemory,
         outages: Outages,
         waiting: UnplacedReplicas,
         models: SharedModels,

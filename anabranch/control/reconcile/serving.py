@@ -118,6 +118,11 @@ def reason(application: Mapping[str, Any]) -> str:
     return "; ".join(plain) or _last_line(application["message"])
 
 
+def text_of(state: Any) -> str:
+    """Return a state of Serve's, which is an enumeration or text, as text."""
+    return str(getattr(state, "value", state))
+
+
 def short_reason(text: str) -> str:
     """Return what a message of Serve's on a deployment says, as one line."""
     return start_reason(text) or _last_line(text)
