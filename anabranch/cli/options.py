@@ -173,6 +173,14 @@ GraphSource = Annotated[
         parser=source,
     ),
 ]
+SignKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign",
+        metavar="KEY",
+        help="Sign the bundle by the Ed25519 private key in this file, in PEM.",
+    ),
+]
 BundleFile = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="A portable bundle.", exists=True, dir_okay=False)
 ]

@@ -16,8 +16,24 @@ from anabranch.monitors.table import Array, Table, Unfit
 from anabranch.specs.excerpts import hint
 
 
+class _ByFeature(Comparing):
+    """A test of each feature, whose p-values are corrected for all of them."""
+
+    _reference: Table
+
+    def look(self, window: Table, number: int) -> Finding:
+        """Compare every feature of the window with the reference."""
+        unlike(self._reference, window)
+        statistics, log_p = self.compared(window)
+        return self.found(window.names, statistics, log_p, number)
+
+    def compared(self, window: Table) -> tuple[Array, Array]:
+        """Return the statistic of each feature, and the logarithm of its p-value."""
+        raise NotImplementedError
+
+
 @register("monitor", "ks")
-class KolmogorovSmirnov(Comparing):
+class KolmogorovSmirnov(_ByFeature):
     """The two-sample test of Kolmogorov and Smirnov, for numbers.
 
     The statistic is the largest distance between the two empirical distribution functions, 0 to 1.
@@ -28,12 +44,6 @@ class KolmogorovSmirnov(Comparing):
         """Store the reference; raise Unfit if it holds texts."""
         self._reference = reference
         self._sorted = np.sort(_with_missing_last(reference.numbers("ks")), axis=0)
-
-    def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature of the window with the reference."""
-        unlike(self._reference, window)
-        statistics, log_p = self.compared(window)
-        return self.found(window.names, statistics, log_p, number)
 
     def compared(self, window: Table) -> tuple[Array, Array]:
         """Return the statistic of each feature, and the logarithm of its p-value."""
@@ -47,7 +57,7 @@ def _with_missing_last(numbers: Array) -> Array:
 
 
 @register("monitor", "chi_square")
-class ChiSquare(Comparing):
+class ChiSquare(_ByFeature):
     """Pearson's chi-square test of homogeneity, for categories: texts, truth values, labels.
 
     The statistic is Pearson's. Categories that the reference has not seen, and rare ones, count
@@ -62,12 +72,6 @@ class ChiSquare(Comparing):
         columns = zip(reference.names, reference.columns, strict=True)
         self._bins = [Categories(name, column) for name, column in columns]
 
-    def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature of the window with the reference."""
-        unlike(self._reference, window)
-        statistics, log_p = self.compared(window)
-        return self.found(window.names, statistics, log_p, number)
-
     def compared(self, window: Table) -> tuple[Array, Array]:
         """Return the statistic of each feature, and the logarithm of its p-value."""
         pairs = zip(self._bins, window.columns, strict=True)
@@ -76,7 +80,7 @@ class ChiSquare(Comparing):
 
 
 @register("monitor", "drift")
-class Drift(Comparing):
+class Drift(_ByFeature):
     """``ks`` for numbers and ``chi_square`` for categories.
 
     Texts and truth values are categories; ``categories`` names features, or watched tensors, that
@@ -116,13 +120,12 @@ class Drift(Comparing):
             or name.partition("[")[0] in self._named
         )
 
-    def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature by its test, and correct the p-values for all features."""
-        unlike(self._reference, window)
+    def compared(self, window: Table) -> tuple[Array, Array]:
+        """Return statistics and p-values of each feature by its test."""
         statistics, log_p = np.zeros(len(window.names)), np.zeros(len(window.names))
         for method, places in self._parts:
             statistics[places], log_p[places] = method.compared(window.only(places))
-        return self.found(window.names, statistics, log_p, number)
+        return statistics, log_p
 
 
 @register("monitor", "psi")

@@ -41,14 +41,7 @@ def deploy(
         bool,
         typer.Option("--force", help="Make a new revision also if one with this content runs."),
     ] = False,
-    sign: Annotated[
-        Path | None,
-        typer.Option(
-            "--sign",
-            metavar="KEY",
-            help="Sign the bundle by the Ed25519 private key in this file, in PEM.",
-        ),
-    ] = None,
+    sign: options.SignKey = None,
     home: options.Home = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from anabranch.client.portable.formats import TITLE, VERSION
 from anabranch.client.portable.locking import REQUIREMENTS, requirements
 from anabranch.client.portable.sbom import bill
 from anabranch.client.portable.sources import bundle_of
+from anabranch.components.artefacts.digests import file_digest
 from anabranch.errors import DeployError, InvalidRequest
 from anabranch.files import disk_errors
 from anabranch.graph.compile.loading import open_graph
@@ -227,7 +228,7 @@ class _ImageDraft:
         }
 
     def _bill(self, found: dict[str, Distribution], base: ImageBase) -> bytes:
-        files = {path: _sha256(source) for path, source in base.libraries.items()}
+        files = {path: file_digest(source) for path, source in base.libraries.items()}
         files |= {f"{_GRAPH}/{path}": sha256(data).hexdigest()
                   for path, data in self._bundle.files.items()}  # fmt: skip
         lock = "\n".join(f"{name}=={one.version}" for name, one in found.items())
@@ -276,8 +277,3 @@ def _name_in(line: str) -> str:
     for mark in "=<>!~ @(":
         name = name.split(mark)[0]
     return canonical_name(name.strip())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

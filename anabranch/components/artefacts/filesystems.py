@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
-    CHUNK,
     ArtefactSource,
     RemoteFile,
     Stream,
     TransferInterrupted,
+    chunks_of,
 )
 from anabranch.components.artefacts.uris import SCHEMES, filename, redacted, scheme
 from anabranch.errors import ArtefactError
@@ -73,14 +73,9 @@ def _reader(system: Any, uri: str, places: dict[str, str]) -> Any:
         with _mapped(uri), system.open(places[file.path], "rb", cache_type="readahead") as stream:
             if start:
                 stream.seek(start)
-            yield Stream(start, _chunks(stream))
+            yield Stream(start, chunks_of(stream))
 
     return read
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
 
 
 @contextmanager

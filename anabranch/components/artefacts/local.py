@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from anabranch.components.artefacts.digests import files_of
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import CHUNK, ArtefactSource, RemoteFile, Stream
+from anabranch.components.artefacts.sources import (
+    ArtefactSource,
+    RemoteFile,
+    Stream,
+    chunks_of,
+)
 from anabranch.components.artefacts.uris import filename, split
 from anabranch.errors import ArtefactError
 
@@ -39,7 +43,7 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     def read(file: RemoteFile, start: int) -> Iterator[Stream]:
         with _mapped(), places[file.path].open("rb") as stream:
             stream.seek(start)
-            yield Stream(start, _chunks(stream))
+            yield Stream(start, chunks_of(stream))
 
     return ArtefactSource(files, read, path.is_dir())
 
@@ -48,11 +52,6 @@ def _described(name: str, place: Path) -> RemoteFile:
     with _mapped():
         found = place.stat()
     return RemoteFile(name, found.st_size, f"{found.st_mtime_ns}:{found.st_ino}")
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
 
 
 @contextmanager

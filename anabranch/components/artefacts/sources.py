@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import IO, NamedTuple, Protocol, TypeAlias
 
 from anabranch.components.artefacts.digests import MAX_FILES
 from anabranch.components.artefacts.settings import ArtefactSettings
@@ -132,3 +132,9 @@ def shown_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield what is left of a file in chunks."""
+    while chunk := stream.read(CHUNK):
+        yield chunk

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.errors import InvalidRequest
 from anabranch.router.core import (
     Array,
     InferenceRequest,
@@ -40,7 +40,7 @@ from anabranch.router.grpc.messages import (
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.parameters import check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, raw_buffer
-from anabranch.router.oip.tensor_header import Header, check_together
+from anabranch.router.oip.tensor_header import Header, check_count, check_together
 
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
@@ -77,8 +77,8 @@ def decode_request(message: Buffer, limits: RequestLimits) -> DecodedMessage:
     """Decode a ModelInferRequest. Raises InvalidRequest or TooLarge."""
     found, raw = _parsed(message)
     _check_lengths(found)
-    _check_count(len(found.inputs), "inputs", limits)
-    _check_count(len(found.outputs), "outputs", limits)
+    check_count(len(found.inputs), "inputs", limits)
+    check_count(len(found.outputs), "outputs", limits)
     own = parameters(found.parameters, "the request")
     headers = _headers(found)
     outputs = _outputs(found)
@@ -124,11 +124,6 @@ def _check_lengths(found: Message) -> None:
     for what, text, most in (("id", found.id, _MAX_ID), ("model_version", found.model_version, 64)):
         if len(text) > most:
             raise InvalidRequest(f"{what} has {len(text)} characters, over the limit of {most}")
-
-
-def _check_count(count: int, what: str, limits: RequestLimits) -> None:
-    if count > limits.max_tensors:
-        raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
 
 def _of_tensors(found: Message) -> Iterator[Mapping[str, bool | int | float | str]]:

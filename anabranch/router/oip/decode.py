@@ -24,7 +24,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, InferenceRequest, TensorMetadata
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.binary_extension import Tail, only_input, split
@@ -33,7 +33,7 @@ from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.parameters import check_names, check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw
-from anabranch.router.oip.tensor_header import Header, check_together
+from anabranch.router.oip.tensor_header import Header, check_count, check_together
 from anabranch.specs.excerpts import shown
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
@@ -125,7 +125,7 @@ def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
 
 
 def _check_envelope(envelope: _Request, limits: RequestLimits) -> None:
-    _check_count(len(envelope.inputs), "inputs", limits)
+    check_count(len(envelope.inputs), "inputs", limits)
     _check_parameters(envelope, limits)
     if len(envelope.inputs) > 1:
         check_together(envelope.inputs, limits)
@@ -142,15 +142,10 @@ def _form(
     parameters: Parameters, outputs: Sequence[_Output], limits: RequestLimits
 ) -> ResponseForm:
     """Return what is asked of the outputs, and take it out of the request's ``parameters``."""
-    _check_count(len(outputs), "outputs", limits)
+    check_count(len(outputs), "outputs", limits)
     is_binary = _take_flag(parameters, "binary_data_output", "the request")
     own = _forms(outputs)
     return ResponseForm(bool(is_binary), own) if own or is_binary else JSON_ONLY
-
-
-def _check_count(count: int, what: str, limits: RequestLimits) -> None:
-    if count > limits.max_tensors:
-        raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
 
 def _take_flag(parameters: Parameters, name: str, whose: str) -> bool | None:

@@ -63,6 +63,12 @@ def memory_of_arrays(arrays: Iterable[Array]) -> int:
     return sum(one.size * ELEMENT if one.dtype.hasobject else one.nbytes for one in arrays)
 
 
+def check_count(count: int, what: str, limits: RequestLimits) -> None:
+    """Raise TooLarge for more tensors than a request may have."""
+    if count > limits.max_tensors:
+        raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
+
+
 def check_together(headers: Collection[Header], limits: RequestLimits) -> None:
     """Raise TooLarge where the tensors of a request are over the limits, alone or together.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from ray import serve
 
@@ -22,15 +21,11 @@ from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
-from anabranch.serve.replicas.gateway import Listen
+from anabranch.serve.replicas.gateway import GRACE_S, Listen, of_machine
 from anabranch.serve.sockets import EDGE, FRONT_SOCKET, patiently, unix_folder
-from anabranch.serve.workers.environment import runtime_environment
 
 FRONT_APP = "anabranch.grpc"
 """Has a dot, so that no graph can have the same name."""
-_GRACE_S = 5.0
-_HEALTH_PERIOD = 1.0
-"""Seconds until Serve sees that a front has died."""
 
 
 class FrontReplica:
@@ -58,7 +53,7 @@ class FrontReplica:
         server = getattr(self, "_server", None)
         if server is not None:
             end_heartbeat()
-            await asyncio.gather(server.stop(_GRACE_S), self._control.close())
+            await asyncio.gather(server.stop(GRACE_S), self._control.close())
             await asyncio.to_thread(stop_exporting)
 
 
@@ -66,18 +61,4 @@ def front_app(
     bound: Mapping[str, float], limits: RequestLimits, listen: Listen
 ) -> serve.Application:
     """The Serve application of a front, which has no route; ``bound`` is a machine's resource."""
-    decorate: Any = serve.deployment(
-        name="front",
-        ray_actor_options={
-            "num_cpus": 0,
-            "resources": bound,
-            "runtime_env": runtime_environment(),
-        },
-        max_ongoing_requests=100,
-        health_check_period_s=_HEALTH_PERIOD,
-        graceful_shutdown_wait_loop_s=0.2,
-        graceful_shutdown_timeout_s=2 * _GRACE_S,
-    )
-    return decorate(FrontReplica).bind(  # type: ignore[no-any-return]
-        limits, listen
-    )
+    return of_machine("front", FrontReplica, bound, limits, listen)

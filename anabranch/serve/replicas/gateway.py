@@ -33,9 +33,10 @@ from anabranch.serve.workers.environment import runtime_environment
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
-_GRACE_S = 5.0
+GRACE_S = 5.0
+"""Seconds that requests under way have at the end."""
 _HEALTH_PERIOD = 1.0
-"""Seconds until Serve sees that a gateway has died."""
+"""Seconds until Serve sees that a gateway or a front has died."""
 
 Listen: TypeAlias = tuple[str, int]
 """Host and port."""
@@ -83,7 +84,7 @@ class GatewayReplica:
     async def __del__(self) -> None:
         if hasattr(self, "_server"):
             end_heartbeat()
-            await self._server.close(_GRACE_S)
+            await self._server.close(GRACE_S)
             await asyncio.gather(self._forwarder.close(), self._control.close())
             await asyncio.to_thread(stop_exporting)
 
@@ -96,8 +97,15 @@ def gateway_app(
     listen: Listen,
 ) -> serve.Application:
     """The Serve application of a gateway, which has no route; ``bound`` is a machine's resource."""
+    return of_machine("gateway", GatewayReplica, bound, limits, max_upload, loopback, listen)
+
+
+def of_machine(
+    name: str, kind: type, bound: Mapping[str, float], *arguments: object
+) -> serve.Application:
+    """The application of one replica, without a route, that a machine's resource binds to it."""
     decorate: Any = serve.deployment(
-        name="gateway",
+        name=name,
         ray_actor_options={
             "num_cpus": 0,
             "resources": bound,
@@ -106,8 +114,7 @@ def gateway_app(
         max_ongoing_requests=100,
         health_check_period_s=_HEALTH_PERIOD,
         graceful_shutdown_wait_loop_s=0.2,
-        graceful_shutdown_timeout_s=2 * _GRACE_S,
+        graceful_shutdown_timeout_s=2 * GRACE_S,
     )
-    return decorate(GatewayReplica).bind(  # type: ignore[no-any-return]
-        limits, max_upload, loopback, listen
-    )
+    application: serve.Application = decorate(kind).bind(*arguments)
+    return application

@@ -47,14 +47,7 @@ def build(
         bool,
         typer.Option("--unlocked", help="Take requirements.txt as it is, without a lock."),
     ] = False,
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            "--sign",
-            metavar="KEY",
-            help="Sign the bundle by the Ed25519 private key in this file, in PEM.",
-        ),
-    ] = None,
+    key: options.SignKey = None,
     home: options.Home = None,
 ) -> None:
     """Build a portable bundle: a graph, its files and its models, for any engine.
