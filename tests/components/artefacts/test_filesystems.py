@@ -72,7 +72,7 @@ def test_a_transfer_goes_on_where_it_broke_off(
 ) -> None:
     bucket.pipe_file(f"{bucket.root_marker}/m.onnx", MODEL)
     uri, starts = f"s3://{bucket.root_marker}/m.onnx", []
-    plain = filesystems._chunks
+    plain = filesystems.chunks_of
 
     def broken(stream: Any) -> Iterator[bytes]:
         starts.append(stream.tell())
@@ -81,7 +81,7 @@ def test_a_transfer_goes_on_where_it_broke_off(
                 raise TransferInterrupted("the network")
             yield chunk
 
-    monkeypatch.setattr(filesystems, "_chunks", broken)
+    monkeypatch.setattr(filesystems, "chunks_of", broken)
     path = fetched(uri, hashlib.sha256(MODEL).hexdigest(), settings)
     assert path.read_bytes() == MODEL
     assert starts == [0, 4 * sources.CHUNK]
