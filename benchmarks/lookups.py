@@ -33,7 +33,7 @@ from benchmarks.outcome import Goal, outcome
 from benchmarks.private_redis import private_redis
 
 ROWS = (1, 100)
-REQUESTS = 1000
+REQUESTS = 500
 FEATURES = [f"f{number}" for number in range(10)]
 GOALS_MS: Mapping[tuple[str, int], tuple[float, float]] = {
     ("redis", 1): (1.0, 0.1),
@@ -133,7 +133,7 @@ async def _measured(args: Mapping[str, Any], client: Ask, rows: int, requests: i
     types = {one: {"datatype": "FP64", "shape": [-1]} for one in FEATURES}
     graph.transformer(
         "profile", method="lookup", inputs={"user_id": "user_id"}, outputs=types,
-        args={**args, "features": features, "max_age": "10m"},
+        args={**args, "features": features, "max_age": "10m"}, timeout="60s",
     )  # fmt: skip
     for one in FEATURES:
         graph.output(one, f"profile.{one}")

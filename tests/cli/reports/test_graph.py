@@ -49,6 +49,17 @@ def test_a_plan_shows_what_segments_ask_for_and_where_they_may_be():
     assert heads.split() == ["SEGMENT", "NODES", "RESOURCES"]
 
 
+def test_a_model_shows_its_users_and_counts_those_of_others():
+    model = {
+        "graph": "fraud", "state": "live", "live": 1, "inlined": 1, "url": "http://localhost",
+        "arms": [], "mirrors": [], "rollout": None, "segments": [], "revisions": [], "models": [],
+        "users": ["pay (revision 1)"], "hidden_users": 2,
+    }  # fmt: skip
+    text = graph.status_text(model)
+    assert "used by pay (revision 1)\nused by 2 that you may not view" in text
+    assert "may not view" not in graph.status_text(model | {"hidden_users": 0})
+
+
 def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
     text = graph.status_text(
         {
