@@ -26,7 +26,7 @@ CONNECTIONS = 8
 """Of each graph."""
 MIB = 2**20
 MODEL = "shared-model"
-GOAL_MEMORY, GOAL_CALL_MS = 0.5, 1.0
+GOAL_MEMORY, GOAL_CALL_MS = 0.6, 1.0
 BODY = json.dumps(
     {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0] * 4}]}
 ).encode()
