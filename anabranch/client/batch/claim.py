@@ -53,6 +53,7 @@ async def claimed(folder: str, by: str, patience: float | None = None) -> AsyncI
 async def _claim(path: Path, by: str, deadline: float) -> int:
     while (handle := _taken(path, by)) is None:
         if time.monotonic() > deadline:
+            path.parent.mkdir(parents=True, exist_ok=True)  # raises where nothing can be written
             raise JobError(
                 f"{path.parent} is being written by {_holder(path)}: wait until it has ended, end "
                 "it, or name another output"

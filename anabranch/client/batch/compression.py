@@ -47,7 +47,7 @@ def unpacked(name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(fileobj=file) as content:
                 yield content  # type: ignore[misc]
         case ".zst":
-            yield io.BufferedReader(_ZstdFile(file), _PIECE)  # type: ignore[misc]
+            yield io.BufferedReader(_ZstdFile(file), _PIECE)
         case _:
             yield file
 
@@ -57,7 +57,7 @@ def packed(name: str, target: IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield a file to write to, whose content becomes that of ``target``, which has this name."""
     if compression_of(name):
         with io.BufferedWriter(_Pieces(name, target), _PIECE) as content:
-            yield content  # type: ignore[misc]
+            yield content
     else:
         yield target
 

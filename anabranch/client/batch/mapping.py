@@ -134,10 +134,7 @@ def _matching(patterns: Sequence[str], columns: Sequence[str], whose: str) -> tu
     for pattern in patterns:
         matches = [pattern] if pattern in columns else _glob(pattern, columns)
         if not matches:
-            raise JobError(
-                f"{whose}: there is no column {pattern!r}{hint(pattern, columns)}; there are "
-                f"{_listed(columns)}"
-            )
+            raise JobError(f"{whose}: there is no column {pattern!r}{hint(pattern, columns)}")
         found |= dict.fromkeys(matches)
     return tuple(found)
 

@@ -36,6 +36,15 @@ def test_the_second_is_refused_with_the_name_of_the_first(tmp_path: Path) -> Non
     assert not (tmp_path / "parts").exists()
 
 
+def test_a_folder_that_cannot_be_is_not_taken_for_one_that_is_held() -> None:
+    async def main() -> None:
+        with pytest.raises(JobError, match=r"/proc/none/parts: there is no such file or folder"):
+            async with claimed("/proc/none/parts", this_process(), patience=0.0):
+                pass
+
+    asyncio.run(main())
+
+
 def test_a_claim_is_gone_with_the_process_that_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "parts"
     process = subprocess.Popen(
