@@ -12,7 +12,7 @@ from anabranch.importers.kserve.addresses import protocol_of
 from anabranch.importers.kserve.services.formats import FORMATS, served_elsewhere
 from anabranch.importers.kserve.services.model import V1, V2, ModelNode, ServedModel
 from anabranch.importers.manifests import Manifest
-from anabranch.specs.excerpts import listing
+from anabranch.specs.excerpts import hint, listing
 
 FRAMEWORKS = (
     "sklearn", "xgboost", "lightgbm", "pytorch", "tensorflow", "triton", "onnx", "pmml", "paddle",
@@ -107,7 +107,8 @@ def _framework(service: ServiceNames, key: str, predictor: Fields, fields: Field
         if not fields.has("modelFormat"):
             fields.mistake("is required", "modelFormat")
         elif name not in _KNOWN_FORMATS:
-            named.reworded("no format that KServe brings a server for", "name")
+            known = hint(name, _KNOWN_FORMATS)
+            named.reworded(f"no format that KServe brings a server for{known}", "name")
         else:
             named.reworded("`runtime` of the node, or the server that goes on", "name")
         if named.text("version"):

@@ -125,6 +125,12 @@ def test_mistakes(manifest: Any, path: str, message: str) -> None:
     assert any(one.startswith(f"{path}: ") and message in one for one in found), found
 
 
+def test_a_format_that_may_be_misspelled_has_a_suggestion() -> None:
+    (graph,) = imported(service(by_format("sklern", "gs://b")))
+    (_, told) = notes_of(graph)["spec.predictor.model.modelFormat.name"]
+    assert "no format that KServe brings a server for (did you mean 'sklearn'?" in told
+
+
 def test_a_server_alone_is_no_graph() -> None:
     runtime = {
         "apiVersion": "serving.kserve.io/v1alpha1",
