@@ -27,10 +27,11 @@ def seconds_for(size: int) -> float:
     return STALLED_S + size / RATE
 
 
-def pieces_of(body: ReplyBody) -> Iterator[ReplyBody]:
-    """Yield a large body in pieces."""
-    for at in range(0, len(body), _PIECE):
-        yield body[at : at + _PIECE]
+def pieces_of(body: ReplyBody) -> Iterator[memoryview]:
+    """Yield a large body in pieces, which share its memory."""
+    whole = memoryview(body)
+    for at in range(0, len(whole), _PIECE):
+        yield whole[at : at + _PIECE]
 
 
 async def send_piece(send: Send, body: ReplyBody) -> None:
