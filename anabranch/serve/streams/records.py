@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, cast
 
@@ -79,6 +80,12 @@ def _make_annotations(
     return Annotations(Tags(tags), Names(names), found, values, caches=caches)
 
 
+@lru_cache(16)
+def _make_compare(rtol: float, atol: float) -> Compare:
+    """Return a rule, which is the same with each copy for a mirror."""
+    return Compare(rtol=rtol, atol=atol)
+
+
 def _of_fields(cls: type) -> Record:
     names = [field.name for field in fields(cls)]
     if len(names) == 1:
@@ -91,7 +98,7 @@ RECORDS = (
     Record(Context, _take_context, _make_context),
     Record(Annotations, _take_annotations, _make_annotations),
     Record(Choice, lambda choice: (str(choice), choice.features), Choice),
-    Record(Compare, attrgetter("rtol", "atol"), lambda r, a: Compare(rtol=r, atol=a)),
+    Record(Compare, attrgetter("rtol", "atol"), _make_compare),
     *map(
         _of_fields,
         (
