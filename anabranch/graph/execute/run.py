@@ -27,7 +27,7 @@ class Step(Protocol):
 
     slot: int
     leaves: bool
-    needs: Sequence[int]
+    needs: tuple[int, ...]
     """Slots of the values that it waits for."""
 
     @property

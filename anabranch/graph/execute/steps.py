@@ -179,7 +179,7 @@ class JoinStep:
         self._counts = counts
         self._router = router
         self._pick = pick
-        self.needs = (pick,)
+        self.needs: tuple[int, ...] = (pick,)
         self._branches = branches
 
     def done(self, frame: Frame) -> bool:
