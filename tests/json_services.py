@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.local import LocalGraph
+from tests.handlers import QuietHandler
 
 Answer = tuple[int, Any]
 """Status and body: bytes as they are, anything else as JSON."""
@@ -81,9 +82,7 @@ def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
     """Serve until the end of the block."""
     found = JsonServices("")
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -103,9 +102,6 @@ def json_services(tls: ssl.SSLContext | None = None) -> Iterator[JsonServices]:
             self.send_header("set-cookie", "session=of-one-caller; Path=/")
             self.end_headers()
             self.wfile.write(data)
-
-        def log_message(self, *args: Any) -> None:
-            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -13,13 +13,14 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
+from tests.handlers import QuietHandler
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -94,15 +95,10 @@ def small_registry(asks: str = "") -> Iterator[SmallRegistry]:
         thread.join()
 
 
-def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
+def _handler(registry: SmallRegistry) -> type[QuietHandler]:
     basic = f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self._answer()
 

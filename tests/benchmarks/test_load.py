@@ -14,10 +14,10 @@ from benchmarks import request
 from benchmarks.client import percentile
 from benchmarks.load import load
 from benchmarks.running import NotMeasured
+from tests.handlers import QuietHandler
 
 
-class Reply(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Reply(QuietHandler):
     status = 200
 
     def do_POST(self) -> None:
@@ -26,9 +26,6 @@ class Reply(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Refuse(Reply):
@@ -62,7 +59,7 @@ class Large(Reply):
 def serving(handler: type[Reply]) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

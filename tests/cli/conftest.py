@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +28,7 @@ from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.api.endpoints import ApiAnswer, answer
 from anabranch.errors import RequestError
 from tests.control.control_api import SPEC, TestControl
+from tests.handlers import QuietHandler
 
 CONTROL = "/control/v1"
 PARTS = """\
@@ -112,10 +113,8 @@ class Served(TestControl):
         return str(path)
 
 
-def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+def _handler(engine: Served) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         def answer(self) -> None:
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -142,9 +141,6 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
 
     return Handler
 

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from math import inf
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +22,7 @@ from anabranch.errors import (
     NotFound,
     Unavailable,
 )
+from tests.handlers import QuietHandler
 
 
 class Scripted(ThreadingHTTPServer):
@@ -41,9 +42,7 @@ class Scripted(ThreadingHTTPServer):
         self.answers.extend(answers)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(QuietHandler):
     def answer(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.seen.append((self.command, self.path, self.headers["authorization"], body))
@@ -57,9 +56,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     do_GET = do_POST = do_PUT = do_DELETE = answer
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

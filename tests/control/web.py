@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
+
+from tests.handlers import QuietHandler
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,8 @@ def running(answer: Answers = lambda _: Answer()) -> Iterator[Web]:
         thread.join()
 
 
-def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+def _handler(web: Web) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         def _serve(self) -> None:
             split = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -105,8 +105,5 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
 
         do_GET = do_POST = _serve
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
 
     return Handler

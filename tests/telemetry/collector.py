@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+from tests.handlers import QuietHandler
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,8 @@ class _Servicer(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[mi
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
-def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+def _handler(collector: Collector) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
@@ -112,9 +112,6 @@ def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
             self.send_response(200 if collector.take(request, headers) else 400)
             self.send_header("content-length", "0")
             self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
 
     return Handler
 
@@ -129,7 +126,7 @@ def collecting() -> Iterator[Collector]:
     server.start()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(collector)) as web:
         collector.http_url = f"http://127.0.0.1:{web.server_address[1]}"
-        thread = threading.Thread(target=web.serve_forever, name="collector")
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,), name="collector")
         thread.start()
         try:
             yield collector

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -21,11 +21,10 @@ from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.client.connection.trust import PinnedContext, trust
 from anabranch.errors import EngineError
 from tests.certificates import Authority
+from tests.handlers import QuietHandler
 
 
-class _Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Answers(QuietHandler):
     def do_GET(self) -> None:
         body = b'{"graphs": []}'
         self.send_response(200)
@@ -33,9 +32,6 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Server(ThreadingHTTPServer):

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from tests.handlers import QuietHandler
 
 PROBE = "bytes=0-0"
 
@@ -60,13 +62,8 @@ def serving() -> Iterator[Served]:
         thread.join()
 
 
-def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
+def _handler(served: Served) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             with suppress(ConnectionError):
                 self.answer()
