@@ -11,6 +11,7 @@ from typing import Any
 
 from anabranch.control.watching.looks import WatchLooks
 from anabranch.control.watching.watcher import Watcher
+from tests.clock import Clock
 from tests.control.control_api import TestControl
 from tests.control.web import Answer, Asked, Web, running
 
@@ -87,6 +88,7 @@ class WatchingControl(TestControl):
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         super().__init__(folder, MLFLOW_TRACKING_URI=registry.web.url)
+        self.clock = Clock()
 
     def watched(self, name: str = "digits", rollout: str = "") -> None:
         """Deploy a graph that watches the alias, and let it come up."""
@@ -99,9 +101,18 @@ class WatchingControl(TestControl):
         return Watcher(self.store, known._revisions, known._moves, known._artefacts, WatchLooks())
 
     def drive(self, *steps: Callable[[], object], watcher: Watcher | None = None) -> Watcher:
-        """Let a watcher run until each of the steps has been true, one after the other."""
+        """Let a watcher run until each of the steps has been true, one after the other.
+
+        A second of its clock passes whenever a step is not true yet.
+        """
         one = watcher or self.watcher()
-        asyncio.run(until_each(one.run(), *steps))
+        one._clock = self.clock
+
+        def pass_a_second() -> None:
+            self.clock.now += 1
+            one.wake()
+
+        asyncio.run(until_each(one.run(), *steps, meanwhile=pass_a_second))
         return one
 
     def pins(self, name: str = "digits") -> list[str]:
@@ -112,14 +123,17 @@ class WatchingControl(TestControl):
         return [one.kind for one in self.store.events(name)]
 
 
-async def until_each(work: Any, *steps: Callable[[], object], seconds: float = 30) -> None:
+async def until_each(
+    work: Any, *steps: Callable[[], object], meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """Do work until each step has been true, one after the other; then cancel it."""
     task = asyncio.ensure_future(work)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(60):
             for step in steps:
                 while not await asyncio.to_thread(step):
                     assert not task.done()
+                    meanwhile()
                     await asyncio.sleep(0.01)
     finally:
         task.cancel()
