@@ -33,13 +33,15 @@ def collector() -> Iterator[Collector]:
         yield one
 
 
-def traces(monkeypatch: pytest.MonkeyPatch, url: str, protocol: str, graph: str) -> Traces:
+def traces(
+    monkeypatch: pytest.MonkeyPatch, url: str, protocol: str, graph: str, patience_s: int = 60
+) -> Traces:
     """The ways out of this process, to a collector; OpenTelemetry reads the same variables."""
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         "OTEL_EXPORTER_OTLP_HEADERS": "x-team=vision",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": str(patience_s),
         "OTEL_SERVICE_NAME": "models",
         "ANABRANCH_GRAPH": graph,
     }
@@ -92,7 +94,7 @@ def test_what_a_collector_does_not_take_is_counted(
     monkeypatch: pytest.MonkeyPatch, collector: Collector, protocol: str, mood: str
 ) -> None:
     graph = f"otlp-{mood}-{protocol}"
-    found = traces(monkeypatch, collector.url(protocol), protocol, graph)
+    found = traces(monkeypatch, collector.url(protocol), protocol, graph, patience_s=1)
     setattr(collector, mood, True)
     for _ in range(1000):
         SpanRecording(ROOT, "request", {}).end()
