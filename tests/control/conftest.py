@@ -13,6 +13,7 @@ import pytest
 
 from anabranch.control.store.store import Store
 from tests.control.postgres import Server, running_server
+from tests.control.stores import new_store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -43,6 +44,6 @@ def new_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    opened = Store.open(url)
+    opened = new_store(url)
     yield opened
     opened.close()

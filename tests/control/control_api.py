@@ -20,8 +20,8 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.settings.settings import Settings
-from anabranch.control.store.store import Store
 from anabranch.control.traffic.topics import TableTopics
+from tests.control.stores import new_store
 
 GRACE = 600.0
 MOMENT = Moment(1e9, GRACE)
@@ -54,7 +54,7 @@ class TestControl:
         settings.home.mkdir(parents=True, exist_ok=True)
         settings.token_file.write_text("the-token\n")
         self.folder = folder
-        self.store = Store.open(settings.store)
+        self.store = new_store(settings.store)
         self.topics = TableTopics()
         self.totals = ArmTotals()
         self.process_sums = ProcessSums()

@@ -28,6 +28,7 @@ from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.errors import Unavailable
+from tests.control.stores import new_store
 from tests.disks import names
 from tests.waiting import until
 
@@ -52,7 +53,7 @@ def test_each_round_brings_the_log_into_the_file(
 ) -> None:
     monkeypatch.setattr(housekeeping, "PERIOD_S", 0.01)
     path = tmp_path / "store.db"
-    store = Store.open(f"sqlite:///{path}")
+    store = new_store(f"sqlite:///{path}")
     rounds = 0
     checkpoint = store.database.checkpoint
 
@@ -80,7 +81,7 @@ def test_each_round_brings_the_log_into_the_file(
 
 def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> None:
     store, bundles = (
-        Store.open(f"sqlite:///{tmp_path / 'store.db'}"),
+        new_store(f"sqlite:///{tmp_path / 'store.db'}"),
         BundleStore(tmp_path / "bundles"),
     )
     used, stray, fresh = (bundles.put({"graph.yaml": name}) for name in (b"a", b"b", b"c"))
@@ -96,7 +97,7 @@ def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> N
 
 
 def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     old, kept = [], []
     for name, asks in {"runs": b"numpy", "gone": b"scipy", "plain": None}.items():
@@ -123,7 +124,7 @@ def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path:
 def test_old_revisions_that_do_not_run_leave_the_record_with_all_that_is_theirs(
     tmp_path: Path,
 ) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     moment = Moment(1, 1)
     for number in range(1, 10):
@@ -153,7 +154,7 @@ def test_old_revisions_that_do_not_run_leave_the_record_with_all_that_is_theirs(
 
 
 def test_old_events_go_and_those_beyond_the_bound(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     for number in range(6):
         store.log("g", None, "noted", str(number))
     housekeeping_of(tmp_path, store, ANABRANCH_MAX_EVENTS="4").round()
@@ -164,7 +165,7 @@ def test_old_events_go_and_those_beyond_the_bound(tmp_path: Path) -> None:
 
 
 def test_an_event_that_a_webhook_has_still_to_hear_of_stays(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     store.log("g", None, "noted", "told")
     store.log("g", None, "noted", "untold")
     with store.database.write() as connection:
@@ -176,7 +177,7 @@ def test_an_event_that_a_webhook_has_still_to_hear_of_stays(tmp_path: Path) -> N
 
 
 def test_models_that_no_bundle_pins_go_when_they_are_old(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     pinned, stray, fresh = (sha256(name).hexdigest() for name in (b"a", b"b", b"c"))
     for name, digest in {b"a": pinned, b"b": stray, b"c": fresh}.items():
@@ -192,7 +193,7 @@ def test_models_that_no_bundle_pins_go_when_they_are_old(tmp_path: Path) -> None
 
 def test_a_bundle_that_is_put_again_is_as_good_as_new(tmp_path: Path) -> None:
     store, bundles = (
-        Store.open(f"sqlite:///{tmp_path / 'store.db'}"),
+        new_store(f"sqlite:///{tmp_path / 'store.db'}"),
         BundleStore(tmp_path / "bundles"),
     )
     name = bundles.put({"graph.yaml": b"a"})
@@ -204,7 +205,7 @@ def test_a_bundle_that_is_put_again_is_as_good_as_new(tmp_path: Path) -> None:
 
 
 def test_logs_are_kept_within_their_bounds(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "worker.err").write_bytes(bytes(200_000))
     housekeeping_of(tmp_path, store).round()
@@ -216,7 +217,7 @@ def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCapture
     def no_ray() -> Path:
         raise Unavailable("this process is not connected to Ray")
 
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     store.ensure_revision("digits", "spec", "d")
     settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
     with caplog.at_level(logging.WARNING, "anabranch.control"):
@@ -227,7 +228,7 @@ def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_unused_bundles_go_beyond_their_total_but_none_that_was_just_put(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     used, oldest, older, fresh = (
         bundles.put({"graph.yaml": name * 1000}) for name in (b"a", b"b", b"c", b"d")
@@ -247,7 +248,7 @@ def test_unused_bundles_go_beyond_their_total_but_none_that_was_just_put(tmp_pat
 def test_unused_environments_go_beyond_their_total_but_none_that_was_just_asked_for(
     tmp_path: Path,
 ) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     folder, now = tmp_path / "environments", time.time()
     for name, age in (("oldest", 3000), ("older", 2000), ("fresh", 0)):
         (folder / name).mkdir(parents=True)
@@ -263,7 +264,7 @@ def test_unused_environments_go_beyond_their_total_but_none_that_was_just_asked_
 
 
 def test_old_revisions_leave_the_record_but_for_the_last_that_was_stable(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     for number in range(1, 5):
         store.ensure_revision("g", "spec", "d", force=True)
         arrived = partial(operations.arrived, moment=Moment(number, 1), number=number)
@@ -278,7 +279,7 @@ def test_old_revisions_leave_the_record_but_for_the_last_that_was_stable(tmp_pat
 
 
 def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.log").write_bytes(b"x" * 10_000)
     name = BundleStore(tmp_path / "bundles").put({"graph.yaml": b"a"})
@@ -301,7 +302,7 @@ def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
 
 
 def test_machines_of_a_cluster_are_told_what_to_keep(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     running = bundles.put({"graph.yaml": b"a", REQUIREMENTS: b"six\n"})
     fresh = bundles.put({"graph.yaml": b"b", REQUIREMENTS: b"toml\n"})

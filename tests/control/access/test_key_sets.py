@@ -16,10 +16,10 @@ from anabranch.control.access.book import AccessBook
 from anabranch.control.access.jwks import MOST_AGE_S
 from anabranch.control.access.key_sets import RETRY_S
 from anabranch.control.rollout.outgoing import Caller
-from anabranch.control.store.store import Store
 from anabranch.errors import TooManyRequests, Unauthenticated
 from tests.access.oidc import AUDIENCE, NOW, Oidc, Signer, claims, oidc, signer
 from tests.clock import Clock
+from tests.control.stores import new_store
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ class Engine:
         self.server = server
         self.clock = Ticking()
         (folder / "token").write_text("secret")
-        self.store = Store.open(f"sqlite:///{folder / 'store.db'}")
+        self.store = new_store(f"sqlite:///{folder / 'store.db'}")
         self.book = AccessBook(self.store.database, folder, ["viewer"])
         self.sets = self.book.signing
         self.sets._clock = self.clock

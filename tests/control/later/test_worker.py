@@ -14,12 +14,12 @@ from anabranch.control.later import worker as module
 from anabranch.control.later.metrics import AsyncMetrics
 from anabranch.control.later.worker import MOST_OF_GRAPH, AsyncWorker, pause
 from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
-from anabranch.control.store.store import Store
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.gateway.http_router import RouterEnded
 from anabranch.router.later import AsyncRequest, AsyncState
 from anabranch.telemetry.definitions import ASYNC_ENDED, ASYNC_OPEN, MetricDefinition
 from anabranch.telemetry.registry import Labels, Registry
+from tests.control.stores import new_store
 from tests.waiting import until
 
 REQUEST = AsyncRequest("/v2/models/digits/infer", (), b"{}", "key:ci", idempotent=False)
@@ -29,7 +29,7 @@ BUSY = KeptReply(503, (), b"busy")
 
 @pytest.fixture
 def requests(tmp_path: Path) -> Iterator[AsyncRequests]:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield AsyncRequests(store.database)
     store.close()
 

@@ -17,10 +17,10 @@ from anabranch.control.observe.refusals import (
     Attempts,
     Refusals,
 )
-from anabranch.control.store.store import Store
 from anabranch.telemetry.definitions import ACCESS_REFUSED
 from anabranch.telemetry.registry import Registry
 from tests.control.actors import ANN, BOB
+from tests.control.stores import new_store
 from tests.examples import examples
 from tests.waiting import until
 
@@ -101,7 +101,7 @@ def test_all_attempts_are_told_and_the_log_is_not_flooded(seconds: list[tuple[in
 
 
 def test_the_log_tells_who_was_refused(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     refusals = Refusals(store, Registry())
 
     async def scenario() -> None:

@@ -36,6 +36,7 @@ from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.router.table import Part, app_name, parse_app, router_app
 from anabranch.specs.models import Rollout
+from tests.control.stores import new_store
 from tests.examples import examples
 
 NAMES = (f"team/g{number}" for number in itertools.count())
@@ -350,7 +351,7 @@ commands = st.lists(
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     folder: Path = tmp_path_factory.mktemp("convergence")
-    one = Store.open(f"sqlite:///{folder / 'store.db'}")
+    one = new_store(f"sqlite:///{folder / 'store.db'}")
     yield one
     one.close()
 

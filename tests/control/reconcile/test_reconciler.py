@@ -29,7 +29,7 @@ from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
-from anabranch.control.store.store import Revision, Store
+from anabranch.control.store.store import Revision
 from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
@@ -37,6 +37,7 @@ from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, DeployError
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.table import Part, app_name, parse_app
+from tests.control.stores import new_store
 
 G = "digits"
 MOST_WARM = 3
@@ -173,7 +174,7 @@ class Site:
                 "ANABRANCH_MAX_WARM_MEMORY": str(MOST_MEMORY),
             }
         )
-        self.store = Store.open(settings.store)
+        self.store = new_store(settings.store)
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
         topics = TableTopics(patience=0.001)

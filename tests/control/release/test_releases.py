@@ -15,12 +15,12 @@ from anabranch.control.release.releases import SPARE, Received, Releases
 from anabranch.control.release.worker_python import COMMAND, TIMEOUT
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.records import Revision
-from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest, StorageError
 from anabranch.graph.compile.loading import load_text
 from anabranch.serve.workers.launcher import BUNDLE
 from tests.control.control_api import ROLLOUT, SPEC
 from tests.control.release.test_environments import WHEEL, wheel
+from tests.control.stores import new_store
 from tests.disks import small_disk
 from tests.waiting import until
 
@@ -35,7 +35,7 @@ def releases(folder: Path, **env: str) -> Releases:
 
 
 def stored(folder: Path, received: Received) -> Revision:
-    store = Store.open(f"sqlite:///{folder / 'store.db'}")
+    store = new_store(f"sqlite:///{folder / 'store.db'}")
     revision, _ = store.ensure_revision("digits", received.spec, received.digest)
     store.close()
     return revision

@@ -21,6 +21,7 @@ from anabranch.control.store.store import Event, Store
 from anabranch.telemetry.definitions import WEBHOOK_CALLS
 from anabranch.telemetry.registry import Labels, Registry
 from tests.control.actors import ANN, acting
+from tests.control.stores import new_store
 from tests.control.web import Answer, Asked, Web, running
 
 G = "digits"
@@ -39,7 +40,7 @@ class Clock:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    opened = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    opened = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     opened.ensure_revision(G, "spec", "0" * 64)
     return opened
 

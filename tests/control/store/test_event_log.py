@@ -19,6 +19,7 @@ from anabranch.control.store.schema import event_chain, events, outbox
 from anabranch.control.store.store import Event, Store
 from anabranch.errors import Conflict
 from tests.control.actors import ANN, acting
+from tests.control.stores import new_store
 from tests.examples import examples
 
 
@@ -80,36 +81,36 @@ def filled(store: Store) -> None:
         store.log("b%", None, "rollout_paused", "3")
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
-    [
-        (EventFilter(), "0123"),
-        (EventFilter(graph="team-a/one"), "0"),
-        (EventFilter(graph="team-a/*"), "01"),
-        (EventFilter(graph="team_a/*"), "2"),
-        (EventFilter(graph="*/one"), "02"),
-        (EventFilter(graph="b%*"), "3"),
-        (EventFilter(graph="team%"), ""),
-        (EventFilter(kind="rollout_*"), "23"),
-        (EventFilter(kind="weights_changed", revision=2), "1"),
-        (EventFilter(actor="ann"), "0"),
-        (EventFilter(actor="engine"), "2"),
-        (EventFilter(actor="token"), "3"),
-        (EventFilter(actor="key:ann"), "0"),
-        (EventFilter(actor="subject:ann"), ""),
-        (EventFilter(actor="subject:*"), "1"),
-        (EventFilter(revision=2), "12"),
-        (EventFilter(until=1.0), ""),
-        (EventFilter(since=1.0, until=2.0**40), "0123"),
-        (EventFilter(since=2.0**40), ""),
-    ],
-    ids=str,
-)
-def test_filters_choose_events(store: Store, wanted: EventFilter, found: str) -> None:
+FILTERS = [
+    (EventFilter(), "0123"),
+    (EventFilter(graph="team-a/one"), "0"),
+    (EventFilter(graph="team-a/*"), "01"),
+    (EventFilter(graph="team_a/*"), "2"),
+    (EventFilter(graph="*/one"), "02"),
+    (EventFilter(graph="b%*"), "3"),
+    (EventFilter(graph="team%"), ""),
+    (EventFilter(kind="rollout_*"), "23"),
+    (EventFilter(kind="weights_changed", revision=2), "1"),
+    (EventFilter(actor="ann"), "0"),
+    (EventFilter(actor="engine"), "2"),
+    (EventFilter(actor="token"), "3"),
+    (EventFilter(actor="key:ann"), "0"),
+    (EventFilter(actor="subject:ann"), ""),
+    (EventFilter(actor="subject:*"), "1"),
+    (EventFilter(revision=2), "12"),
+    (EventFilter(until=1.0), ""),
+    (EventFilter(since=1.0, until=2.0**40), "0123"),
+    (EventFilter(since=2.0**40), ""),
+]
+
+
+def test_filters_choose_events(store: Store) -> None:
     filled(store)
-    assert "".join(event.message for event in store.events(wanted)) == found
-    assert "".join(event.message for event in store.newest_events(wanted, 10)) == found
-    assert [event.message for event in store.newest_events(wanted, 1)] == list(found[-1:])
+    for wanted, found in FILTERS:
+        assert "".join(event.message for event in store.events(wanted)) == found, wanted
+        newest = store.newest_events(wanted, 10)
+        assert "".join(event.message for event in newest) == found, wanted
+        assert [one.message for one in store.newest_events(wanted, 1)] == list(found[-1:]), wanted
 
 
 def test_a_time_ends_before_what_begins_at_it(store: Store) -> None:
@@ -194,7 +195,7 @@ def test_what_was_done_behind_the_stores_back_is_found(store: Store, kind: str, 
 
 
 def test_bytes_where_a_text_was_are_found(tmp_path: Any) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     filled(store)
     write(store, sa.text("UPDATE events SET address = x'00' WHERE id = 2"))
     assert store.verify_events().broken == 2
@@ -209,7 +210,7 @@ def test_bytes_where_a_text_was_are_found(tmp_path: Any) -> None:
 def test_a_pruned_chain_verifies_and_goes_on(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('pruned') / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path_factory.mktemp('pruned') / 'store.db'}")
     count = data.draw(st.integers(1, 8))
     for _ in range(count):
         store.log("a", None, "noted", "")

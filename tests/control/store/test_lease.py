@@ -233,8 +233,12 @@ def _contend(url: str, holder: str, rounds: int) -> None:
     store.close()
 
 
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([__name__])
+
+
 def _started(target: object, *args: object) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=target, args=args)  # type: ignore[arg-type]
+    process = _forks.Process(target=target, args=args)  # type: ignore[arg-type]
     process.start()
     return process
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from anabranch.control.store.soundness import fold, graphs_in, log_of, require_sound
 from anabranch.control.store.store import Store
 from anabranch.errors import AnabranchError, EngineError
+from tests.control.stores import new_store
 
 
 def opened(folder: Path) -> Store:
-    return Store.open(f"sqlite:///{folder / 'store.db'}")
+    return new_store(f"sqlite:///{folder / 'store.db'}")
 
 
 def killed(folder: Path, copy: Path, graphs: int = 3) -> Path:

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from anabranch.control.lifecycle.significance import Observations
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import graphs
-from anabranch.control.store.store import Store
 from anabranch.control.traffic.experiments import Experiment, Experiments
 from anabranch.router.traffic.decisions import Rewarded
 from tests.control.learners import outline, rewarded
+from tests.control.stores import new_store
 
 ROUTES = ("a", "b", "c")
 SPLIT = outline(
@@ -28,7 +28,7 @@ HALF: Mapping[str, Observations] = {route: Observations(50, 25) for route in ROU
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     with store.database.write() as connection:
         row: dict[str, Any] = {"name": "duo", "state": "present", "created_at": 0.0}
         connection.execute(graphs.insert().values(**row))

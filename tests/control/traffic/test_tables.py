@@ -16,6 +16,7 @@ from anabranch.control.traffic.tables import Catalogue, Find, Outline, build, fi
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import InputSpec, Rollout, Traffic
+from tests.control.stores import new_store
 
 
 def outline(number: int, **traffic: Any) -> Outline:
@@ -165,7 +166,7 @@ spec:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    one = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    one = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield one
     one.close()
 

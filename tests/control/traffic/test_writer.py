@@ -27,6 +27,7 @@ from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 from tests.control.actors import ANN, acting
+from tests.control.stores import new_store
 
 G = "digits"
 NOW = 5000.0
@@ -72,7 +73,7 @@ class WriterParts:
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[WriterParts]:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield WriterParts(store, tmp_path)
     store.close()
 

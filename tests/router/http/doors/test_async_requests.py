@@ -16,11 +16,11 @@ from anabranch.control.later.keeping import AsyncKeeper
 from anabranch.control.later.worker import AsyncWorker
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.async_requests import AsyncRequests, KeptReply
-from anabranch.control.store.store import Store
 from anabranch.graph.batch.batching import LOWEST_LEVEL
 from anabranch.router.http.doors.async_requests import _with_low_priority
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.later import AsyncAnswer, AsyncRequest
+from tests.control.stores import new_store
 from tests.router.conftest import BODY, make_arms, serving
 
 ASYNC = {"prefer": "respond-async"}
@@ -58,7 +58,7 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     requests = AsyncRequests(store.database)
 
     async def send(one: Any) -> KeptReply:
