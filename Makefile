@@ -17,12 +17,17 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 \
 # Engines go first; all other tests share what they leave, and often wait for processes.
 BESIDE := nice -n 10
 PARALLEL := --numprocesses $(shell getconf _NPROCESSORS_ONLN) --dist loadfile
+# Each process collects all that it may run, so two runs, of half the processes, collect less.
+HALVED := --numprocesses $(shell echo $$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2))) --dist loadfile
+UPPER := tests/cli tests/control tests/serve
 # Libraries of models take longer to import than their tests take: one process runs these tests.
-MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes tests/explainers \
-	tests/graph/plan/test_contents.py tests/reference/test_builtins.py
+MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes \
+	tests/components/tensors/test_arrays.py tests/components/test_binding.py tests/explainers \
+	tests/graph/plan/test_contents.py tests/importers/kserve/services/test_formats.py \
+	tests/monitors/test_methods.py tests/project/test_snippets.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-upper test-lower test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +52,14 @@ demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it 
 
 test: test-parts test-models test-engines ## Run all tests but those of the night
 
-test-parts: setup ## Run the tests that take no engine and no library of models
-	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(PARALLEL) \
-		tests $(patsubst %,--ignore=%,tests/e2e $(MODELS))
+test-parts: test-upper test-lower ## Run the tests that take no engine and no library of models
+
+test-upper: setup ## Run those of the command line, of the control plane and of what runs in Ray
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(HALVED) $(UPPER)
+
+test-lower: setup ## Run those of all other packages, and of the project
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(HALVED) \
+		tests $(patsubst %,--ignore=%,tests/e2e $(UPPER) $(MODELS))
 
 test-models: setup ## Run the tests that take libraries of models
 	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" --numprocesses 1 $(MODELS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from tests.examples import examples
@@ -15,6 +18,8 @@ from tests.nodes import EngineCertificates
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each processor has a test of its own: more threads would only wait for each other, busily.
     os.environ |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+# Typer would make all commands anew, in 55 ms, for each that is run in this process.
+typer.main.get_command = cache(typer.main.get_command)
 # Timings on a shared machine say nothing about the code, so no example has a deadline.
 settings.register_profile(
     "default",
@@ -32,6 +37,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Import no module whose tests are all nightly by day: some import libraries of models."""
     by_day = "not nightly" in config.option.markexpr and collection_path.suffix == ".py"
     return True if by_day and _ALL_NIGHTLY.search(collection_path.read_text()) else None
+
+
+def pytest_sessionstart() -> None:
+    """Let no collector of garbage walk again and again what stays: modules and tests."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def imports_of(package: Path, library: str, allowed: Collection[str]) -> list[st
     """
     return [
         f"{path}:{node.lineno}"
-        for path, tree in modules(package)
+        for path, tree in modules(package, library)
         for node in ast.walk(tree)
         if library in _imported(node) and not lies_in(path.relative_to(package), allowed)
     ]
@@ -43,7 +43,9 @@ def _imported(node: ast.AST) -> set[str]:
 
 def imported_on_collection(tests: Path, library: str) -> list[str]:
     """Return test modules that import a library as soon as pytest collects them."""
-    return [str(path) for path, tree in modules(tests) if library in set(_at_once(tree.body))]
+    return [
+        str(path) for path, tree in modules(tests, library) if library in set(_at_once(tree.body))
+    ]
 
 
 def _at_once(statements: Iterable[ast.AST]) -> Iterator[str]:
@@ -131,10 +133,16 @@ def folders(package: Path) -> list[Path]:
     return sorted({path.parent for path in package.rglob("*.py")})
 
 
-def modules(package: Path) -> Iterator[tuple[Path, ast.Module]]:
-    """Yield all Python files with their syntax trees."""
-    for path in sorted(package.rglob("*.py")):
-        yield path, _tree(path.read_text())
+def modules(package: Path, word: str = "") -> Iterator[tuple[Path, ast.Module]]:
+    """Yield all Python files in which a word stands, with their syntax trees."""
+    for path, text in _texts(package):
+        if re.search(rf"\b{word}\b", text):
+            yield path, _tree(text)
+
+
+@cache
+def _texts(package: Path) -> list[tuple[Path, str]]:
+    return [(path, path.read_text()) for path in sorted(package.rglob("*.py"))]
 
 
 @cache

@@ -6,7 +6,8 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def optional() -> set[str]:
     return {name for extra in PROJECT["optional-dependencies"].values() for name in names(extra)}
 
 
+packages_distributions = cache(metadata.packages_distributions)
+
+
+@cache
 def imported(package: Path) -> set[str]:
     """Return the top-level modules that any file of a package imports."""
     found: set[str] = set()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.torch import memory
 from anabranch.components.runtimes.torch.memory import cap_memory, gpu_share
 from anabranch.errors import LoadError
 from anabranch.specs.models import Resources
@@ -43,8 +44,8 @@ def asks(gpu: float = 1.0, size: str | None = None) -> Resources:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> None:
-    gc.collect()
+def nothing_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_capped", WeakValueDictionary())
 
 
 def test_the_nodes_of_a_process_have_a_cap_together() -> None:
@@ -57,7 +58,6 @@ def test_the_nodes_of_a_process_have_a_cap_together() -> None:
         cap_memory(torch, second)
     assert cuda.fractions == {0: 0.25, 1: 0.5}
     del first
-    gc.collect()
     cap_memory(torch, second)
     assert cuda.fractions == {0: 0.125, 1: 0.25}
 
