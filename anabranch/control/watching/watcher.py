@@ -92,6 +92,7 @@ class Watcher(WokenLoop[tuple[str, str]]):
 
     async def _round(self) -> float:
         """Start what is due; return the seconds until something else may be."""
+        moving = set(self._moving)
         try:
             self._graphs = await asyncio.to_thread(self._read)
         except Exception:
@@ -102,7 +103,8 @@ class Watcher(WokenLoop[tuple[str, str]]):
         self._troubles.keep(self._graphs)
         self._see(now)
         for graph, one in self._graphs.items():
-            self._go_on(graph, one, now)
+            if graph not in moving:  # or it may have been read before its move was recorded
+                self._go_on(graph, one, now)
         for reference in self._looks.due(now):
             if reference not in self._looking and len(self._looking) < _MOST_LOOKS:
                 self._start(("look", reference), self._look(reference))

@@ -27,6 +27,7 @@ from tests.control.watching.registry import (
     watching_spec,
 )
 from tests.control.web import Answer, Asked
+from tests.waiting import until
 
 
 def move(registry: Registry, version: int) -> Any:
@@ -143,6 +144,33 @@ def test_what_failed_is_not_tried_again_by_another_controller_either(
     control.drive(looked(registry, 3))
     assert len(control.pins()) == 2
     control.drive(move(registry, 3), has(control, 1, 2, 3))
+
+
+def test_what_was_read_before_a_move_was_recorded_makes_no_second_one(
+    control: WatchingControl, registry: Registry
+) -> None:
+    """Not even where its revision has failed by the time that the reader has it."""
+    control.watched()
+    watcher, is_read = control.watcher(), threading.Event()
+    read = watcher._read
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("model-versions/get"):  # in the middle of a move
+            is_read.wait(20)
+        return registry.answer(asked)
+
+    def read_late() -> Any:
+        found = read()
+        if watcher._moving and not is_read.is_set():
+            is_read.set()
+            until(lambda: not watcher._moving)
+            control.fail(2, "no file")
+        return found
+
+    watcher._read, registry.web.answer = read_late, answer  # type: ignore[method-assign]
+    registry.champion = 2
+    control.drive(is_read.is_set, has(control, 1, 2), looked(registry, 3), watcher=watcher)
+    assert len(control.pins()) == 2
 
 
 def test_a_first_revision_that_failed_is_followed(
