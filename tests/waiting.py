@@ -9,11 +9,15 @@ from collections.abc import Callable
 
 
 def until(happened: Callable[[], object], seconds: float = 60) -> None:
-    """Return when it has happened; AssertionError if it has not by then."""
-    deadline = time.monotonic() + seconds
+    """Return when it has happened; AssertionError if it has not by then.
+
+    To look takes what is waited for its processors: the longer it lasts, the less often it looks.
+    """
+    begun = time.monotonic()
     while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.01)
+        waited = time.monotonic() - begun
+        assert waited < seconds, "it has not happened"
+        time.sleep(min(max(0.01, waited / 20), 0.1))
 
 
 def until_true(check: Callable[[], None], seconds: float = 60) -> None:
