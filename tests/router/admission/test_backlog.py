@@ -12,7 +12,7 @@ from tests.router.admission.queueing import PLACES, ROUND, Queue, p99
 
 doors = pytest.mark.parametrize("is_edge", [True, False], ids=["edge", "own port"])
 SERVERS = [(1, 0.02), (1, 0.005), (2, 0.2), (4, 0.02), (16, 0.05)]
-seeds = pytest.mark.parametrize("seed", range(2))
+seeds = pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 
 
 @doors

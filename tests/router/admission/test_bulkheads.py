@@ -256,7 +256,9 @@ class Hanging:
         return self
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2))]
+)
 @pytest.mark.parametrize("needing", [5.0, 50.0, 500.0])
 @pytest.mark.parametrize(
     ("others", "took"),

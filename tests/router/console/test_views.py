@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,8 @@ pytestmark = [
 ]
 WIDTHS = (390, 820, 1440)
 SCHEMES = ("light", "dark")
+BY_DAY = [(390, "light"), (820, "dark"), (1440, "light")]
+BY_NIGHT = [look for look in product(WIDTHS, SCHEMES) if look not in BY_DAY]
 PATIENCE_MS = 60_000
 
 
@@ -122,21 +125,28 @@ def folder() -> Path:
     return path
 
 
-def check_everywhere(page: Any, folder: Path, name: str) -> None:
-    """At each width and in each theme nothing overflows, and axe-core finds nothing."""
-    for width in WIDTHS:
+@pytest.fixture(
+    params=[BY_DAY, pytest.param(BY_NIGHT, marks=pytest.mark.nightly)], ids=["by day", "by night"]
+)
+def check(request: pytest.FixtureRequest, page: Any, folder: Path) -> Callable[[str], None]:
+    """Check that a view is readable at each width and in each theme, some of them by night."""
+    return lambda name: check_at(request.param, page, folder, name)
+
+
+def check_at(looks: list[tuple[int, str]], page: Any, folder: Path, name: str) -> None:
+    """Nothing overflows, and axe-core finds nothing."""
+    for width, scheme in looks:
         page.set_viewport_size({"width": width, "height": 900})
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.evaluate(
-                "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-            )
-            page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
-            where = f"{name} at {width} in {scheme}"
-            assert _overflow(page) == 0, f"{where} is too wide"
-            found = axe.Axe().run(page).response["violations"]
-            bad = [(one["id"], node["html"]) for one in found for node in one["nodes"]]
-            assert not bad, f"{where}: {bad}"
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+        where = f"{name} at {width} in {scheme}"
+        assert _overflow(page) == 0, f"{where} is too wide"
+        found = axe.Axe().run(page).response["violations"]
+        bad = [(one["id"], node["html"]) for one in found for node in one["nodes"]]
+        assert not bad, f"{where}: {bad}"
 
 
 def _overflow(page: Any) -> int:
@@ -146,25 +156,22 @@ def _overflow(page: Any) -> int:
     return width
 
 
-def test_the_list_is_readable_everywhere(url: str, page: Any, folder: Path) -> None:
+def test_the_list_is_readable_everywhere(url: str, page: Any, check: Any) -> None:
     page.goto(url)
     sees(page.get_by_role("row", name=re.compile(r"team.shop live r2 .*\/s .*drift inputs")))
-    check_everywhere(page, folder, "overview")
-
-
-BY_DAY = ("rollout",)
+    check("overview")
 
 
 @pytest.mark.parametrize(
     "view",
-    [pytest.param(view, marks=() if view in BY_DAY else pytest.mark.nightly) for view in VIEWS],
+    [pytest.param(view, marks=() if view == "rollout" else pytest.mark.nightly) for view in VIEWS],
 )
-def test_each_view_is_readable_everywhere(url: str, page: Any, folder: Path, view: str) -> None:
+def test_each_view_is_readable_everywhere(url: str, page: Any, check: Any, view: str) -> None:
     tab, see = VIEWS[view]
     sign_in(page, url)
     opened(page, url, tab)
     see(page)
-    check_everywhere(page, folder, view)
+    check(view)
 
 
 def names(page: Any) -> list[str]:
@@ -193,7 +200,7 @@ def reading(page: Any, title: str) -> Any:
 
 
 def test_an_engine_of_several_machines_shows_what_runs_where(
-    url: str, engine: ShownEngine, page: Any, folder: Path
+    url: str, engine: ShownEngine, page: Any, check: Any
 ) -> None:
     segment = {"graph": NAME, "revision": 4, "part": "segments", "deployment": "net"}
     engine.nodes += [
@@ -210,7 +217,7 @@ def test_an_engine_of_several_machines_shows_what_runs_where(
     sees(row.get_by_text("zone=north"))
     sees(page.get_by_role("row", name="gone").get_by_text("lost"))
     sees(page.get_by_text(f"No machine has a place for {NAME} r4 net"))
-    check_everywhere(page, folder, "machines")
+    check("machines")
 
 
 def test_an_engine_of_one_machine_shows_no_table_of_machines(url: str, page: Any) -> None:

@@ -1,12 +1,10 @@
-"""``batch`` against a graph behind a real HTTP server, in a process of its own as it is typed."""
+"""``batch`` against a graph behind a real HTTP server."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.router.http.graph_app import GraphApp
+from tests.engines import Engine
 from tests.router.conftest import make_arms, serving
 
 ROWS = "id,x,y\n" + "".join(f"r{at},{at},1\n" for at in range(100)) + "bad,many,1\n"
@@ -29,9 +28,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def batch(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "anabranch.cli.main", "batch", *map(str, arguments)]
-    env = {**os.environ, "ANABRANCH_HOME": str(home)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return Engine(home).command("batch", *arguments)
 
 
 def test_answers_errors_and_result(home: Path) -> None:
@@ -58,7 +55,8 @@ def test_answers_errors_and_result(home: Path) -> None:
 
 def test_rows_on_stdout(home: Path) -> None:
     (home / "rows.jsonl").write_text('{"id": "a", "x": [1, 2]}\n{"id": "b", "x": [3, 4]}\n')
-    done = batch(home, "demo", home / "rows.jsonl", "-o", "-", "--id", "id", "--only=doubled")
+    words = ("demo", home / "rows.jsonl", "-o", "-", "--id", "id", "--only=doubled")
+    done = Engine(home).process("batch", *words)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines == [{"id": "a", "doubled": [2, 4]}, {"id": "b", "doubled": [6, 8]}]

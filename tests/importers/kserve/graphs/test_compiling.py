@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from anabranch.errors import AnabranchError
 from anabranch.router.errors import status_of
+from tests.examples import examples
 from tests.importers.kserve.manifests import imported, inference_graph, node, running
 from tests.importers.kserve.router_model import Failed, answer
 from tests.json_services import json_services
@@ -336,7 +337,9 @@ def draw_step(draw: Any, kind: str, place: int, size: int, later: list[str]) -> 
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(graphs())
 def test_any_graph(services: Any, nodes: Any) -> None:
