@@ -127,7 +127,7 @@ def test_clients_wait_without_a_connection(engine: Engine, given: Given, tmp_pat
     assert f"/v2/models/{name}/requests/" in done.stdout
 
 
-@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("idempotent", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_controller_that_is_killed_in_the_middle(
     engine: Engine, given: Given, tmp_path: Path, idempotent: bool
 ) -> None:

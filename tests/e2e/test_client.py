@@ -256,6 +256,7 @@ def test_the_guide_runs_as_it_stands(
         scope["client"].close()
 
 
+@pytest.mark.nightly
 def test_the_notebook_gives_what_its_text_says(
     given: Given, engine: Engine, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ def test_rows_in_memory_outlive_their_store(
     until(lambda: rows(engine, name).get("stale", 0) > 0)
 
 
-@pytest.mark.parametrize("place", ["near", "apart"])
+@pytest.mark.parametrize("place", [pytest.param("near", marks=pytest.mark.nightly), "apart"])
 def test_training_sees_what_was_served(
     engine: Engine, given: Given, tmp_path: Path, place: str
 ) -> None:

@@ -210,6 +210,7 @@ def test_a_router_dies_in_a_rollout(
     assert sum(running.failures.values()) <= clients, running.failures
 
 
+@pytest.mark.nightly  # tests/control/rollout/test_driver.py has it by day
 def test_without_samples_a_rollout_waits(engine: Engine, rolled: str, given_once: Given) -> None:
     given_once.beside(answer(rolled, plan(5, metric=ERRORS, hold="0s")), CODE)
     until(lambda: rollout(engine, rolled)["waiting_since"] is not None)
