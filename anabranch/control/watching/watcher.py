@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.uris import redacted
@@ -92,7 +93,7 @@ class Watcher(WokenLoop[tuple[str, str]]):
 
     async def _round(self) -> float:
         """Start what is due; return the seconds until something else may be."""
-        moving = set(self._moving)
+        moving = self._under_way("move")
         try:
             self._graphs = await asyncio.to_thread(self._read)
         except Exception:
@@ -106,13 +107,14 @@ class Watcher(WokenLoop[tuple[str, str]]):
             if graph not in moving:  # or it may have been read before its move was recorded
                 self._go_on(graph, one, now)
         for reference in self._looks.due(now):
-            if reference not in self._looking and len(self._looking) < _MOST_LOOKS:
+            looking = self._under_way("look")
+            if reference not in looking and len(looking) < _MOST_LOOKS:
                 self._start(("look", reference), self._look(reference))
         self._metrics.see(self._graphs, self._looks, self._troubles)
         return self._rest(now)
 
     def _rest(self, now: float) -> float:
-        due = self._looks.next_due(self._looking)
+        due = self._looks.next_due(self._under_way("look"))
         times = [*self._not_before.values(), *([] if due is None else [due])]
         later = [one - now for one in times if one > now]
         return max(0.01, min([_REST_S, *later]))
@@ -162,10 +164,9 @@ class Watcher(WokenLoop[tuple[str, str]]):
         if decision is not None:
             self._start(("move", graph), self._apply(graph, one, decision))
 
-    @property
-    def _looking(self) -> list[str]:
-        """References at which a look is under way."""
-        return [name for kind, name in self._tasks if kind == "look"]
+    def _under_way(self, kind: Literal["look", "move"]) -> list[str]:
+        """References at which a look is under way, or graphs of which a move is."""
+        return [name for one, name in self._tasks if one == kind]
 
     async def _look(self, reference: str) -> None:
         """Look at the place of a model, for all graphs that watch it."""

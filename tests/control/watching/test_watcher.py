@@ -161,9 +161,9 @@ def test_what_was_read_before_a_move_was_recorded_makes_no_second_one(
 
     def read_late() -> Any:
         found = read()
-        if watcher._moving and not is_read.is_set():
+        if watcher._under_way("move") and not is_read.is_set():
             is_read.set()
-            until(lambda: not watcher._moving)
+            until(lambda: not watcher._under_way("move"))
             control.fail(2, "no file")
         return found
 
