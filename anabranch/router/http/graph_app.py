@@ -337,7 +337,7 @@ class GraphApp(HttpApp):
         """Decode a large body off the event loop, and count what it becomes."""
         limits, inputs = self._arms.limits, self._arms.metadata(revision).inputs
         if length is None and len(body) > WORTH:
-            found = await apart(decode_body, memoryview(body), None, limits, tuple)
+            found = await apart(len(body), decode_body, memoryview(body), None, limits, tuple)
         else:
             found = await off_loop(lambda: decode_body(body, length, limits, lambda: inputs))
         request.hold(memory_of_arrays(found.request.inputs.values()), self._arms.under_way)
@@ -376,9 +376,10 @@ def _encode(
     form: ResponseForm, response: InferenceResponse
 ) -> HttpReply | Coroutine[Any, Any, HttpReply]:
     """Encode an answer; one that takes long in a helper process."""
-    if json_size(response, form) > WORTH:
-        return apart(encode_as_buffer, replace(response, annotations=None), form)
-    return encode_response(response, form)
+    size = json_size(response, form)
+    if size < WORTH:
+        return encode_response(response, form)
+    return apart(size, encode_as_buffer, replace(response, annotations=None), form)
 
 
 def _of_version(path: str) -> tuple[str, str]:

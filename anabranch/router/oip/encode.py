@@ -50,11 +50,12 @@ def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY)
 
 def json_size(response: InferenceResponse, form: ResponseForm) -> int:
     """Return how many bytes of an answer's numbers become JSON."""
-    return sum(
-        output.array.nbytes
-        for output in response.outputs
-        if not (output.array.dtype.hasobject or form.of(output.name))
-    )
+    size = 0
+    for output in response.outputs:
+        array = output.array
+        if not (array.dtype.hasobject or form.of(output.name)):
+            size += array.nbytes
+    return size
 
 
 def encode_as_buffer(response: InferenceResponse, form: ResponseForm) -> HttpReply:

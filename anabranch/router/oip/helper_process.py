@@ -1,9 +1,11 @@
 """Works on large tensors in JSON in helper processes: nobody waits for Python's lock meanwhile.
 
 Each thread that works on large bodies has a helper of its own, from its first one on. A helper
-gives way to all other processes, and ends with its parent, or after a while without work.
-On its socket, a message is the number of its parts, their sizes, and the parts: something pickled,
-and the memory of its arrays.
+gives way to all other processes, and ends with its parent, or after a while without work. While it
+starts, the thread does itself what takes no longer than that.
+
+On its socket a helper says with one byte that it is up. Messages are the number of their parts,
+the sizes of these, and the parts: something pickled, and the memory of its arrays.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from select import select
 from struct import Struct
 from typing import Any, TypeVar
 
@@ -29,7 +32,9 @@ from anabranch.router.off_loop import off_loop
 T = TypeVar("T")
 
 WORTH = 2**20
-"""Bytes from which on a body in JSON, or what becomes one, is worth a helper."""
+"""Bytes from which on a body in JSON, or what becomes one, is worth a helper that is up."""
+WORTH_A_START = 8 * WORTH
+"""Bytes from which on it is worth to wait for the start of one."""
 IDLE_S = 60.0
 """Time without work after which a helper ends, in seconds."""
 _NICENESS = 5
@@ -38,27 +43,30 @@ _own = threading.local()
 copyreg.pickle(memoryview, lambda view: (memoryview, (pickle.PickleBuffer(view),)))
 
 
-async def apart(work: Callable[..., T], *arguments: Any) -> T:
-    """Return what ``work`` does, in a helper; raise what it raises.
+async def apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """Return what ``work`` does about so many bytes, in a helper; raise what it raises.
 
     All can be pickled; views of memory are, too, and cost little. Raises Unavailable where the
     helper dies of it, twice.
     """
-    found, error = await off_loop(partial(_asked, work, arguments))
+    found, error = await off_loop(partial(_asked, size < WORTH_A_START, work, arguments))
     if error is not None:
         raise error
     result: T = found
     return result
 
 
-def _asked(*work: Any) -> Any:
+def _asked(is_short: bool, *work: Any) -> Any:
     """Ask this thread's helper, or else a new one, for the first may have just ended."""
     for _ in range(2):
-        with suppress(OSError, EOFError):
-            if not hasattr(_own, "helper"):
-                _own.helper = HelperProcess(*_started())
-            return _own.helper.ask(work)
-        vars(_own).clear()
+        if not hasattr(_own, "helper"):
+            _own.helper = HelperProcess(*_started())
+        helper: HelperProcess = _own.helper
+        try:
+            return helper.ask(work) if helper.is_up(not is_short) else _answer(*work)
+        except (OSError, EOFError):
+            del _own.helper
+            helper.end()
     raise Unavailable("the process for large bodies has ended; try again later")
 
 
@@ -71,25 +79,37 @@ def _started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 class HelperProcess:
-    """A helper process, as its parent sees it; it ends with this object."""
+    """A helper process, as its parent sees it; it ends with this object at the latest."""
 
     def __init__(self, its: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self._socket = its
         self._process = process
+        self._is_up = False
+
+    def is_up(self, wait: bool) -> bool:
+        """Whether it is up, at the latest after a while. OSError, EOFError if it dies."""
+        if not self._is_up and (wait or select([self._socket], [], [], 0)[0]):
+            _part(self._socket, 1)
+            self._is_up = True
+        return self._is_up
 
     def ask(self, work: Any) -> Any:
         """Return the answer and the error, if there is one; OSError, EOFError if it dies."""
         _send(self._socket, work)
         return _received(self._socket)
 
-    def __del__(self) -> None:
+    def end(self) -> None:
+        """End it, and wait until it has."""
         self._socket.close()
         self._process.wait()
+
+    __del__ = end
 
 
 def serve(its: socket.socket) -> None:
     """Work until nobody asks for a while, or the parent has gone."""
     with suppress(OSError, EOFError):
+        its.sendall(b"\0")
         while True:
             its.settimeout(IDLE_S)
             work = _received(its)

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +20,13 @@ from anabranch.errors import TooLarge, Unavailable
 from anabranch.router import off_loop
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.oip import helper_process
-from anabranch.router.oip.helper_process import WORTH, HelperProcess, apart, serve
+from anabranch.router.oip.helper_process import (
+    WORTH,
+    WORTH_A_START,
+    HelperProcess,
+    apart,
+    serve,
+)
 from tests.router.conftest import lean_serving, make_arms
 
 ROWS = 150_000
@@ -53,7 +61,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run(work: Callable[..., Any], *arguments: Any) -> Any:
-    return asyncio.run(apart(work, *arguments))
+    return asyncio.run(apart(WORTH_A_START, work, *arguments))
 
 
 def test_results_and_errors_are_those_of_the_call() -> None:
@@ -97,6 +105,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ask(self, work)
 
     monkeypatch.setattr(HelperProcess, "ask", noted)
+    monkeypatch.setattr(helper_process, "WORTH_A_START", WORTH)
     return found
 
 
@@ -120,6 +129,21 @@ def test_large_json_is_decoded_and_encoded_by_a_helper_with_the_same_answer(
         assert (wrong.status_code, "is not JSON" in wrong.json()["error"]) == (400, True)
     assert asked == ["decode_body", "encode_as_buffer"] * 2 + ["decode_body"]
     assert arms.under_way.held == 0
+
+
+def test_what_is_short_does_not_wait_for_the_start_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, hold = helper_process._started, socket.socketpair()
+
+    def silent() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        return hold[0], subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(helper_process, "_started", silent)
+    with hold[1]:
+        assert asyncio.run(apart(WORTH, os.getpid)) == os.getpid()
+        with pytest.raises(TooLarge, match="mine"):
+            asyncio.run(apart(WORTH, refused, "mine"))
+        monkeypatch.setattr(helper_process, "_started", start)
+    assert run(os.getpid) != os.getpid()  # that one has gone, and another was started
 
 
 def test_small_calls_never_start_one(asked: list[str]) -> None:
