@@ -27,9 +27,9 @@ def seconds_for(size: int) -> float:
     return STALLED_S + size / RATE
 
 
-def pieces_of(body: ReplyBody) -> Iterator[memoryview]:
+def pieces_of(body: ReplyBody) -> Iterator[ReplyBody]:
     """Yield a large body in pieces, which share its memory."""
-    whole = memoryview(body)
+    whole = body if len(body) <= _PIECE else memoryview(body)
     for at in range(0, len(whole), _PIECE):
         yield whole[at : at + _PIECE]
 

@@ -236,7 +236,7 @@ class LeanCycle(RequestResponseCycle):
             self.transport.abort()
         return [pieces[-1]]
 
-    async def _write_part(self, part: memoryview) -> None:
+    async def _write_part(self, part: ReplyBody) -> None:
         await self.flow.drain()
         if not self.disconnected:
             self.transport.write(part)

@@ -89,10 +89,10 @@ def test_users_that_the_caller_may_not_view_are_only_counted(engine: TestControl
         deleting = refused(engine.call("DELETE", "/graphs/fraud"), 409)
         deploying = refused(engine.deploy("fraud", spec=MODEL.replace("score:", "more:")), 409)
         assert engine.call("GET", "/graphs/fraud")[1]["users"] == ["pay (revision 1)"]
-    assert "used by pay (revision 1), 1 in graphs that you may not view; delete" in deleting
+    assert "used by pay (revision 1), 1 that you may not view; delete" in deleting
     assert "has no output 'score'" in deploying
     for said in (deleting, deploying):
-        assert "1 in graphs that you may not view" in said and "claim" not in said
+        assert "1 that you may not view" in said and "claim" not in said
 
 
 def test_a_model_goes_once_its_users_have_gone(engine: TestControl) -> None:
