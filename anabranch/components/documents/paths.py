@@ -35,8 +35,8 @@ def json_of(text: Any) -> Any:
 def exists(text: Any, path: str) -> bool:
     """Return whether a JSON text has something at a GJSON path.
 
-    False where it is no JSON, or nests deeper than the stack. Raise ValueError for a path that is
-    refused.
+    False where it is no JSON, or nests deeper than can be looked at. Raise ValueError for a path
+    that is refused.
     """
     _check_text(text)
     wrong = path_problem(path)
@@ -44,7 +44,7 @@ def exists(text: Any, path: str) -> bool:
         raise ValueError(wrong)
     try:
         return get(orjson.loads(text), path) is not MISSING
-    except (orjson.JSONDecodeError, RecursionError):
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
         return False
 
 
@@ -58,6 +58,8 @@ def path_problem(path: str) -> str | None:
         return (
             "a GJSON path may have one `@dig`: a second one would search all again for each value"
         )
+    if path.count("@tostr") > 1:
+        return "a GJSON path may have one `@tostr`: each may double the length of the text"
     return None
 
 

@@ -53,6 +53,7 @@ def test_values_are_those_of_json() -> None:
         ("a" * 1025, "not 1025"),
         ("{a,b,c,d,e,f,g,h,i,j,k,l}", "at most 10 commas, not 11"),
         ("@dig:a.@dig:b", "one `@dig`"),
+        ("@tostr|@tostr", "one `@tostr`"),
     ],
 )
 def test_paths_that_are_refused(path: str, message: str) -> None:
@@ -71,6 +72,14 @@ def test_a_document_deeper_than_the_stack_has_nothing() -> None:
     text = "[" * 1000 + "]" * 1000
     assert exists(text, "@dig:0")
     assert not exists(text, "@flatten:" + '{"deep":true}' + "." + ".".join("0" * 500))
+    assert not exists(text, "@tostr")
+
+
+def test_modifiers_take_time_in_proportion_to_the_text() -> None:
+    assert exists("[" * 900 + "1," * 100_000 + "1" + "]" * 900, '@flatten:{"deep":true}.100000')
+    assert exists(json.dumps([{f"k{place}": 1} for place in range(50_000)]), "@join.k49999")
+    columns: dict[str, list[int]] = {f"k{place}": [] for place in range(50_000)}
+    assert exists(json.dumps({**columns, "z": [1] * 50_000}), "@group.49999.z")
 
 
 @given(st.text(max_size=40), st.text(alphabet='ab.#@|(){}[]"*?=%!<>~\\0', min_size=1, max_size=30))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orjson
 
@@ -58,16 +58,20 @@ def _reverse(value: Value, _argument: str) -> Value:
 
 
 def _flatten(value: Value, argument: str) -> Value:
+    if not isinstance(value, list):
+        return value
     is_deep = _is_set(argument, "deep")
-    return list(_flat(value, is_deep)) if isinstance(value, list) else value
-
-
-def _flat(items: list[Value], is_deep: bool) -> Iterator[Value]:
-    for item in items:
-        if isinstance(item, list):
-            yield from _flat(item, is_deep) if is_deep else item
+    found: list[Value] = []
+    waiting = value[::-1]
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, list):
+            found.append(item)
+        elif is_deep:
+            waiting += reversed(item)
         else:
-            yield item
+            found += item
+    return found
 
 
 def _keys(value: Value, _argument: str) -> Value:
@@ -90,8 +94,10 @@ def _join(value: Value, argument: str) -> Value:
     keeps_first = _is_set(argument, "preserve")
     joined: dict[str, Value] = {}
     for item in value:
-        if isinstance(item, dict):
-            joined = joined | item | (joined if keeps_first else {})
+        fields = item if isinstance(item, dict) else {}
+        for key, one in fields.items():
+            if not (keeps_first and key in joined):
+                joined[key] = one
     return joined
 
 
@@ -109,10 +115,11 @@ def _group(value: Value, _argument: str) -> Value:
     if not isinstance(value, dict):
         return MISSING
     columns = [(key, items) for key, items in value.items() if isinstance(items, list)]
-    height = max((len(items) for _, items in columns), default=0)
-    return [
-        {key: items[row] for key, items in columns if row < len(items)} for row in range(height)
-    ]
+    rows: list[Value] = [{} for _ in range(max((len(items) for _, items in columns), default=0))]
+    for key, items in columns:
+        for row, item in zip(rows, items, strict=False):
+            row[key] = item
+    return rows
 
 
 def _is_set(argument: str, flag: str) -> bool:
