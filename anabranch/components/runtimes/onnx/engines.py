@@ -38,11 +38,11 @@ class EngineFolder:
         return cls(*next(claim for claim in claims if claim is not None))
 
     def heal(self, error: Exception) -> bool:
-        """Remove all engines where an error says that one is damaged; return whether it does."""
-        is_damaged = _DAMAGED in str(error)
-        for file in self.path.iterdir() if is_damaged else ():
+        """Remove all engines where an error says that one is damaged; return whether any were."""
+        damaged = list(self.path.iterdir()) if _DAMAGED in str(error) else []
+        for file in damaged:
             file.unlink()
-        return is_damaged
+        return bool(damaged)
 
 
 def _digest(model: Path) -> str:

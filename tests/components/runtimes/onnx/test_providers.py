@@ -120,6 +120,7 @@ def test_a_damaged_engine_is_built_anew(path, tmp_path, caplog):
     open_session(Runtime, path, None, ProviderChoice(["tensorrt", "cpu"], engines=folder))
     assert tried == [["e.engine"], []]
     assert not folder.heal(RuntimeError("out of memory"))
+    assert not folder.heal(RuntimeError("could not deserialize engine"))  # it would never end
 
 
 @pytest.mark.parametrize("does", ["ignore", "error"])  # it goes on with the CPU alone, or raises
