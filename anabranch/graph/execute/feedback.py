@@ -59,7 +59,7 @@ class FeedbackTakers:
     async def give(self, given: NodeFeedback) -> bool:
         """Hand a reward to the nodes that its request may have run, the last ones first.
 
-        Return whether any component takes rewards.
+        Return whether any component takes rewards: callers give no more where none does.
         """
         nodes = [name for name in reached(self._plan, given.path) if name in self._bound]
         found = [await self._pass_on(name, call, given) for name, call in self._calls.items()]
@@ -82,8 +82,9 @@ class FeedbackTakers:
             logger.warning("node %r did not take a reward: %s", name, error)
 
     async def _pass_on(self, name: str, call: SegmentFeedback, given: NodeFeedback) -> bool:
+        """Return whether any component there takes rewards; where that is not told, it may be."""
         try:
             return await call.feedback(given)
         except AnabranchError as error:
             logger.warning("segment %r did not take a reward: %s", name, error)
-            return False
+            return True

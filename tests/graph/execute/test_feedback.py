@@ -14,7 +14,9 @@ import pytest
 
 from anabranch import Graph
 from anabranch.components.contract import Context, NodeFeedback
+from anabranch.errors import Unavailable
 from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.feedback import FeedbackTakers
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
 
@@ -138,6 +140,22 @@ def test_what_a_component_raises_is_logged(ask: Any, caplog: Any) -> None:
     assert len(log) == 1
     assert "node 'a' did not take a reward" in caplog.text
     assert "it has learned enough" in caplog.text
+
+
+class Away:
+    """A segment that cannot be asked now."""
+
+    async def feedback(self, given: NodeFeedback) -> bool:
+        raise Unavailable("no replica is healthy")
+
+
+def test_a_segment_that_is_away_may_take_the_next_reward(caplog: Any) -> None:
+    graph = Graph("g").input("x", "INT64", [-1])
+    graph.transformer("a", method="scale", args={"multiply_by": 2}, inputs={"x": "x"})
+    graph.output("y", "a")
+    takers = FeedbackTakers(graph.plan, {}, {"a": Away()}, {})
+    assert asyncio.run(takers.give(GIVEN))
+    assert "segment 'a' did not take a reward: no replica is healthy" in caplog.text
 
 
 def test_the_loop_goes_on_and_a_request_waits_for_the_component_alone(ask: Any) -> None:
