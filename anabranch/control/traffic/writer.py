@@ -34,11 +34,9 @@ class ChangeChecks(Protocol):
 
     def held(self) -> AbstractContextManager[object]:
         """Let nobody make another change until the one that is checked is in the store."""
-        ...
 
     def check(self, before: Situation, after: Situation) -> None:
         """Raise where a graph may not get from one situation to another."""
-        ...
 
 
 class TrafficWriter:

@@ -25,15 +25,12 @@ class UsedModels(Protocol):
     @property
     def calls(self) -> Mapping[str, SegmentCall]:
         """The calls of all nodes that use models, by node."""
-        ...
 
     def call(self, name: str) -> SegmentCall:
         """Return the call of the node ``name`` to the model that it uses."""
-        ...
 
     async def close(self) -> None:
         """Call the models no more."""
-        ...
 
 
 ModelsOf: TypeAlias = Callable[[Plan, Path], Coroutine[Any, Any, UsedModels]]
