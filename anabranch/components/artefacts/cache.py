@@ -93,8 +93,12 @@ class Cache:
         lock = try_lock(self._lock(key, "use"))
         if lock is None:
             return None
-        self._fill(key, _empty)
-        (self._entry(key) / _META).touch()
+        try:
+            self._fill(key, _empty)
+            (self._entry(key) / _META).touch()
+        except BaseException:
+            os.close(lock)
+            raise
         return self._entry(key) / CONTENT, lock
 
     def make_room(self, size: int) -> None:

@@ -9,6 +9,7 @@ to hold a bracket.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ MAX_PATH = 1024
 """Longest GJSON path, in characters."""
 MAX_COMMAS = 10
 """Most commas of a path: each may double what a path looks at."""
+_HEAVY = re.compile(r"@dig.*@(?:tostr|flatten:)", re.DOTALL)
 
 
 def json_of(text: Any) -> Any:
@@ -36,7 +38,7 @@ def exists(text: Any, path: str) -> bool:
     """Return whether a JSON text has something at a GJSON path.
 
     False where it is no JSON, or nests deeper than can be looked at. Raise ValueError for a path
-    that is refused.
+    that is refused, or that makes an array of too many elements.
     """
     _check_text(text)
     wrong = path_problem(path)
@@ -57,6 +59,11 @@ def path_problem(path: str) -> str | None:
     if path.count("@dig") > 1:
         return (
             "a GJSON path may have one `@dig`: a second one would search all again for each value"
+        )
+    if _HEAVY.search(path):
+        return (
+            "a GJSON path has neither `@tostr` nor `@flatten:` behind `@dig`: they would make all"
+            " that is in each value anew"
         )
     if path.count("@tostr") > 1:
         return "a GJSON path may have one `@tostr`: each may double the length of the text"

@@ -21,7 +21,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.chosen_arm import ChosenArm
-from anabranch.router.traffic.feedback import Feedback
+from anabranch.router.traffic.feedback import PATIENCE_S, Feedback
 from anabranch.router.traffic.polling import RouterSync
 from anabranch.serve.shared.heads import ModelHead, ModelHeads
 from anabranch.serve.shared.source import ModelSource
@@ -77,9 +77,14 @@ class SharedModel:
     async def feedback(self, given: NodeFeedback, revision: int | None) -> None:
         """Hand a reward to the revision that is named, or else to the one that has answered.
 
-        NotFound where that is not remembered, and Unavailable where the revision is not up.
+        NotFound where that is not remembered, and Unavailable where the revision is not up, or
+        nobody can say now which one it was.
         """
-        number = await self._answering(given.id) if revision is None else revision
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                number = await self._answering(given.id) if revision is None else revision
+        except TimeoutError:
+            raise Unavailable(f"nobody can say now what shared model {self.name!r} did") from None
         await self.head(number).feedback(given)
 
     async def _answering(self, id: str) -> int:

@@ -49,6 +49,16 @@ def let_go() -> None:
         os.close(module._leases.popitem()[1])
 
 
+def test_a_claim_that_fails_lets_go(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(cache, "_fill", full)
+        cache.claim("a")
+    assert cache.claim("a") is not None
+
+
 def test_a_claimed_entry_is_one_user_s_until_that_lets_go(cache: Cache) -> None:
     claimed = cache.claim("a")
     assert claimed is not None

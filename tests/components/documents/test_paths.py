@@ -54,6 +54,8 @@ def test_values_are_those_of_json() -> None:
         ("{a,b,c,d,e,f,g,h,i,j,k,l}", "at most 10 commas, not 11"),
         ("@dig:a.@dig:b", "one `@dig`"),
         ("@tostr|@tostr", "one `@tostr`"),
+        ("@dig:@tostr", "neither `@tostr` nor `@flatten:` behind `@dig`"),
+        ('@dig:@flatten:{"deep":true}', "behind `@dig`"),
     ],
 )
 def test_paths_that_are_refused(path: str, message: str) -> None:
@@ -73,6 +75,14 @@ def test_a_document_deeper_than_the_stack_has_nothing() -> None:
     assert exists(text, "@dig:0")
     assert not exists(text, "@flatten:" + '{"deep":true}' + "." + ".".join("0" * 500))
     assert not exists(text, "@tostr")
+
+
+def test_an_array_that_selectors_make_of_one_many_times_has_a_bound() -> None:
+    text = json.dumps([0] * 2**18)
+    twice = "[@this,@this]|@flatten"
+    assert exists(text, "|".join([twice] * 2))
+    with pytest.raises(ValueError, match="at most 1048576 elements"):
+        exists(text, "|".join([twice] * 3))
 
 
 def test_modifiers_take_time_in_proportion_to_the_text() -> None:

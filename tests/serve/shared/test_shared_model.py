@@ -100,6 +100,26 @@ def test_a_reward_goes_to_the_revision_that_has_answered(
     assert asyncio.run(told()) == expected
 
 
+def test_a_reward_does_not_wait_for_a_controller_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away(Recalling):
+        async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+            raise Unavailable("the controller is away")
+
+    monkeypatch.setattr(shared_model, "PATIENCE_S", 0.01)
+
+    async def main() -> None:
+        model = SharedModel("fraud")
+        model._arms = Arms("fraud", {3: StepHead(double)}.__getitem__, RequestLimits())
+        model._arms.apply(make_table({3: 100.0}, revisions={3: make_signature()}))
+        model._rewards = Feedback(model._arms, Away(Decision("there", 3, {})))
+        with pytest.raises(Unavailable, match="nobody can say now what shared model 'fraud' did"):
+            await model.feedback(NodeFeedback("there", 1.0), None)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("is_given_up", [True, False])
 def test_a_model_that_did_not_start_is_followed_no_longer(
     monkeypatch: pytest.MonkeyPatch, is_given_up: bool

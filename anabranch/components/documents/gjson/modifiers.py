@@ -14,6 +14,8 @@ from anabranch.components.documents.gjson.texts import (
     value_like,
 )
 
+MAX_ELEMENTS = 2**20
+"""Most elements of an array that `@flatten` makes; selectors may name one many times."""
 _NAME = re.compile(r"[^:.|]*")
 
 
@@ -71,6 +73,8 @@ def _flatten(value: Value, argument: str) -> Value:
             waiting += reversed(item)
         else:
             found += item
+        if len(found) > MAX_ELEMENTS:
+            raise ValueError(f"a GJSON path makes at most {MAX_ELEMENTS} elements by `@flatten`")
     return found
 
 
