@@ -14,7 +14,7 @@ from ray.core.generated import autoscaler_pb2
 
 from anabranch.control.nodes.node import ClusterLook, Demand, Node, State
 from anabranch.errors import Conflict, Unavailable
-from anabranch.serve.attachment import home_node
+from anabranch.serve.attachment import home_node, is_attached
 
 T = TypeVar("T")
 
@@ -77,12 +77,14 @@ class RayCluster:
         return ClusterLook(tuple(nodes), tuple(_demands(state)), may_grow, is_autoscaled)
 
     def _is_autoscaled(self, state: Any) -> bool:
-        """Whether Ray's autoscaler may start machines.
+        """Whether Ray's autoscaler may start machines; a Ray of the engine's own has none.
 
         It runs on clusters without machines to add too, and then calls the type of each machine
         "node_" and its id (``format_readonly_node_type`` of ray/autoscaler/_private/util.py). The
         first autoscaler tells types in its report, the second one in the state of machines.
         """
+        if not is_attached():  # KubeRay tells types of the pods there, too
+            return False
         told = self._ask(lambda gcs: gcs.internal_kv_get(_REPORT, None, timeout=_TIMEOUT_S))
         report = json.loads(told or b"{}").get("autoscaler_report") or {}
         types = {one.ray_node_type_name for one in state.node_states} - {""}

@@ -10,6 +10,7 @@ import pytest
 from ray.core.generated import autoscaler_pb2
 
 from anabranch.control.nodes.cluster import RayCluster
+from anabranch.serve.attachment import HOME_NODE
 
 
 @dataclass
@@ -35,6 +36,11 @@ class FakeGcs:
     def internal_kv_get(self, key: bytes, namespace: bytes | None, timeout: float) -> bytes | None:
         self.asked.append(key)
         return None if self.report is None else json.dumps(self.report).encode()
+
+
+@pytest.fixture(autouse=True)
+def attached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME_NODE, "ab")
 
 
 def look(gcs: FakeGcs, may_grow: bool = False) -> bool:
@@ -74,3 +80,11 @@ def test_an_autoscaler_that_only_looks_on_adds_no_machine(gcs: FakeGcs) -> None:
 def test_an_autoscaler_that_knows_types_of_machines_may_add_some(gcs: FakeGcs) -> None:
     assert look(gcs)
     assert gcs.asked == [b"__autoscaling_status"]
+
+
+def test_a_ray_of_the_engine_s_own_has_no_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although KubeRay names the group of each pod."""
+    monkeypatch.delenv(HOME_NODE)
+    gcs = FakeGcs(("headgroup", "workers"))
+    assert not look(gcs)
+    assert look(gcs, may_grow=True)
