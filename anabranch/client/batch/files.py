@@ -115,6 +115,7 @@ class SpanReader:
 
     def _opened(self, url: str) -> IO[bytes]:
         if url != self._url:
+            self._url = ""  # until another is open
             self._open.close()
             self._content, self._url = self._open.enter_context(reading(url)), url
         return self._content

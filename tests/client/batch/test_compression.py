@@ -62,6 +62,17 @@ def test_what_is_written_is_read_by_others(tmp_path: Path, end: str) -> None:
 
 
 @ENDS
+def test_a_span_is_read_after_another_file_could_not_be_opened(tmp_path: Path, end: str) -> None:
+    path = str(tmp_path / f"a.jsonl{end}")
+    files.put(path, b"0123")
+    spans = files.SpanReader()
+    assert spans.read(path, 0, 2) == b"01"
+    with pytest.raises(JobError, match="there is no such file"):
+        spans.read(str(tmp_path / f"b.jsonl{end}"), 0, 2)
+    assert spans.read(path, 2, 4) == b"23"
+
+
+@ENDS
 def test_spans_in_their_order_open_a_file_once(
     tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
