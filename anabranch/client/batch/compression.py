@@ -56,8 +56,11 @@ def unpacked(name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
 def packed(name: str, target: IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield a file to write to, whose content becomes that of ``target``, which has this name."""
     if compression_of(name):
-        with io.BufferedWriter(_Pieces(name, target), _PIECE) as content:
+        pieces = _Pieces(name, target)
+        with io.BufferedWriter(pieces, _PIECE) as content:
             yield content
+        if pieces.is_empty:
+            target.write(compress(name, b""))
     else:
         yield target
 
@@ -67,12 +70,14 @@ class _Pieces(io.RawIOBase):
 
     def __init__(self, name: str, target: IO[bytes]) -> None:
         self._name, self._target = name, target
+        self.is_empty = True
 
     def writable(self) -> bool:
         return True
 
     def write(self, piece: Any) -> int:
         self._target.write(compress(self._name, bytes(piece)))
+        self.is_empty = False
         return len(piece)
 
 

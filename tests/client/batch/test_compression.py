@@ -62,6 +62,16 @@ def test_what_is_written_is_read_by_others(tmp_path: Path, end: str) -> None:
 
 
 @ENDS
+def test_an_empty_file_is_one_that_others_read(tmp_path: Path, end: str) -> None:
+    path = tmp_path / f"rows.jsonl{end}"
+    with files.putting(str(path)):
+        pass
+    assert path.read_bytes() == compression.compress(path.name, b"") != b""
+    with files.reading(str(path)) as file:
+        assert file.read() == b""
+
+
+@ENDS
 def test_a_span_is_read_after_another_file_could_not_be_opened(tmp_path: Path, end: str) -> None:
     path = str(tmp_path / f"a.jsonl{end}")
     files.put(path, b"0123")
