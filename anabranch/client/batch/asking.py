@@ -139,6 +139,8 @@ class RowAsker:
 
     async def _tried(self, tensors: Mapping[str, Array], rows: InputRows) -> GraphReply:
         """Send a request once; AnabranchError where it has ended too many processes."""
+        if self._trials.is_suspect(rows):
+            await self._graph.types()  # raises while the engine is away, which ends no process
         self._trials.begin(rows)
         try:
             reply = await self._graph.infer(tensors)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from anabranch.client.batch import asking
 from anabranch.client.batch.answers import GraphReply
 from anabranch.client.batch.asking import RowAsker
-from anabranch.client.batch.mapping import mapped
+from anabranch.client.batch.mapping import GraphTypes, mapped
 from anabranch.client.batch.pace import JobGate
 from anabranch.client.batch.rows import InputRows
 from anabranch.client.http import ConnectionBroken, EngineUnreachable
@@ -186,6 +186,23 @@ def test_a_row_whose_process_ends_by_chance_has_its_answer() -> None:
             raise Interrupted("gone")
 
     assert answers(Doubling(before=end), [3.0]) == ({0: 6.0}, {})
+
+
+def test_an_engine_that_is_away_for_long_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a tunnel, which takes connections and breaks them."""
+    monkeypatch.setattr(asking, "_LONGEST_PAUSE_S", 0.001)
+    calls = iter([False, *[True] * 9])
+
+    def call(x: Array | None = None) -> None:
+        if next(calls, False):
+            raise ConnectionBroken("gone", 0)
+
+    class Away(Doubling):
+        async def types(self) -> GraphTypes:
+            call()
+            return await super().types()
+
+    assert answers(Away(before=call), [3.0]) == ({0: 6.0}, {})
 
 
 def test_what_has_ended_a_process_is_asked_again_alone() -> None:
