@@ -82,8 +82,15 @@ class AsyncKeeper:
 
     async def withdraw(self, graph: str, id: str, owner: str | None) -> AsyncAnswer:
         """Cancel a request, or forget its reply."""
-        found = await _answered(lambda: self._found(self._requests.withdraw(graph, id, owner), id))
-        if isinstance(found, AsyncState) and found.phase == "cancelled":
+        is_cancelled = False
+
+        def withdrawn() -> AsyncState:
+            nonlocal is_cancelled
+            state, is_cancelled = self._requests.withdraw(graph, id, owner)
+            return self._found(state, id)
+
+        found = await _answered(withdrawn)
+        if is_cancelled:
             self._worker.cancel(graph, id)
         return found
 

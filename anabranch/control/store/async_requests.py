@@ -133,19 +133,22 @@ class AsyncRequests:
         """Note that nobody knows how the evaluation of a running request ended; as ``finish``."""
         return self._end(id, "lost")
 
-    def withdraw(self, graph: str, id: str, owner: str | None) -> AsyncState | None:
-        """Cancel a request that is not over, or forget one that is; None if there is none."""
+    def withdraw(self, graph: str, id: str, owner: str | None) -> tuple[AsyncState | None, bool]:
+        """Cancel a request that is not over, or forget one that is; None if there is none.
+
+        Return also whether this has cancelled it.
+        """
         with self._database.write() as connection:
             row = connection.execute(sa.select(table).where(_of(graph, id, owner))).first()
             if row is None:
-                return None
+                return None, False
             if row.phase in _OVER:
                 connection.execute(table.delete().where(table.c.id == id))
-                return AsyncState(id, row.phase)
+                return AsyncState(id, row.phase), False
             values = {"phase": "cancelled", "ended_at": time.time(), "body": b""}
             connection.execute(table.update().where(table.c.id == id).values(values))
             _tell(connection, row, "cancelled", 0)
-        return AsyncState(id, "cancelled")
+        return AsyncState(id, "cancelled"), True
 
     def recover(self) -> list[str]:
         """Go on with requests that were running when whoever ran them ended.

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from anabranch.control.store.async_requests import EVENT, AsyncRequests, KeptReply
 from anabranch.control.store.store import Store
-from anabranch.router.later import AsyncRequest
+from anabranch.router.later import AsyncRequest, AsyncState
 
 REQUEST = AsyncRequest(
     "/v2/models/digits/infer", (("x-user", "7"),), b"{}\x00", "key:ci", idempotent=False
@@ -48,7 +48,7 @@ def test_only_its_owner_and_who_sees_all_find_a_request(requests: AsyncRequests)
     id = requests.add("digits", REQUEST).id
     assert requests.find("digits", id, "key:other") is None
     assert requests.find("other", id, None) is None
-    assert requests.withdraw("digits", id, "key:other") is None
+    assert requests.withdraw("digits", id, "key:other") == (None, False)
     assert phase(requests, id) == "waiting"
 
 
@@ -98,13 +98,14 @@ def test_a_reply_comes_too_late_for_a_request_that_was_cancelled(
 ) -> None:
     id = requests.add("digits", replace(REQUEST, webhook=HOOK)).id
     requests.due(time.time(), 1, ())
-    assert requests.withdraw("digits", id, "key:ci").phase == "cancelled"  # type: ignore[union-attr]
+    cancelled = AsyncState(id, "cancelled")
+    assert requests.withdraw("digits", id, "key:ci") == (cancelled, True)
     requests.finish(id, REPLY)
     requests.lose(id)
     requests.postpone(id, 0.0)
     assert phase(requests, id) == "cancelled"
     assert [one.data["state"] for one in store.events() if one.kind == EVENT] == ["cancelled"]
-    assert requests.withdraw("digits", id, None) is not None
+    assert requests.withdraw("digits", id, None) == (cancelled, False)
     assert phase(requests, id) is None
 
 
