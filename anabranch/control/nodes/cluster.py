@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 from ray import _raylet
+from ray._common.usage.usage_constants import KUBERAY_ENV
 from ray._private import ray_constants
 from ray.core.generated import autoscaler_pb2
 
@@ -81,14 +83,16 @@ class RayCluster:
 
         It runs on clusters without machines to add too, and then calls the type of each machine
         "node_" and its id (``format_readonly_node_type`` of ray/autoscaler/_private/util.py). The
-        first autoscaler tells types in its report, the second one in the state of machines.
+        first autoscaler tells types in its report, the second one in the state of machines: there
+        KubeRay tells the groups of its pods, whether there is an autoscaler or not.
         """
-        if not is_attached():  # KubeRay tells types of the pods there, too
+        if not is_attached():
             return False
         told = self._ask(lambda gcs: gcs.internal_kv_get(_REPORT, None, timeout=_TIMEOUT_S))
         report = json.loads(told or b"{}").get("autoscaler_report") or {}
-        types = {one.ray_node_type_name for one in state.node_states} - {""}
-        types.update(report.get("active_nodes") or (), report.get("idle_nodes") or ())
+        types = {*(report.get("active_nodes") or ()), *(report.get("idle_nodes") or ())}
+        if KUBERAY_ENV not in os.environ:
+            types |= {one.ray_node_type_name for one in state.node_states} - {""}
         return any(not name.startswith(_NO_TYPE) for name in types)
 
     def drain(self, node: str, why: str) -> None:

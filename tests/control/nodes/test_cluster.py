@@ -82,6 +82,12 @@ def test_an_autoscaler_that_knows_types_of_machines_may_add_some(gcs: FakeGcs) -
     assert gcs.asked == [b"__autoscaling_status"]
 
 
+def test_groups_of_kuberay_s_pods_tell_of_no_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_KUBERAY_IN_USE", "1")
+    assert not look(FakeGcs(("headgroup", "workers")))
+    assert look(FakeGcs(report=report(active_nodes={"headgroup": 1})))
+
+
 def test_a_ray_of_the_engine_s_own_has_no_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although KubeRay names the group of each pod."""
     monkeypatch.delenv(HOME_NODE)
