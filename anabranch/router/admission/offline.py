@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.admission.admission import Admission
 
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class OfflineTurns:
             while not self.may_begin(now := self._clock(), until):
                 self._alone.clear()
                 due = min(at for at in (until, self._rest_until, self._quiet_at) if at > now)
+                await in_task()  # for the timer
                 with suppress(TimeoutError):
                     async with asyncio.timeout(due - now):
                         await self._alone.wait()

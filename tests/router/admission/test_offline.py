@@ -10,6 +10,7 @@ import pytest
 
 from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL
+from anabranch.graph.calls.stepping import started_outside
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.offline import (
     LONGEST_S,
@@ -132,6 +133,23 @@ def test_one_that_is_given_up_while_it_waits_never_begins(clock: Clock) -> None:
     asyncio.run(main())
     assert not begun
     assert turns._inside == 0
+
+
+def test_one_that_begins_outside_of_tasks_waits_likewise(clock: Clock) -> None:
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+
+    async def work() -> str:
+        return "answered"
+
+    async def main() -> str:
+        with gate.place():
+            with others(gate):
+                running = started_outside(turns.run(work()))
+                assert not running.done
+            return await running
+
+    assert asyncio.run(main()) == "answered"
 
 
 def test_those_that_wait_leave_places_to_others(clock: Clock) -> None:
