@@ -50,7 +50,8 @@ class OfflineTurns:
         self._quiet_at = self._rest_until = float("-inf")
         """Times from which there were no others for ``QUIET_S``, and have had their share."""
         self._turn = asyncio.Lock()
-        self._alone = asyncio.Event()
+        self._news = asyncio.Event()
+        """Wakes the next offline request: the last of the others has left, or one has run."""
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run an offline request, which has its place inside the gate, when it is its turn.
@@ -74,6 +75,7 @@ class OfflineTurns:
             finally:
                 self._running -= 1
                 self._rest(began, self._clock())
+                self._news.set()
         finally:
             self._inside -= 1
 
@@ -87,23 +89,23 @@ class OfflineTurns:
             raise
 
     async def _allowed(self) -> None:
-        """Wait until the next offline request may begin: the gate rings when others have left."""
+        """Wait until the next offline request may begin: others have left, or one has run."""
         until = self._clock() + LONGEST_S
         self._gate.left = self._look
         try:
             while not self.may_begin(now := self._clock(), until):
-                self._alone.clear()
+                self._news.clear()
                 due = min(at for at in (until, self._rest_until, self._quiet_at) if at > now)
                 await in_task()  # for the timer
                 with suppress(TimeoutError):
                     async with asyncio.timeout(due - now):
-                        await self._alone.wait()
+                        await self._news.wait()
         finally:
             self._gate.left = None
 
     def _look(self) -> None:
         if self._gate.inside <= self._inside:
-            self._alone.set()
+            self._news.set()
 
     def may_begin(self, now: float, until: float) -> bool:
         """Return whether the next offline request begins now; ``until`` then it waits at most.

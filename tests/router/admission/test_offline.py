@@ -11,6 +11,7 @@ import pytest
 from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL
 from anabranch.graph.calls.stepping import started_outside
+from anabranch.router.admission import offline
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.offline import (
     LONGEST_S,
@@ -205,6 +206,37 @@ def test_one_that_waits_is_told_when_the_last_of_the_others_leaves(clock: Clock)
             assert await task == "answered"  # by a clock that stands, so nothing else had it begin
         assert gate.left is None
         assert looks == 2
+
+    asyncio.run(main())
+
+
+def test_one_that_has_waited_longest_begins_when_the_one_before_has_ended(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "LONGEST_S", 3600.0)
+    monkeypatch.setattr(offline, "QUIET_S", 3600.0)
+    gate = Admission("g", 10)
+    turns = OfflineTurns(gate, clock)
+
+    async def main() -> None:
+        end = asyncio.Event()
+
+        async def work() -> None:
+            await end.wait()
+
+        async def ask() -> None:
+            with gate.place():
+                await turns.run(work())
+
+        first = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        with others(gate):
+            second = asyncio.create_task(ask())
+            await asyncio.sleep(0)
+            clock.now += 3600.0
+            end.set()
+            async with asyncio.timeout(30):
+                await asyncio.gather(first, second)
 
     asyncio.run(main())
 
