@@ -86,6 +86,7 @@ class RequestLimits:
             max_elements=int(times * 2**24),
             max_decoded=int(times * 256 * 2**20),
             max_output=int(times * 64 * 2**20),
+            max_arriving=int(times * 512 * 2**20),
             max_under_way=int(times * 2**30),
             max_process=int(times * 2 * 2**30),
         )

@@ -18,7 +18,7 @@ from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.grpc import codec
 from anabranch.router.grpc.contents import FIELDS
 from anabranch.router.grpc.messages import InferParameter, InferRequest
-from anabranch.router.limits import ELEMENT, NUMBER, RequestLimits
+from anabranch.router.limits import ELEMENT, NUMBER, Arriving, RequestLimits
 from anabranch.router.oip import decode
 from anabranch.router.oip.generate import decode_generate
 from anabranch.router.oip.parameters import MAX_NAMES
@@ -193,6 +193,7 @@ def test_limits_grow_with_the_body_and_never_shrink() -> None:
     usual, large = RequestLimits(), RequestLimits.for_body(256 * 2**20)
     assert RequestLimits.for_body(usual.max_body) == usual
     assert (large.max_decoded, large.max_output) == (4 * usual.max_decoded, 4 * usual.max_output)
+    Arriving(RequestLimits.for_body(2**30).max_arriving).add(2**30, "an address")
     small = RequestLimits.for_body(1000)
     assert (small.max_body, small.max_decoded) == (1000, usual.max_decoded)
 
