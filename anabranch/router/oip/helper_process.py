@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from select import select
+from select import POLLIN, poll
 from struct import Struct
 from typing import Any, TypeVar
 
@@ -88,7 +88,7 @@ class HelperProcess:
 
     def is_up(self, wait: bool) -> bool:
         """Whether it is up, at the latest after a while. OSError, EOFError if it dies."""
-        if not self._is_up and (wait or select([self._socket], [], [], 0)[0]):
+        if not self._is_up and (wait or _has_come(self._socket)):
             _part(self._socket, 1)
             self._is_up = True
         return self._is_up
@@ -141,6 +141,13 @@ def _received(of: socket.socket) -> Any:
     sizes = _SIZE.iter_unpack(_part(of, count * _SIZE.size))
     pickled, *memory = [_part(of, size) for (size,) in sizes]
     return pickle.loads(pickled, buffers=memory)  # of our own process
+
+
+def _has_come(of: socket.socket) -> bool:
+    """Return whether there is something to receive; ``select`` knows low file numbers only."""
+    look = poll()
+    look.register(of, POLLIN)
+    return bool(look.poll(0))
 
 
 def _part(of: socket.socket, size: int) -> memoryview:
