@@ -75,7 +75,9 @@ def _started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     with other:
         number = other.fileno()
         command = [sys.executable, "-P", "-m", __name__, str(number)]
-        return own, subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.DEVNULL)
+        return own, subprocess.Popen(
+            command, pass_fds=(number,), stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
 
 class HelperProcess:
