@@ -47,7 +47,7 @@ async def apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """Return what ``work`` does about so many bytes, in a helper; raise what it raises.
 
     All can be pickled; views of memory are, too, and cost little. Raises Unavailable where the
-    helper dies of it, twice.
+    helper dies of it, or there is no memory for the answer, twice.
     """
     found, error = await off_loop(partial(_asked, size < WORTH_A_START, work, arguments))
     if error is not None:
@@ -64,7 +64,7 @@ def _asked(is_short: bool, *work: Any) -> Any:
         helper: HelperProcess = _own.helper
         try:
             return helper.ask(work) if helper.is_up(not is_short) else _answer(*work)
-        except (OSError, EOFError):
+        except (OSError, EOFError, MemoryError):  # the rest of an answer may be unread
             del _own.helper
             helper.end()
     raise Unavailable("the process for large bodies has ended; try again later")
