@@ -16,6 +16,7 @@ from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
+from anabranch.errors import Unavailable
 from anabranch.serve.calls.breaker import Breakers
 from anabranch.serve.calls.membership import Members, Membership
 from anabranch.serve.calls.outage import OutageDetector
@@ -142,7 +143,8 @@ class ReplicaCalls:
                 address = self._least_loaded(self._preferred(found, model), live)
                 return address, live[address]
             if live:
-                raise refusals[next(iter(live))]
+                # Nothing was begun, so nothing was interrupted.
+                raise Unavailable(str(refusals[next(iter(live))]))
             await self._wait()
 
     def _live(self) -> dict[str, Link]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from anabranch.breaker import FAILURES
-from anabranch.errors import NodeError, Unavailable
+from anabranch.errors import Interrupted, NodeError, Unavailable
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.sockets import unix_listener
 from anabranch.serve.streams.limits import CallLimits
@@ -455,8 +455,9 @@ def test_a_full_replica_is_no_reason_to_refuse_what_another_can_take() -> None:
             await connected(calls, a, b)
             held = [asyncio.ensure_future(calls.call("wait")) for _ in range(4)]
             await until(lambda: a.begun + b.begun == 4)
-            with pytest.raises(Unavailable, match="segment 'forest' has its queue full"):
+            with pytest.raises(Unavailable, match="segment 'forest' has its queue full") as raised:
                 await calls.call("name")
+            assert not isinstance(raised.value, Interrupted)
             assert calls._breakers.are_closed
             a.go.set()
             b.go.set()
