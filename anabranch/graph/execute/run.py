@@ -2,7 +2,8 @@
 
 A call into another process begins at once, outside of tasks. While it is the only thing under way,
 the request itself waits for it, for a task would cost as much as the rest of the call; as soon as
-anything else is under way, it goes on in a task.
+anything else is under way, it goes on in a task. Requests that the call makes itself, as that of a
+shared model does, are not those that the code here works for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.calls.stepping import Started, started_outside
 from anabranch.graph.calls.tasks import Tasks
 from anabranch.graph.calls.values import UNSET
+from anabranch.telemetry.logs import REQUESTS
 
 Frame = list[Any]
 Schedule = Callable[[], Sequence["Step"]]
@@ -78,7 +80,9 @@ class Run:
 
     def call(self, work: Coroutine[Any, Any, Values], slots: Mapping[str, int]) -> None:
         """Begin a call at once; it leaves its values in these slots, or futures of them."""
+        requests = REQUESTS.get()
         started = started_outside(work)
+        REQUESTS.set(requests)
         if started.done:
             self._fill(slots, started.value)
             return
@@ -142,7 +146,10 @@ class Run:
             self.begin(steps)
 
     async def _finish(self, call: RemoteCall) -> None:
-        self._fill(call.slots, await call.started)
+        requests = REQUESTS.get()
+        values = await call.started
+        REQUESTS.set(requests)
+        self._fill(call.slots, values)
 
     def _fill(self, slots: Mapping[str, int], values: Values) -> None:
         for name, slot in slots.items():

@@ -16,6 +16,7 @@ from anabranch.errors import NodeError, Unavailable
 from anabranch.graph.calls.stepping import in_task
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
+from anabranch.telemetry.logs import REQUESTS
 
 ROOT = Path(__file__).parents[1]
 ONE = {"x": np.array([1])}
@@ -193,3 +194,26 @@ def test_a_call_that_does_not_wait_gives_its_values_at_once() -> None:
         assert (await executor.run(ONE, Context()))["y"] == [1]
 
     use(remote("r").output("y", "r"), work, call)
+
+
+def test_requests_that_a_call_makes_are_not_those_of_the_caller() -> None:
+    built = remote("r").combiner("max", strategy="max", inputs=["r", "x"]).output("y", "max")
+
+    async def call(
+        values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            REQUESTS.set(())
+            answer = loop.create_future()
+            loop.call_soon(answer.set_result, None)
+            await answer
+            REQUESTS.set(())
+        return dict.fromkeys(wants, ONE["x"])
+
+    async def work(executor: HeadExecutor, calls: Calls) -> None:
+        context = Context(parameters={"log": []})
+        await executor.run(ONE, context)
+        assert REQUESTS.get() == (context,)
+
+    use(built, work, call)
