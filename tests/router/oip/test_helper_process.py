@@ -72,6 +72,7 @@ def test_results_and_errors_are_those_of_the_call() -> None:
     with pytest.raises(TooLarge, match=r"^far too large$"):
         run(refused, "far too large")
     assert run(mirrored, memoryview(bytearray(b"")))[0] == pid
+    assert run(os.getsid, 0) == pid, "Ctrl-C at the terminal of its parent is not for it"
 
 
 def test_a_helper_that_was_killed_is_replaced_and_one_that_dies_again_is_an_error() -> None:
