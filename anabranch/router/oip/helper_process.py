@@ -11,6 +11,7 @@ the sizes of these, and the parts: something pickled, and the memory of its arra
 from __future__ import annotations
 
 import copyreg
+import logging
 import os
 import pickle
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from select import POLLIN, poll
 from struct import Struct
@@ -30,6 +31,8 @@ from anabranch.errors import Unavailable
 from anabranch.router.off_loop import off_loop
 
 T = TypeVar("T")
+
+logger = logging.getLogger("anabranch.router")
 
 WORTH = 2**20
 """Bytes from which on a body in JSON, or what becomes one, is worth a helper that is up."""
@@ -59,9 +62,9 @@ async def apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
 def _asked(is_short: bool, *work: Any) -> Any:
     """Ask this thread's helper, or else a new one, for the first may have just ended."""
     for _ in range(2):
-        if not hasattr(_own, "helper"):
-            _own.helper = HelperProcess(*_started())
-        helper: HelperProcess = _own.helper
+        helper = _helper()
+        if helper is None:
+            return _answer(*work)
         try:
             return helper.ask(work) if helper.is_up(not is_short) else _answer(*work)
         except (OSError, EOFError, MemoryError):  # the rest of an answer may be unread
@@ -70,14 +73,29 @@ def _asked(is_short: bool, *work: Any) -> Any:
     raise Unavailable("the process for large bodies has ended; try again later")
 
 
+def _helper() -> HelperProcess | None:
+    """The helper of this thread; None where the system starts no more processes."""
+    if not hasattr(_own, "helper"):
+        try:
+            _own.helper = HelperProcess(*_started())
+        except OSError as error:
+            logger.warning("no process for large bodies can be started: %s", error)
+            return None
+    found: HelperProcess = _own.helper
+    return found
+
+
 def _started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    own, other = socket.socketpair()
-    with other:
+    with ExitStack() as stack:
+        own, other = map(stack.enter_context, socket.socketpair())
         number = other.fileno()
         command = [sys.executable, "-P", "-m", __name__, str(number)]
-        return own, subprocess.Popen(
+        process = subprocess.Popen(
             command, pass_fds=(number,), stdin=subprocess.DEVNULL, start_new_session=True
         )
+        stack.pop_all()
+        other.close()
+        return own, process
 
 
 class HelperProcess:

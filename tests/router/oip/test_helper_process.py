@@ -147,6 +147,18 @@ def test_what_is_short_does_not_wait_for_the_start_of_one(monkeypatch: pytest.Mo
     assert run(os.getpid) != os.getpid()  # that one has gone, and another was started
 
 
+def test_where_none_can_be_started_the_thread_does_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused_to_start(*_: Any, **__: Any) -> None:
+        raise BlockingIOError("no more processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helper_process.subprocess, "Popen", refused_to_start)
+        assert run(os.getpid) == os.getpid()
+    assert run(os.getpid) != os.getpid()
+
+
 def test_small_calls_never_start_one(asked: list[str]) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
     with lean_serving(GraphApp(make_arms())) as url:
