@@ -195,7 +195,7 @@ class ControllerParts:
         groups = (
             self.graphs,
             GraphChangeApi(store, self._writer, quotas, self.bandits, experiments),
-            RevisionApi(store, releases, deployments, models, self._writer),
+            RevisionApi(store, releases, deployments, models, self._writer, applications),
             LogApi(store, EngineLogs(everywhere), applications),
             ReplicaApi(store, applications),
             TrafficApi(store, releases, ports, quotas, self._writer, topics, totals, models),

@@ -52,9 +52,12 @@ def server(given: Given, engine: Engine) -> Iterator[Oidc]:
     with oidc(OLD) as one:
         put = engine.api("PUT", "/access", content=POLICY.format(url=one.url, audience=AUDIENCE))
         assert put.status_code == 200, put.text
-        assert put.json()["issuers"][0]["keys"] == ["old"]
-        yield one
-        assert engine.api("PUT", "/access", content="").status_code == 200
+        try:
+            (issuer,) = put.json()["issuers"]
+            assert issuer["keys"] == ["old"], issuer
+            yield one
+        finally:
+            assert engine.api("PUT", "/access", content="").status_code == 200
 
 
 def token(server: Oidc, by: Signer, **others: object) -> str:

@@ -150,12 +150,13 @@ class KeySets:
                 logger.warning("no keys of issuer %r: %s", one.trusted.issuer, error)
             one.problem, one.due = str(error), self._clock() + RETRY_S
             return
-        one.problem = _unusable(keys, one.trusted)
-        one.due, one.read_at = self._clock() + age, time.time()
         if keys != one.keys:
             await asyncio.to_thread(self._store, one, keys)
             one.keys = keys
             await self._publish()
+        one.problem = _unusable(keys, one.trusted)
+        # Last, for whoever looks meanwhile waits for what is due.
+        one.due, one.read_at = self._clock() + age, time.time()
 
     def _set_of(self, trusted: TrustedIssuer) -> _KeySet:
         new = _KeySet(trusted)

@@ -105,11 +105,14 @@ class Topic(Generic[ValueT]):
         }
         return self._pollers
 
-    async def until_held(self, version: int, timeout: float) -> None:
-        """Wait until all pollers hold a version, at most ``timeout`` seconds."""
+    async def until_held(self, version: int, timeout: float, routers: int = 0) -> None:
+        """Wait until all pollers hold a version, at most ``timeout`` seconds.
+
+        With ``routers``, wait for the first poll of so many: a new process knows none of them.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._behind(version):
+                while self._behind(version) or self.routers < routers:
                     await self._polled.wait()
 
     async def confirmed(self, version: int, timeout: float) -> tuple[int, int]:

@@ -113,9 +113,14 @@ class TableTopics:
         self._announce()
         return found
 
-    async def until_held(self, graph: str, generation: int, timeout: float = 1.0) -> None:
-        """Wait until all routers of a graph have a table, at most ``timeout`` seconds."""
-        await self._topic(graph).until_held(generation, timeout)
+    async def until_held(
+        self, graph: str, generation: int, routers: int, timeout: float = 1.0
+    ) -> None:
+        """Wait until all routers of a graph have a table, at most ``timeout`` seconds.
+
+        There are at least so many ``routers``, some of which may not have asked for it yet.
+        """
+        await self._topic(graph).until_held(generation, timeout, routers)
 
     def _announce(self) -> None:
         """Tell the followers where routers are, if that has changed."""

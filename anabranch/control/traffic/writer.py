@@ -90,14 +90,14 @@ class TrafficWriter:
         """Put in force what the store says of a graph; for what was written there directly."""
         await self._to_the_end(graph, partial(self._store.situation, graph))
 
-    async def until_in_force(self, graph: str) -> None:
+    async def until_in_force(self, graph: str, routers: int) -> None:
         """Wait until what the store says of a graph now is in force, if it can be put so.
 
-        Routers that do not take it within a second are not waited for.
+        ``routers`` is how many run. Those that do not take it within a second are not waited for.
         """
         async with self._lock(graph):
             generation = self._in_force.get(graph, 0)
-        await self._topics.until_held(graph, generation)
+        await self._topics.until_held(graph, generation, routers)
 
     async def catch_up(self, stored: Stored) -> None:
         """Put in force what is not yet, as where the database went away right after a change."""

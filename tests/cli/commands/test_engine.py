@@ -38,7 +38,8 @@ def test_without_an_answer_there_is_no_link(
 def test_the_doctor_names_a_graph_that_does_not_answer(
     engine: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.api, "_kept", list)
+    kept, _ = engine.api._endpoint("GET", "/kept")
+    monkeypatch.setattr(kept.endpoint.__self__, "_kept", list)  # type: ignore[attr-defined]
     engine.failure = "it has a reason"
     engine.run("deploy", engine.file())
     controller, *_, graph = _graphs(engine.home)

@@ -202,7 +202,7 @@ def test_one_can_wait_until_what_is_stored_is_in_force(
         changing = asyncio.create_task(parts.writer.change(G, arrived(1)))
         await asyncio.to_thread(stored.wait, 10)
         assert parts.store.situation(G).situation.stable == 1
-        waiting = asyncio.create_task(parts.writer.until_in_force(G))
+        waiting = asyncio.create_task(parts.writer.until_in_force(G, 0))
         await asyncio.sleep(0)
         assert not waiting.done()
         go_on.set()
@@ -220,7 +220,7 @@ def test_who_waits_for_a_change_waits_for_routers_that_have_not_taken_it(
         await parts.live(1, spec())
         generation = parts.store.situation(G).generation
         await parts.topics.table(G, "router", 0)  # told, but not yet said to be held
-        waiting = asyncio.create_task(parts.writer.until_in_force(G))
+        waiting = asyncio.create_task(parts.writer.until_in_force(G, 0))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not waiting.done()
@@ -230,11 +230,28 @@ def test_who_waits_for_a_change_waits_for_routers_that_have_not_taken_it(
     asyncio.run(scenario())
 
 
+def test_who_waits_for_a_change_waits_for_routers_that_a_new_controller_has_not_heard_of(
+    parts: WriterParts,
+) -> None:
+    async def scenario() -> None:
+        await parts.live(1, spec())
+        generation = parts.store.situation(G).generation
+        for router in ("one", "two"):
+            waiting = asyncio.create_task(parts.writer.until_in_force(G, 2))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            await parts.topics.table(G, router, generation)
+        await waiting
+
+    asyncio.run(scenario())
+
+
 def test_a_router_that_never_takes_a_change_is_not_waited_for_long(parts: WriterParts) -> None:
     async def scenario() -> None:
         await parts.live(1, spec())
         await parts.topics.table(G, "router", 0)
-        await parts.writer.until_in_force(G)
+        await parts.writer.until_in_force(G, 0)
         assert parts.topics.routers(G) == 1  # and it is not taken for gone
 
     asyncio.run(scenario())

@@ -6,7 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from anabranch import errors
-from anabranch.router.errors import STATUS
+from anabranch.router.errors import STATUS, SlowBody
 from anabranch.router.grpc.codes import CODES, Ended, Status, code_of, shortened, status_of
 
 
@@ -25,7 +25,7 @@ def test_the_codes_agree_with_the_statuses() -> None:
         StatusCode.RESOURCE_EXHAUSTED,
         StatusCode.FAILED_PRECONDITION,
     }
-    for kind, code in CODES.items():
+    for kind, code in CODES.items() - {(SlowBody, StatusCode.DEADLINE_EXCEEDED)}:  # 408 and 504
         assert classes[STATUS[kind] // 100] == ("caller" if code in caller else "server"), kind
 
 

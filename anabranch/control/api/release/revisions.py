@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anabranch.control.api.endpoints import (
@@ -18,6 +19,7 @@ from anabranch.control.api.endpoints import (
 )
 from anabranch.control.api.graphs.showing import MAX_REVISIONS, NEWEST
 from anabranch.control.api.release.intents import read_intent
+from anabranch.control.api.replicas import replicas_view
 from anabranch.control.api.views import revision_view
 from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.models.shared_models import SharedModels
@@ -27,6 +29,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Revision, Store
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.graph.compile.render import plan_to_json
+from anabranch.router.table import ROUTER
 
 _MOST = 10**9
 
@@ -52,12 +55,14 @@ class RevisionApi:
         deployments: Deployments,
         models: SharedModels,
         writer: TrafficWriter,
+        applications: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._store = store
         self._releases = releases
         self._deployments = deployments
         self._models = models
         self._writer = writer
+        self._applications = applications
         self.routes: Routes = {
             f"{GRAPH}/revisions": {
                 **views(self._list),
@@ -96,10 +101,15 @@ class RevisionApi:
     async def _show(self, call: ApiCall) -> ApiAnswer:
         revision = await self._revision(call, call.revision)
         # Who waits for a revision to be up asks it something next.
-        await self._writer.until_in_force(call.graph)
+        await self._writer.until_in_force(call.graph, self._routers(call.graph))
         installing = self._releases.is_installing(call.graph, call.revision)
         more = {"spec": revision.spec, "installing": installing}
         return answer(200, revision_view(revision) | more)
+
+    def _routers(self, graph: str) -> int:
+        """Return how many routers of a graph run."""
+        replicas = replicas_view(self._applications(), graph)
+        return sum((one["deployment"], one["state"]) == (ROUTER, "RUNNING") for one in replicas)
 
     async def _files(self, call: ApiCall) -> ApiAnswer:
         revision = await self._revision(call, call.revision)
