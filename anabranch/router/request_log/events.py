@@ -136,7 +136,7 @@ def _event(
         "id": entry.id,
         "source": f"/v2/models/{entry.graph}/versions/{entry.revision}",
         "type": kind,
-        "time": _timestamp(entry.at),
+        "time": timestamp(datetime.fromtimestamp(entry.at, UTC)),
         "datacontenttype": JSON,
         "data": data,
     }
@@ -193,6 +193,6 @@ def _error(entry: LogEntry) -> Mapping[str, Any]:
     return error | ({"redacted": True} if failure.message is None else {"message": failure.message})
 
 
-def _timestamp(seconds: float) -> str:
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")
+def timestamp(at: datetime) -> str:
+    """Return a time of UTC as events tell it, with all six digits of a second."""
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from anabranch.components.extras import require
-from anabranch.router.request_log.events import VERSION
+from anabranch.router.request_log.events import VERSION, timestamp
 
 JSONL, PARQUET = ".jsonl", ".parquet"
 _GROUP = 2**22
@@ -125,5 +125,5 @@ def events(path: Path) -> Iterator[bytes]:
     with require("pyarrow.parquet", "parquet").ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=64, columns=["id", "type", "time", "data"]):
             for row in batch.to_pylist():
-                data = msgspec.Raw(row["data"].encode())
-                yield msgspec.json.encode({**row, "data": data})
+                told = {"time": timestamp(row["time"]), "data": msgspec.Raw(row["data"].encode())}
+                yield msgspec.json.encode(row | told)

@@ -42,6 +42,7 @@ def test_a_file_becomes_rows(tmp_path: Path, event: Any, monkeypatch: pytest.Mon
 def test_events_come_back(tmp_path: Path, event: Any) -> None:
     path = tmp_path / "r3-a-1.jsonl"
     texts = [event(number) for number in range(200)]
+    texts[7] = json.dumps(json.loads(texts[7]) | {"time": "2026-11-30T18:58:33.000000Z"}).encode()
     path.write_bytes(b"\n".join(texts) + b"\n")
     found = list(map(json.loads, parquet.events(parquet.convert(path))))
     for text, one in zip(texts, found, strict=True):
