@@ -14,6 +14,7 @@ from anabranch.control.engine import flags, ports
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.nodes.shared import MARK
+from anabranch.serve.edge.binary import haproxy_binary, haproxy_problem
 
 OBJECT_STORE = 512 * 2**20
 
@@ -79,8 +80,8 @@ def _set_environment(block: ports.PortBlock, folder: Path, tuned: bool) -> None:
 def _tuned(folder: Path) -> dict[str, str]:
     """Serve's flags for speed, and its own HAProxy in front with all its files in the folder."""
     found = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-    binary = flags.haproxy_binary()
-    if binary is None or flags.haproxy_problem(binary) is not None:
+    binary = haproxy_binary()
+    if binary is None or haproxy_problem(binary) is not None:
         return found | {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
     return found | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
