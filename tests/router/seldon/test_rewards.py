@@ -124,6 +124,7 @@ def test_the_same_over_grpc(arms: Any) -> None:
             response = await stub("Predict", request)
             response.pop("trailer")
             await stub("SendFeedback", {"request": request, "response": response, "reward": 0.5})
+            await asyncio.to_thread(until, lambda: len(log) == 2)  # nobody waits for components
 
     asyncio.run(main())
     assert ([[1.0, 2.0]], ["a", "b"], 0.5, [], 0) in log
