@@ -34,6 +34,7 @@ from anabranch.errors import (
     TooManyRequests,
     Unavailable,
 )
+from anabranch.router.errors import INTERRUPTED
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -45,8 +46,6 @@ _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _CLOSED = (httpx.RemoteProtocolError, httpx.ReadError)
 """Of a server that has closed the connection in place of an answer."""
 _DATA = "data:"
-_INTERRUPTED = "anabranch-interrupted"
-"""Header of a reply to a request with which a process has ended."""
 _SENDABLE = re.compile(r"[!-~]+")
 """Keys and tokens that a header can carry."""
 _IN_HEADERS = frozenset(b"\r\n\0")
@@ -364,7 +363,7 @@ def _raise(reply: httpx.Response) -> NoReturn:
     except (ValueError, KeyError, TypeError):
         text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
         kind = Unavailable if reply.is_server_error else EngineError
-    if _INTERRUPTED in reply.headers:
+    if INTERRUPTED[0].decode() in reply.headers:
         kind = Interrupted
     after = reply.headers.get("retry-after", "")
     if issubclass(kind, Unavailable | TooManyRequests) and after.isdecimal():
