@@ -28,6 +28,7 @@ from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, R
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import BODY, double, lean_serving, make_arms
 from tests.router.grpc.conftest import infer_request, served
+from tests.router.grpc.lean import lean_served
 from tests.waiting import until
 
 ROWS = 20_000
@@ -205,6 +206,33 @@ def test_a_reply_over_grpc_counts_likewise_on_the_lean_socket() -> None:
             connection.sendall(head.encode() + message)
             until(lambda: arms.under_way.held > 10**7)
         until(lambda: arms.under_way.held == 0)
+
+
+def test_a_large_message_over_grpc_counts_once_on_either_way() -> None:
+    step = Waiting()
+    message = infer_request(x=np.zeros((ROWS, 2), np.float32))
+    size = message.ByteSize()
+
+    async def held(asked: asyncio.Future[Any], arms: Arms) -> int:
+        await asyncio.to_thread(step.begun.wait, 60)
+        found = arms.under_way.held
+        step.go_on.set()
+        await asked
+        step.begun.clear()
+        step.go_on.clear()
+        return found
+
+    async def main() -> None:
+        arms = make_arms(step)
+        async with served(arms) as stub:
+            asked = asyncio.ensure_future(stub("ModelInfer", message))
+            assert await held(asked, arms) == size + TENSOR
+        async with lean_served(arms) as client:
+            body = b"".join(framed(message.SerializeToString()))
+            answer = asyncio.ensure_future(client.call(body))
+            assert await held(answer, arms) == len(body) + TENSOR
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("size", [2**20 - 1, 2**20 + 1, 2**24, 2**27])

@@ -83,7 +83,8 @@ class Tasks:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._errors.append(error)
-        if (error or self._each or not self._tasks) and self._over is not None and not self._over.done():
+        is_due = error or self._each or not self._tasks
+        if is_due and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     async def _abort(self) -> None:

@@ -45,6 +45,8 @@ class GrpcCall(ABC):
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
     __slots__ = ("address", "caller", "credentials", "headers", "id", "trace", "trailer")
+    is_counted = False
+    """Whether its message counts already in what is under way."""
 
     def __init__(
         self, headers: dict[str, str], id: str, credentials: Credentials, address: str

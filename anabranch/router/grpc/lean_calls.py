@@ -57,6 +57,7 @@ class LeanCall(GrpcCall):
     """A call that came as a request over HTTP/1.1."""
 
     __slots__ = ("_clock", "_due")
+    is_counted = True
 
     def __init__(self, request: HttpRequest) -> None:
         head = request.head
@@ -83,8 +84,7 @@ class LeanCalls:
             INFER: GraphServicer(arms).infer,
             PREDICT: SeldonServicer(arms, protocols=protocols).predict,
         }
-        rule = BodyRule.of(arms.limits, arms.under_way)
-        self._body = rule._replace(limit=rule.limit + PREFIX)
+        self._body = BodyRule.of(arms.limits, arms.under_way)._replace(prefix=PREFIX)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call."""

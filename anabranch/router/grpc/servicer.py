@@ -117,11 +117,13 @@ class GraphServicer:
     async def _infer_large(self, message: Buffer, call: GrpcCall) -> bytes:
         """Answer a large message, which is decoded off the event loop."""
         with HeldBytes(self._arms.under_way) as held:
-            decoded = await self._decoded_large(message, held)
+            decoded = await self._decoded_large(message, call, held)
             return await self._evaluated(self._told(decoded, call), call)
 
-    async def _decoded_large(self, message: Buffer, held: HeldBytes) -> DecodedMessage:
-        held.add(len(message))
+    async def _decoded_large(
+        self, message: Buffer, call: GrpcCall, held: HeldBytes
+    ) -> DecodedMessage:
+        held.add(0 if call.is_counted else len(message))
         decoded = await off_loop(partial(decode_request, message, self._arms.limits))
         held.add(memory_of_arrays(decoded.request.inputs.values()))
         return decoded
@@ -165,7 +167,7 @@ class GraphServicer:
         arms = self._arms
         with arms.gate.place(message, call.caller, True), HeldBytes(arms.under_way) as held:
             if len(message) > LARGE:
-                decoded = self._told(await self._decoded_large(message, held), call)
+                decoded = self._told(await self._decoded_large(message, call, held), call)
             else:
                 decoded = self._told(decode_request(message, arms.limits), call)
             answers = arms.stream(decoded.request, decoded.version or None)

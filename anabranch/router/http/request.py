@@ -87,6 +87,8 @@ class BodyRule(NamedTuple):
     rate: int
     arriving: Arriving
     under_way: BytesUnderWay
+    prefix: int = 0
+    """Bytes in front that do not count in the limit."""
 
     @classmethod
     def of(cls, limits: RequestLimits, under_way: BytesUnderWay | None = None) -> BodyRule:
@@ -171,18 +173,19 @@ class HttpRequest:
             )
         return int(text)
 
-    def length(self, limit: int) -> int | None:
+    def length(self, limit: int, prefix: int = 0) -> int | None:
         """Bytes of the body, by Content-Length; None where that is missing.
 
-        Raises InvalidRequest where it is no number, and TooLarge over ``limit``.
+        Raises InvalidRequest where it is no number, and TooLarge over ``limit`` and ``prefix``.
         """
         text = self.head.last.get(_LENGTH)
         if text is None:
             return None
         if not text.isdigit():
             raise InvalidRequest(f"Content-Length {text[:64].decode('latin-1')!r} is not a number")
-        length = limit + 1 if len(text) > 20 else int(text)
-        if length > limit:
+        most = limit + prefix
+        length = most + 1 if len(text) > 20 else int(text)
+        if length > most:
             raise _over(limit)
         return length
 
@@ -227,12 +230,12 @@ class HttpRequest:
         """Take the body if it is all there; TooLarge over the limit, there or not."""
         body = None if self.exchange is None else self.exchange.take_body()
         if body is None:
-            self.length(rule.limit)
+            self.length(rule.limit, rule.prefix)
             return None
         return self._held(body, rule)
 
     def _held(self, body: Body, rule: BodyRule) -> Body:
-        if len(body) > rule.limit:
+        if len(body) > rule.limit + rule.prefix:
             raise _over(rule.limit)
         if len(body) > LARGE:
             self.hold(len(body), rule.under_way)
@@ -265,7 +268,7 @@ class HttpRequest:
         self, body: bytearray, message: Message, rule: BodyRule, timer: asyncio.Timeout
     ) -> None:
         """Put the pieces of a body together, the one in ``message`` first."""
-        started, most = time.monotonic(), rule.limit + len(body)
+        started, most = time.monotonic(), rule.limit + rule.prefix + len(body)
         for _ in range(MAX_PIECES):
             piece = _piece(message)
             if len(body) + len(piece) > most:

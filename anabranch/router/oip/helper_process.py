@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from anabranch.errors import Unavailable
+from anabranch.errors import Interrupted
 from anabranch.router.off_loop import off_loop
 
 T = TypeVar("T")
@@ -46,10 +46,14 @@ _own = threading.local()
 copyreg.pickle(memoryview, lambda view: (memoryview, (pickle.PickleBuffer(view),)))
 
 
+class HelperEnded(Interrupted):
+    """A helper has ended over a body, by chance or because of it; no revision is to blame."""
+
+
 async def apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """Return what ``work`` does about so many bytes, in a helper; raise what it raises.
 
-    All can be pickled; views of memory are, too, and cost little. Raises Unavailable where the
+    All can be pickled; views of memory are, too, and cost little. Raises HelperEnded where the
     helper dies of it, or there is no memory for the answer, twice.
     """
     found, error = await off_loop(partial(_asked, size < WORTH_A_START, work, arguments))
@@ -70,7 +74,7 @@ def _asked(is_short: bool, *work: Any) -> Any:
         except (OSError, EOFError, MemoryError):  # the rest of an answer may be unread
             del _own.helper
             helper.end()
-    raise Unavailable("the process for large bodies has ended; try again later")
+    raise HelperEnded("the process for large bodies has ended; try again later")
 
 
 def _helper() -> HelperProcess | None:
@@ -78,7 +82,7 @@ def _helper() -> HelperProcess | None:
     if not hasattr(_own, "helper"):
         try:
             _own.helper = HelperProcess(*_started())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter of a thread
             logger.warning("no process for large bodies can be started: %s", error)
             return None
     found: HelperProcess = _own.helper
@@ -93,6 +97,8 @@ def _started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             command, pass_fds=(number,), stdin=subprocess.DEVNULL, start_new_session=True
         )
+        # The system keeps the entry of a process that has ended until somebody has waited for it.
+        threading.Thread(target=process.wait, name="anabranch-helper", daemon=True).start()
         stack.pop_all()
         other.close()
         return own, process

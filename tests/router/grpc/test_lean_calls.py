@@ -256,7 +256,9 @@ async def _call(client: LeanClient, body: bytes, *headers: tuple[str, str]) -> O
 
 def test_a_body_over_the_limit(ways: Ways) -> None:
     found = ways.run(_call(ways.lean, framed(b"\0" * (LIMITS.max_body + 1))))
-    assert found.code is StatusCode.RESOURCE_EXHAUSTED
+    assert (found.code, found.details) == (
+        StatusCode.RESOURCE_EXHAUSTED, f"the body is over the limit of {LIMITS.max_body} bytes"
+    )  # fmt: skip
     assert ways.run(_call(ways.lean, framed(b""))).code is not StatusCode.RESOURCE_EXHAUSTED
 
 

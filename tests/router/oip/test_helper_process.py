@@ -14,20 +14,24 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
-from anabranch.errors import TooLarge, Unavailable
+from anabranch.errors import TooLarge
 from anabranch.router import off_loop
+from anabranch.router.http import graph_app
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.oip import helper_process
 from anabranch.router.oip.helper_process import (
     WORTH,
     WORTH_A_START,
+    HelperEnded,
     HelperProcess,
     apart,
     serve,
 )
 from tests.router.conftest import lean_serving, make_arms
+from tests.waiting import until
 
 ROWS = 150_000
 
@@ -78,9 +82,15 @@ def test_results_and_errors_are_those_of_the_call() -> None:
 def test_a_helper_that_was_killed_is_replaced_and_one_that_dies_again_is_an_error() -> None:
     pid, *_ = run(mirrored, memoryview(b""))
     assert run(killed_once, pid) == "well"
-    with pytest.raises(Unavailable, match="try again later"):
+    with pytest.raises(HelperEnded, match="try again later"):
         run(killed)
     assert run(killed_once, 0) == "well"
+
+
+def test_nothing_is_left_of_a_helper_that_has_ended_although_nobody_asks() -> None:
+    pid = run(os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(pid))
 
 
 def test_a_helper_ends_where_nobody_asks_or_its_parent_has_gone(
@@ -164,3 +174,18 @@ def test_small_calls_never_start_one(asked: list[str]) -> None:
     with lean_serving(GraphApp(make_arms())) as url:
         httpx.post(f"{url}/v2/models/demo/infer", json={"inputs": [tensor]}, timeout=60)
     assert not asked
+
+
+def test_a_helper_that_ends_twice_over_an_answer_counts_against_no_revision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(*_: Any) -> None:
+        raise HelperEnded("the process has ended")
+
+    monkeypatch.setattr(graph_app, "encode_response", ended)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    arms = make_arms()
+    with lean_serving(GraphApp(arms)) as url:
+        reply = httpx.post(f"{url}/v2/models/demo/infer", json={"inputs": [tensor]}, timeout=60)
+    assert (reply.status_code, reply.headers["anabranch-interrupted"]) == (503, "true")
+    assert [(one.requests, one.errors) for one in arms.report().arms.values()] == [(0, 0)]

@@ -85,7 +85,7 @@ class SeldonServicer:
         self._check(call)
         arms, given = self._arms, call.headers.get(PUID, "")
         with arms.gate.place(message, call.caller), HeldBytes(arms.under_way) as held:
-            asked, request = await self._decoded(message, given or call.id, held)
+            asked, request = await self._decoded(message, call, held)
             self._tell_puid(call, given or request.id or "")
             shorten(request, call.remaining())
             request.headers, request.request_id = call.headers, call.id
@@ -94,10 +94,11 @@ class SeldonServicer:
             return answer
 
     async def _decoded(
-        self, message: Buffer, puid: str, held: HeldBytes
+        self, message: Buffer, call: GrpcCall, held: HeldBytes
     ) -> tuple[PredictionMessage, InferenceRequest]:
         """Decode a message, a large one off the event loop, and count what it becomes."""
         arms, metadata = self._arms, self._arms.metadata()
+        puid = call.headers.get(PUID) or call.id
 
         def decode() -> tuple[PredictionMessage, InferenceRequest]:
             asked = decode_predict(message, arms.limits)
@@ -107,7 +108,7 @@ class SeldonServicer:
 
         if len(message) <= LARGE:
             return decode()
-        held.add(len(message))
+        held.add(0 if call.is_counted else len(message))
         found = await off_loop(decode)
         held.add(memory_of_arrays(found[1].inputs.values()))
         return found

@@ -11,6 +11,7 @@ from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResp
 from anabranch.router.measure.sketch import observe
 from anabranch.router.measure.tally import Tally
 from anabranch.router.measure.tokens import AnswerTokens
+from anabranch.router.oip.helper_process import HelperEnded
 from anabranch.router.traffic.stages.contract import Answer, Answering, Encode, Responses
 
 
@@ -78,12 +79,12 @@ def counted(
 
 
 def _is_to_blame(stable: InferenceCore | None, request: InferenceRequest, error: Exception) -> bool:
-    """Return whether an error is the arm's and not the caller's.
+    """Return whether an error is the arm's and not the caller's, nor the machine's.
 
     A request that the stable revision would have taken is no mistake of the caller.
     """
     if not isinstance(error, RequestError):
-        return True
+        return not isinstance(error, HelperEnded)
     if isinstance(error, NoExplainer) or not isinstance(error, InvalidRequest):
         return False
     return stable is not None and stable.takes(request)
