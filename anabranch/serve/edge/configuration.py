@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anabranch.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvalidRequest,
+    TooManyRequests,
+    Unavailable,
+)
 from anabranch.router.between_nodes import CONNECT_S
+from anabranch.router.errors import SlowBody
 from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.counting import REFUSED, counted
 from anabranch.serve.edge.counting import table as refusal_table
@@ -29,7 +37,7 @@ from anabranch.serve.edge.graph_paths import GRAPH, graph_rules
 from anabranch.serve.edge.grpc_frontend import BUFFER, MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
 from anabranch.serve.edge.refusing import refusal_rules, tables
-from anabranch.serve.edge.replies import page
+from anabranch.serve.edge.replies import EdgeError, form_rules, page
 from anabranch.serve.edge.routes import (
     FOREVER_S,
     FRONT_BACKEND,
@@ -54,16 +62,18 @@ IDLE_S = 600
 STOP_S = 3
 """Time that requests under way have when HAProxy is to end, in seconds."""
 
-_PAGES = {
-    400: "the request cannot be read: it is malformed, it stops in the middle, it has no Host, or "
-    "its headers are too large",
-    408: "the request did not arrive within {REQUEST_S}s",
-    500: "the edge failed",
-    502: "the replica ended before it had answered",
-    503: "no replica can take the request now; try again later",
-    504: "the replica did not answer in time",
-}
-"""Messages of the errors that HAProxy answers by itself, by HTTP status."""
+_PAGES = (
+    InvalidRequest(
+        "the request cannot be read: it is malformed, it stops in the middle, it has no Host, or "
+        "its headers are too large"
+    ),
+    SlowBody(f"the request did not arrive within {REQUEST_S}s"),
+    EdgeError("the edge failed", 500),
+    EdgeError("the replica ended before it had answered", 502),
+    Unavailable("no replica can take the request now; try again later"),
+    DeadlineExceeded("the replica did not answer in time"),
+)
+"""Errors with which HAProxy answers by itself."""
 _HOSTLESS = "if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }"
 _ROUTERS = "routers"
 """Name of the defaults of the graphs' backends."""
@@ -204,14 +214,14 @@ def _frontend(options: EdgeOptions) -> list[str]:
         f"timeout http-keep-alive {IDLE_S}s",
         "option http-buffer-request",
         "option http-ignore-probes",
-        *(
-            f"http-error {page(status, text.format(REQUEST_S=REQUEST_S))}"
-            for status, text in _PAGES.items()
-        ),
+        *form_rules(),
+        *(f"http-error {page(error)}" for error in _PAGES),
         f"maxconn {connections.total - connections.grpc.total}",
-        *source_rules("http", HTTP_SOURCES, connections, page(429, too_many(connections))),
+        *source_rules(
+            "http", HTTP_SOURCES, connections, page(TooManyRequests(too_many(connections)))
+        ),
         idle_rule(connections),
-        *client_rules("http", page(403, UNNAMED), tls is not None and tls.verifies),
+        *client_rules("http", page(Forbidden(UNNAMED)), tls is not None and tls.verifies),
         counted("http", "unreadable", _HOSTLESS),
         f"http-request deny deny_status 400 {_HOSTLESS}",
         *graph_rules(),

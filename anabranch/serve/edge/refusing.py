@@ -14,10 +14,9 @@ from anabranch.errors import Unavailable
 from anabranch.router.admission.turns import FEW
 from anabranch.router.grpc.messages import SERVICE
 from anabranch.router.grpc.seldon import messages as seldon
-from anabranch.router.http.doors.places import OPENAI, SELDON
 from anabranch.router.http.lean_head import IN_FLIGHT, REFUSING
 from anabranch.router.http.lean_state import LIMIT
-from anabranch.serve.edge.replies import page, page_in_form, status
+from anabranch.serve.edge.replies import page, status
 
 LIMITS, REFUSALS = "limits", "refusals"
 """Backends without servers that hold tables by backend: of limits, and of what was refused."""
@@ -56,12 +55,7 @@ def refusal_rules() -> list[str]:
         f"http-request {counted} {_IS_OVER}",
         f"http-request sc-inc-gpc0(2) if {_IS_OVER}",
         f"http-request sc-inc-gpc1(2) if {_IS_OVER} {_GRPC}",
-        *(
-            f"http-request return {page_in_form(Unavailable(_MESSAGE), start)}"
-            f" if {_IS_OVER} {_HTTP} {{ path_beg {start} }}"
-            for start in (SELDON, OPENAI)
-        ),
-        f"http-request return {page(503, _MESSAGE)} if {_IS_OVER} {_HTTP}",
+        f"http-request return {page(Unavailable(_MESSAGE))} if {_IS_OVER} {_HTTP}",
         f"http-request return status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
         f" if {_IS_OVER} {_GRPC}",
         f"http-response track-sc2 be_id table {LIMITS} {_TOLD}",
