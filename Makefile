@@ -106,6 +106,7 @@ check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BESIDE) $(BIN)/mypy
+	$(BESIDE) $(BIN)/mypy benchmarks/servers
 	$(BESIDE) $(BIN)/lint-imports
 	$(BESIDE) $(BIN)/vulture
 

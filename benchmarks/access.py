@@ -30,7 +30,7 @@ from anabranch.access.identity import Identity
 from anabranch.access.issuers import Issuer, IssuerKey
 from anabranch.access.keys import digest_of, make_key
 from anabranch.access.roles import Grant
-from anabranch.access.table import AccessTable, KnownKey
+from anabranch.access.table import AccessTable, KnownKey, Roles
 from anabranch.errors import RequestError
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
@@ -58,7 +58,7 @@ class Checks:
             digest_of(key): KnownKey(Identity("key", str(number), GRANTS), time.time() + 86_400)
             for number, key in enumerate(secrets)
         }
-        rules = {("group", "makers"): GRANTS}
+        rules: Roles = {("group", "makers"): GRANTS}
         self._table = AccessTable(1, known, (Grant("viewer"),), rules, issuers=(issuer,))
 
     def key(self) -> float:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anabranch.control.engine import processes
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 from benchmarks import environments
 from benchmarks.contenders import SERVERS
 from benchmarks.engine import Engine, engine

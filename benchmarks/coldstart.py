@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from anabranch.control.engine import processes
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 from benchmarks.engine import Engine, engine
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
@@ -161,10 +161,10 @@ def _report(found: dict[tuple[str, str], Times]) -> int:
     print(f"{'seconds':32}" + "".join(f"{part:>19}" for part in PARTS))
     for (server, component), times in found.items():
         print(f"{server + ', ' + component:32}" + "".join(f"{part:19.2f}" for part in times))
-    times = {one: found["anabranch", one][-1] for one in GOALS_S}
+    ours = {one: found["anabranch", one][-1] for one in GOALS_S}
     return outcome(
         [
-            (f"{one}: {times[one]:.2f} s (goal: {goal})", times[one] <= goal)
+            (f"{one}: {ours[one]:.2f} s (goal: {goal})", ours[one] <= goal)
             for one, goal in GOALS_S.items()
         ]
     )

@@ -28,6 +28,8 @@ with warnings.catch_warnings():
     import captum.attr as captum
     import spacy
 
+from anabranch.components.tensors.arrays import Array
+
 FEATURES, BACKGROUND = 8, 100
 WORDS = {"good": 1, "great": 1, "lovely": 1, "bad": 0, "awful": 0, "boring": 0}
 COMPONENTS = """
@@ -67,13 +69,13 @@ class Made:
     """Models and their data."""
 
     forest: Any
-    cells: np.ndarray
-    benign: np.ndarray
+    cells: Array
+    benign: Array
     net: Any
-    pictures: np.ndarray
-    digits: np.ndarray
+    pictures: Array
+    digits: Array
     mood: Any
-    texts: np.ndarray
+    texts: Array
 
 
 @dataclass
@@ -128,7 +130,7 @@ def made() -> Made:
     return Made(forest, cells, cancer.target, net, pictures, digits.target, mood, texts)
 
 
-def _network(pictures: np.ndarray, digits: np.ndarray) -> Any:
+def _network(pictures: Array, digits: Array) -> Any:
     torch.manual_seed(0)
     net = torch.nn.Sequential()
     for name, layer in (
@@ -141,7 +143,7 @@ def _network(pictures: np.ndarray, digits: np.ndarray) -> Any:
     x, y = torch.tensor(pictures), torch.tensor(digits)
     for _ in range(20):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(net(x), y).backward()
+        torch.nn.functional.cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     net.zero_grad()
     return net.eval()
@@ -206,9 +208,9 @@ def predictors() -> dict[str, Counted]:
     """The models as functions of rows, by node."""
     one = made()
 
-    def of_net(rows: np.ndarray) -> np.ndarray:
+    def of_net(rows: Array) -> Array:
         with torch.inference_mode():
-            found: np.ndarray = one.net(torch.tensor(rows)).numpy()
+            found: Array = one.net(torch.tensor(rows)).numpy()
         return found
 
     return {

@@ -172,9 +172,9 @@ def _graph(case: Case, root: Path) -> Graph:
 
 def _model(graph: Graph, case: Case) -> InProcess:
     node = graph.plan.nodes[case.explains]
-    source = next(iter(node.spec.inputs.values()))
-    (parameter,) = node.spec.inputs
-    return InProcess(node.spec, graph.root, {parameter: graph.plan.inputs[source]})
+    ((parameter, source),) = node.inputs.items()
+    types = {parameter: graph.plan.inputs[str(source)].tensor}
+    return InProcess(node.spec, graph.root, types)
 
 
 def _explainer(graph: Graph, case: Case, model: InProcess, load: bool = True) -> Any:

@@ -84,7 +84,7 @@ class Watched:
         while True:
             for part, process in self.found.items():
                 with suppress(psutil.Error):
-                    now = await asyncio.to_thread(lambda p=process: p.memory_full_info().pss)
+                    now = (await asyncio.to_thread(process.memory_full_info)).pss
                     self.memory[part] = max(self.memory.get(part, 0), now)
             await asyncio.sleep(LOOK_S)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from anabranch import Graph
 from anabranch.components.contract import Context
+from anabranch.components.tensors.arrays import Array
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import load_text
 from anabranch.graph.execute.executor import HeadExecutor
@@ -190,7 +191,7 @@ def _count(router: Requests, tally: Tally, requests: int) -> float:
     return time.perf_counter() - start
 
 
-async def _ask(executor: HeadExecutor, inputs: dict[str, np.ndarray], requests: int) -> float:
+async def _ask(executor: HeadExecutor, inputs: dict[str, Array], requests: int) -> float:
     start = time.perf_counter()
     for _ in range(requests):
         await executor.run(inputs, Context())

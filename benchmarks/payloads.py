@@ -29,7 +29,7 @@ import httpx
 import numpy as np
 
 from anabranch.control.engine import processes
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 from benchmarks import environments
 from benchmarks.encodings import BINARY, ENCODINGS, JSON, MODEL, Address, Encoding, Floats, Request
 from benchmarks.load import Load, load

@@ -132,7 +132,7 @@ def _judged(found: Mapping[int, float], goals: Mapping[int, float]) -> tuple[str
 
 
 def _against(by_name: ByName) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for title, ours, other, goals in AGAINST:
         one, two = by_name.get(ours), by_name.get(other)
         found = ratios(one, two) if one and two else {}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from anabranch.control.engine import processes
-from anabranch.control.nodes.shared import MARK
+from anabranch.serve.workers.environment import MARK
 from benchmarks import request
 from benchmarks.contenders import GRAPH, SERVERS, Contender
 from benchmarks.environments import python_of

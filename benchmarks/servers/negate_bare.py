@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 import uvicorn
 import uvloop
-from components import Floats, Negate
 from negate_ports import noted
+from negating import Floats, Negate
 from script import HOST, arguments, free_port
 
 from anabranch.router.grpc.messages import SERVICE, InferRequest, InferResponse

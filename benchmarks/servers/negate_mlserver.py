@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mlserver_start
-from components import Negate
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 from negate_ports import noted
+from negating import Negate
 from script import arguments, free_port
 
 LIMIT = 64 * 2**20

@@ -13,8 +13,8 @@ from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, s
 from anabranch.control.engine import flags, ports
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
-from anabranch.control.nodes.shared import MARK
 from anabranch.serve.edge.binary import haproxy_binary, haproxy_problem
+from anabranch.serve.workers.environment import MARK
 
 OBJECT_STORE = 512 * 2**20
 
