@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import weakref
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -21,6 +22,9 @@ from anabranch.components.artefacts.settings import ArtefactSettings
 
 _DAMAGED = "could not deserialize engine"
 """What ONNX Runtime says of an engine that its process was killed over, among others."""
+
+_LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x00-\x7f])")
+"""A file of weights in ONNX, up to the length of its path: an entry of a map in protobuf."""
 
 
 class EngineFolder:
@@ -46,9 +50,16 @@ class EngineFolder:
 
 
 def _digest(model: Path) -> str:
-    """Return a digest of a model and of the files beside it that it names, as of weights."""
-    beside = (one for one in sorted(model.parent.iterdir()) if one.is_file() and one != model)
+    """Return a digest of a model and of the files of weights that it names."""
     with model.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        named = [one for one in beside if content.find(one.name.encode()) >= 0]
-    digests = " ".join(map(file_digest, [model, *named]))
+        named = sorted(
+            {model.parent / _location(content, one) for one in _LOCATION.finditer(content)}
+        )
+    digests = " ".join(file_digest(one) for one in [model, *named] if one.is_file())
     return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _location(content: mmap, found: re.Match[bytes]) -> str:
+    """Return a path, relative to the folder of the model."""
+    size = sum((byte & 0x7F) << 7 * at for at, byte in enumerate(found[1]))
+    return os.fsdecode(content[found.end() : found.end() + size])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anabranch.components.artefacts.settings import ArtefactSettings
@@ -34,10 +35,21 @@ def settings(tmp_path: Path) -> ArtefactSettings:
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "m.onnx").write_bytes(b"a graph with location\x00weights.bin")
+    deep = "parts/" + "w" * 130 + ".bin"
+    named = [external(name) for name in ("weights.bin", deep, "is-not-there.bin")]
+    (folder / "m.onnx").write_bytes(b"a graph with" + b" and ".join(named))
     (folder / "weights.bin").write_bytes(b"1")
+    (folder / deep).parent.mkdir()
+    (folder / deep).write_bytes(b"2")
     (folder / "notes.txt").write_text("nothing of the model's")
     return folder / "m.onnx"
+
+
+def external(path: str) -> bytes:
+    """What ONNX writes of a tensor whose values are in another file."""
+    size = len(path)
+    length = [size] if size < 128 else [size & 0x7F | 0x80, size >> 7]
+    return b"j\x99\x01\n\x08location\x12" + bytes(length) + path.encode()
 
 
 def path_of(model: Path, settings: ArtefactSettings) -> Path:
@@ -54,10 +66,11 @@ def test_the_same_content_has_the_same_folder(model: Path, settings: ArtefactSet
     assert path.is_dir() and path.is_relative_to(settings.cache)
 
 
-@pytest.mark.parametrize("changed", ["m.onnx", "weights.bin"])
+@pytest.mark.parametrize("changed", ["m.onnx", "weights.bin", "parts/*.bin"])
 def test_other_weights_have_another(model: Path, settings: ArtefactSettings, changed: str) -> None:
     path = path_of(model, settings)
-    with (model.parent / changed).open("ab") as file:
+    (one,) = model.parent.glob(changed)
+    with one.open("ab") as file:
         file.write(b"more")
     assert path_of(model, settings) != path
 
@@ -73,3 +86,22 @@ def test_each_process_has_its_own_and_the_next_takes_over(
         one.kill()
     assert path_of(model, settings) == theirs
     assert [file.name for file in theirs.iterdir()] == ["e.engine"]
+
+
+def test_weights_are_found_in_what_the_library_writes(
+    tmp_path: Path, settings: ArtefactSettings
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    array = np.ones(300, np.float32)
+    tensor = onnx.numpy_helper.from_array(array, "w")
+    shapes = [onnx.helper.make_tensor_value_info(name, 1, [300]) for name in ("x", "y")]
+    add = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([add], "g", shapes[:1], shapes[1:], [tensor])
+    (tmp_path / "parts").mkdir()
+    onnx.save_model(
+        onnx.helper.make_model(graph), tmp_path / "m.onnx", save_as_external_data=True,
+        location="parts/w.bin",
+    )  # fmt: skip
+    path = path_of(tmp_path / "m.onnx", settings)
+    (tmp_path / "parts" / "w.bin").write_bytes((2 * array).tobytes())
+    assert path_of(tmp_path / "m.onnx", settings) != path
