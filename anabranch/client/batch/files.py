@@ -87,6 +87,7 @@ def reading(url: str) -> Iterator[IO[bytes]]:
     with (
         _opened(url) as (system, place),
         system.open(place, "rb") as file,
+        reading_errors(url),
         unpacked(place, file) as content,
     ):
         yield content
@@ -108,7 +109,7 @@ class SpanReader:
         """Return what is in a file from byte ``start`` up to ``end``."""
         if not compression_of(url):
             return read(url, start, end)
-        with self._lock, file_errors(url):
+        with self._lock, reading_errors(url):
             content = self._opened(url)
             content.seek(start)
             return content.read(end - start)
@@ -150,6 +151,7 @@ def putting(url: str) -> Iterator[IO[bytes]]:
     """Yield a file to write to, which takes the place of ``url`` if nothing is raised."""
     with _opened(url) as (system, place):
         system.makedirs(place.rpartition("/")[0], exist_ok=True)
+    with _store_errors(url):
         if _is_local(system):
             with (
                 disk_errors(Path(place)),
@@ -200,15 +202,32 @@ def _is_local(system: Any) -> bool:
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL and the path in it; errors of files name the URL."""
-    with file_errors(url):
-        with filesystems.opened(url) as found:
-            pass
-        yield found
+    with _store_errors(url):
+        try:
+            with filesystems.opened(url) as found:
+                pass
+            yield found
+        except ValueError as error:
+            raise JobError(f"{redacted(url)}: {redacted(str(error))}") from None
 
 
 @contextmanager
-def file_errors(url: str) -> Iterator[None]:
-    """Raise errors of a file with its URL: JobError for what waiting does not mend."""
+def reading_errors(url: str) -> Iterator[None]:
+    """Raise errors of a file that is read with its URL: JobError for what waiting does not mend."""
+    with _store_errors(url):
+        try:
+            yield
+        except (EOFError, ValueError, zlib.error) as error:
+            raise JobError(f"{redacted(url)} is damaged: {error}") from None
+        except OSError as error:
+            if not _is_damage(error):
+                raise
+            raise JobError(f"{redacted(url)} is damaged: {error}") from None
+
+
+@contextmanager
+def _store_errors(url: str) -> Iterator[None]:
+    """Raise errors of where a file lies with its URL, and let those of what it holds pass."""
     shown = redacted(url)
     try:
         yield
@@ -218,11 +237,7 @@ def file_errors(url: str) -> Iterator[None]:
         raise JobError(f"{shown}: there is no such file or folder") from None
     except PermissionError as error:
         raise JobError(f"{shown}: access is denied: {redacted(str(error))}") from None
-    except (EOFError, ValueError, zlib.error) as error:
-        raise JobError(f"{shown} is damaged: {error}") from None
     except OSError as error:
-        if _is_damage(error):
-            raise JobError(f"{shown} is damaged: {error}") from None
         raise Unavailable(f"{shown}: {redacted(str(error))}") from None
 
 

@@ -59,7 +59,7 @@ class JobSource:
         span = chunk.span
         file, header = self.files[span.file], manifest.headers[span.file]
         read = [name for name in columns if name != ROW or ROW in header]
-        with files.file_errors(file.url):
+        with files.reading_errors(file.url):
             rows = self.format.read(file.url, span, read, header)
         if rows.count != span.rows:
             raise JobError(

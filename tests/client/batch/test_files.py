@@ -46,6 +46,26 @@ def test_what_is_cut_off_leaves_no_file(folder: str) -> None:
     assert list(files.names_in(folder)) == ["a.csv"]
 
 
+def test_an_error_of_who_writes_is_no_damaged_file(folder: str) -> None:
+    with (
+        pytest.raises(ValueError, match=r"^a mistake of who writes$"),
+        files.putting(f"{folder}/a.csv"),
+    ):
+        raise ValueError("a mistake of who writes")
+    assert not files.exists(f"{folder}/a.csv")
+
+
+def test_a_damaged_file_is_named_while_another_is_written(folder: str) -> None:
+    with (
+        pytest.raises(JobError, match=r"part\.parquet is damaged: \w"),
+        files.putting(f"{folder}/all.parquet"),
+    ):
+        files.put(f"{folder}/part.parquet", b"no file of Parquet")
+        with files.reading(f"{folder}/part.parquet"):
+            raise ValueError("it has no footer")
+    assert not files.exists(f"{folder}/all.parquet")
+
+
 def test_a_job_runs_from_store_to_store(folder: str) -> None:
     for name in ("a", "b"):
         files.put(f"{folder}/rows/{name}.csv", b"x\n1\n2\n-1\n")

@@ -16,6 +16,7 @@ from anabranch.client.batch.rows import InputRows, RowSpan
 from anabranch.components.extras import require
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_dtype
+from anabranch.errors import JobError
 
 
 class ParquetFiles:
@@ -71,7 +72,8 @@ class ParquetFiles:
             for part in parts:
                 table = self._table(part)
                 if table.num_rows:
-                    writer.write_table(table.cast(schema))
+                    cast = [self._cast(table[one.name], one) for one in schema]
+                    writer.write_table(self._pa.Table.from_arrays(cast, schema=schema))
 
     def _schema(self, columns: Sequence[OutputColumn], parts: Sequence[str]) -> Any:
         """Return the types of all parts together; only a column of unknown type needs a look."""
@@ -81,7 +83,29 @@ class ParquetFiles:
             known = [self._pa.null() if one is None else one for one in types]
             return self._pa.schema(zip(names, known, strict=True))
         schemas = [self._part_schema(part) for part in parts]
-        return self._pa.unify_schemas(schemas, promote_options="permissive")
+        return self._pa.schema(
+            [self._common(list(fields)) for fields in zip(*schemas, strict=True)]
+        )
+
+    def _common(self, fields: list[Any]) -> Any:
+        """Return a column of all parts together: text where their types have nothing in common."""
+        try:
+            schemas = [self._pa.schema([field]) for field in fields]
+            return self._pa.unify_schemas(schemas, promote_options="permissive").field(0)
+        except self._pa.ArrowException:
+            return self._pa.field(fields[0].name, self._pa.string())
+
+    def _cast(self, column: Any, field: Any) -> Any:
+        """Return a column of a part in the type of all parts."""
+        if field.type == self._pa.string() != column.type:
+            return self._as_text(column.to_pylist())
+        try:
+            return column.cast(field.type)
+        except self._pa.ArrowException as error:
+            raise JobError(
+                f"column {field.name!r} has values of several types, and not all fit "
+                f"{field.type}: {error}; write .jsonl or .csv, or make it one type"
+            ) from None
 
     def _part_schema(self, part: str) -> Any:
         with files.reading(part) as file:
@@ -117,7 +141,11 @@ class ParquetFiles:
         try:
             return self._pa.array(found, type_)
         except self._pa.ArrowException:  # copied values of several types
-            return self._pa.array([None if one is None else str(one) for one in found])
+            return self._as_text(found)
+
+    def _as_text(self, values: list[Any]) -> Any:
+        texts = [None if one is None else str(one) for one in values]
+        return self._pa.array(texts, self._pa.string())
 
     def _nested(self, values: Array) -> Any:
         """Return an array of any shape as lists, without making objects of its elements."""

@@ -98,6 +98,38 @@ def test_types_are_those_of_the_input_and_of_the_graph(tmp_path: Path) -> None:
     }
 
 
+def joined(tmp_path: Path, *values: object) -> list[object]:
+    """A copied column of one file, whose values were parts of their own."""
+    column = OutputColumn("id", is_copied=True)
+    parts = [str(tmp_path / f"{at}.parquet") for at in range(len(values))]
+    for part, value in zip(parts, values, strict=True):
+        Path(part).write_bytes(ParquetFiles().encode([column], {"id": [value]}))
+    with (tmp_path / "all.parquet").open("w+b") as target:
+        ParquetFiles().join([column], parts, target)
+    return pq.read_table(tmp_path / "all.parquet")["id"].to_pylist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ((1, "b", None), ["1", "b", None]),
+        ((1, [2]), ["1", "[2]"]),
+        ((True, 1), ["True", "1"]),
+        ((1, 2.5), [1.0, 2.5]),
+        ((b"a", 1), ["a", "1"]),
+    ],
+)
+def test_values_of_types_with_nothing_in_common_become_text(
+    tmp_path: Path, values: tuple[object, ...], found: list[object]
+) -> None:
+    assert joined(tmp_path, *values) == found
+
+
+def test_a_number_that_the_others_type_cannot_hold_is_not_rounded(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"column 'id' has values of several types.*double.*\.csv"):
+        joined(tmp_path, 2**60 + 1, 0.5)
+
+
 def test_no_rows_are_a_file_with_the_columns(tmp_path: Path) -> None:
     columns = [OutputColumn("any", is_copied=True), OutputColumn("y", "FP32")]
     with (tmp_path / "all.parquet").open("w+b") as target:
