@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from anabranch.cli.completion import graph_names
 from anabranch.cli.input import shares
@@ -25,53 +23,6 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
-
-
-def add(
-    app: typer.Typer, command: Callable[..., None], example: str, name: str | None = None
-) -> None:
-    """Add a command, with its first sentence in the list of commands, and with an example.
-
-    Neither is cut or broken, whatever the terminal's width. Without a ``name``, the command has
-    that of its function.
-    """
-    app.command(name, short_help=_short(command.__doc__), epilog=_epilog(example))(command)
-
-
-def group(
-    app: typer.Typer,
-    name: str,
-    command: Callable[..., None] | None = None,
-    example: str = "",
-    text: str | None = None,
-    cls: type[TyperGroup] | None = None,
-) -> typer.Typer:
-    """Add a group of commands; where none of them is named, ``command`` runs, or help is shown.
-
-    The help of the group is ``text``, or else the docstring of ``command``.
-    """
-    text = text or inspect.getdoc(command)
-    found = typer.Typer(
-        name=name,
-        cls=cls,
-        rich_markup_mode=None,
-        no_args_is_help=command is None,
-        help=text,
-        short_help=_short(text),
-    )
-    app.add_typer(found)
-    if command is not None:
-        found.callback(invoke_without_command=True, epilog=_epilog(example))(command)
-    return found
-
-
-def _short(text: str | None) -> str:
-    sentence, _, _ = (text or "").replace("\n", " ").partition(". ")
-    return " ".join(sentence.split()).removesuffix(".")
-
-
-def _epilog(example: str) -> str:
-    return f"\b\nExample: anabranch {example}"
 
 
 def duration(text: Any) -> float:

@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import progress, warn
 
 if TYPE_CHECKING:
     from anabranch.control.release.backup_file import Backup
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, backup, "backup before-upgrade.zip")
-    add(app, restore, "restore before-upgrade.zip")
 
 
 def backup(

@@ -7,13 +7,6 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, bandit, "bandit shop --reset")
-    add(app, experiment, "experiment shop split")
 
 
 def bandit(

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import note, progress, result, result_json, table, warn
 from anabranch.errors import AnabranchError, EngineError
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
 
 _OF_RAY = ("dashboard_port", "dashboard_host", "object_store", "labels", "resources", "standby")
 """Options of `up` about Ray itself."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, up, "up --http-port 8080 --grpc-port 9080")
-    add(app, down, "down")
-    add(app, doctor, "doctor")
-    add(app, run, "run graph.yaml")
 
 
 def up(

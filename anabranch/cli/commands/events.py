@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 from anabranch.cli import options
 from anabranch.cli.completion import graph_names
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.reports.traffic import local
 from anabranch.cli.terminal import result, result_json
 from anabranch.cli.watch import followed
@@ -33,24 +32,13 @@ class EventFormat(StrEnum):
     CLOUDEVENTS = "cloudevents"
 
 
-class _ListByDefault(TyperGroup):
+class ListByDefault(TyperGroup):
     """A group whose command ``list`` may be left out: ``events shop`` is ``events list shop``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``list`` in front of what begins with no command of the group."""
         is_asked = bool(args) and args[0] in {*self.commands, *ctx.help_option_names}
         return super().parse_args(ctx, args if is_asked else ["list", *args])
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to ``app``."""
-    text = (
-        "Print or verify the log of events. It holds what has happened, and who did it."
-        " `anabranch events shop` is `anabranch events list shop`."
-    )
-    group = options.group(app, "events", text=text, cls=_ListByDefault)
-    add(group, events, "events list shop --follow", name="list")
-    add(group, verify, "events verify", name="verify")
 
 
 def moment(text: Any) -> float:

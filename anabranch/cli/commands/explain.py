@@ -8,13 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, explain, "explain shop --explainer shap -i 'x=[[1, 2]]' -i text=hello --plot shap.png")
 
 
 def explain(

@@ -11,7 +11,6 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.completion import nodes, revisions
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.terminal import confirm, note, progress, result, result_json, warn
 
 if TYPE_CHECKING:
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 """Revisions that ``status`` shows, beside those that are up."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, deploy, "deploy graph.yaml --canary 5 --message 'sharper'")
-    add(app, status, "status shop --watch")
-    add(app, delete, "delete shop --yes")
-    add(app, logs, "logs shop --follow --node net --revision r3")
 
 
 def deploy(

@@ -8,15 +8,9 @@ from typing import Annotated
 
 import typer
 
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note, result, write
 from anabranch.errors import EngineError
 from anabranch.specs.loader import MAX_BYTES
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, import_, "import seldon.yaml --output imported", name="import")
 
 
 def import_(

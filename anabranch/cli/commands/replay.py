@@ -10,7 +10,6 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.terminal import Say, progress, result, result_json
 
 if TYPE_CHECKING:
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 
 _NEWS = 1000
 """Replies between two reports of progress."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, replay, "replay logs/ shop --revision r4 --limit 1000")
 
 
 def replay(

@@ -10,14 +10,7 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.errors import AnabranchError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, infer, "infer shop -i 'x=[[1, 2]]' -i text=hello --revision r3")
-    add(app, feedback, "feedback shop 7f3a --reward 1")
 
 
 def infer(

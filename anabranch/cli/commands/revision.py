@@ -10,19 +10,11 @@ from anabranch.cli import options
 from anabranch.cli.commands.traffic import show_traffic
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.terminal import progress
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
     from anabranch.client.http import Json
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, history, "history shop")
-    add(app, diff, "diff shop r3 r4")
-    add(app, rollback, "rollback shop --to r3")
 
 
 def history(

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.template import EXTRAS, Template, make
 from anabranch.cli.terminal import note, progress, result, result_json
 from anabranch.errors import Forbidden, InvalidRequest, Problem, SpecError, TooLarge
@@ -21,14 +20,6 @@ class PlanFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     MERMAID = "mermaid"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, init, "init shop --template tabular")
-    add(app, validate, "validate graph.yaml --load")
-    add(app, plan, "plan graph.yaml")
-    add(app, schema, "schema")
 
 
 def init(

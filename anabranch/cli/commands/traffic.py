@@ -11,7 +11,6 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note
 
 if TYPE_CHECKING:
@@ -22,15 +21,6 @@ Json = dict[str, Any]
 
 Action = StrEnum("Action", ["status", "pause", "resume", "approve", "promote", "abort"])
 """Actions on a rollout."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, traffic, "traffic shop r3=90 r4=10")
-    add(app, promote, "promote shop r4")
-    add(app, abort, "abort shop")
-    add(app, compare, "compare shop")
-    add(app, rollout, "rollout shop status")
 
 
 def traffic(

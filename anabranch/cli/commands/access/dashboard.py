@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import note, result
 from anabranch.errors import EngineError
@@ -40,11 +39,6 @@ _WITHIN_S = 600.0
 _REQUEST_S = 10.0
 _PLAIN = "127.0.0.1", "localhost"
 """Hosts that stand in for the engine's name with a browser that does not know it."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, dashboard, "dashboard --print")
 
 
 def dashboard(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add, group
 from anabranch.cli.reports.traffic import local
 from anabranch.cli.terminal import confirm, note, result, result_json, table
 from anabranch.errors import EngineError
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    keys = group(app, "keys", show, "keys")
-    add(keys, create, "keys create ci --role deployer --graph 'team-a/*' --expires 90d")
-    add(keys, rotate, "keys rotate ci --overlap 1d")
-    add(keys, revoke, "keys revoke ci --yes")
 
 
 def show(

@@ -9,7 +9,6 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.commands.access.rules import me_text
-from anabranch.cli.options import add
 from anabranch.cli.remote import URL
 from anabranch.cli.terminal import is_terminal, note, result
 
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
 
 _MOST = 16_384
 """Longest key that is read, in characters."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, login, "login --url http://engine:8000")
-    add(app, logout, "logout")
 
 
 def login(

@@ -12,22 +12,12 @@ from anabranch.access.roles import ACTIONS
 from anabranch.cli import options
 from anabranch.cli.commands.access.keys import grants_text
 from anabranch.cli.completion import graph_names
-from anabranch.cli.options import add, group
 from anabranch.cli.terminal import note
 from anabranch.errors import InvalidRequest, SpecError
 
 Json = dict[str, Any]
 Kind = StrEnum("Kind", ["key", "subject", "group", "certificate", "anonymous"])
 Action = StrEnum("Action", sorted(ACTIONS))  # type: ignore[misc]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    access = group(app, "access", text="Who may do what on an engine.")
-    add(access, check, "access check key:ci deploy shop")
-    add(access, show, "access show")
-    add(access, put, "access set policy.yaml", name="set")
-    add(access, me, "access me")
 
 
 def _who(text: Any) -> tuple[Kind, str]:

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.remote import key_in, own_home
 from anabranch.cli.terminal import note, progress, result, result_json, warn
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, join, "join 10.0.0.1:8000 --token-file token --labels zone=north")
-    add(app, leave, "leave")
 
 
 def join(

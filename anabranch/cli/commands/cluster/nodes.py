@@ -7,19 +7,12 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add, group
 from anabranch.cli.reports.nodes import nodes_text
 from anabranch.cli.terminal import progress
 
 NodeName = Annotated[
     str, typer.Argument(metavar="NODE", help="Name, address or id of the machine.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    nodes = group(app, "nodes", show, "nodes")
-    add(nodes, drain, "nodes drain worker-2")
 
 
 def show(

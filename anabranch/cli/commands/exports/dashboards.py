@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from anabranch.cli.options import add, group
 from anabranch.cli.terminal import write
 
 
@@ -17,12 +16,6 @@ class Export(StrEnum):
 
     GATEWAY = "gateway"
     RAY = "ray"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to ``app``."""
-    dashboards = group(app, "dashboards", text="Grafana dashboards and Prometheus rules.")
-    add(dashboards, export, "dashboards export monitoring/")
 
 
 def export(

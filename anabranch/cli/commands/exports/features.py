@@ -12,7 +12,6 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.commands.events import moment
 from anabranch.cli.input import shares
-from anabranch.cli.options import add, group
 from anabranch.cli.terminal import Say, progress, result, result_json
 
 if TYPE_CHECKING:
@@ -41,13 +40,6 @@ Until = Annotated[
     float | None,
     typer.Option("--until", parser=moment, metavar="TIME", help="Time at which requests end."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    features = group(app, "features", text="Training sets of request logs, and their skew.")
-    add(features, export, "features export graph.yaml --from logs/shop -o train.parquet")
-    add(features, check, "features check graph.yaml --from logs/shop --since 1d")
 
 
 def export(

@@ -9,14 +9,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add, group
 from anabranch.cli.terminal import note, warn, write
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to ``app``."""
-    exports = group(app, "export", text="An engine and its graphs, as files for other systems.")
-    add(exports, kuberay, "export kuberay examples/quickstart/graph.yaml --output manifests")
 
 
 def kuberay(

@@ -16,7 +16,6 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.input import shares
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note, progress, result
 
 if TYPE_CHECKING:
@@ -27,11 +26,6 @@ _EVERY_S = {True: 0.2, False: 10.0}
 """Seconds between two reports of progress, on a terminal and elsewhere."""
 _NICENESS = 10
 """What a job takes of this machine's processors is left over by others, such as the engine."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, batch, "batch shop orders.parquet -o answers.parquet --id order --map x=price,weight")
 
 
 Map = Annotated[

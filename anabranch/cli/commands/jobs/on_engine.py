@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add, group
 from anabranch.cli.reports.batch import job_progress_text, job_text, jobs_text
 from anabranch.cli.terminal import note, progress, result_json
 from anabranch.errors import JobError
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
     from anabranch.client.batch.manifest import BatchJob
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, jobs, "jobs --graph shop")
-    one = group(app, "job", text="Show and cancel batch jobs that the engine runs.")
-    add(one, status, "job status 3f2a9c51d07e --wait")
-    add(one, cancel, "job cancel 3f2a9c51d07e")
 
 
 def jobs(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.terminal import progress, warn
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ Target = Annotated[
         show_default=False,
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    add(app, build, "build examples/quickstart/graph.yaml --version 1.2.0")
-    add(app, sign, "sign quickstart-1.2.0.bundle --key release.key")
-    add(app, verify, "verify quickstart-1.2.0.bundle --keys release.pub")
-    add(app, push, "push quickstart-1.2.0.bundle oci://registry.example/models/quickstart:1.2.0")
-    add(app, pull, "pull oci://registry.example/models/quickstart:1.2.0")
 
 
 def build(

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
 from anabranch.cli import options
-from anabranch.cli.options import add
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, models, "models")
 
 
 def models(

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note, progress, result
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, containerize, "containerize graph.yaml -o shop.tar --tag shop:1.2.0")
 
 
 def containerize(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.options import add
 from anabranch.cli.terminal import note, result, result_json, warn
 
 if TYPE_CHECKING:
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from anabranch.router.standalone.server import StandaloneServer
 
 _CHATTY = ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "botocore", "watchfiles")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add(app, serve, "serve graph.yaml --port 8081 --watch")
 
 
 def serve(
