@@ -92,6 +92,7 @@ def engine(
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
         "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs,{sink.url}/",
         "ANABRANCH_PROMETHEUS": outside.url,
+        "ANABRANCH_PROTOCOLS": "json,v1",
         "ANABRANCH_JOBS": tempfile.gettempdir(),
         "MLFLOW_TRACKING_URI": mlflow_url,
         "ANABRANCH_CACHE_URL": cache_redis.url,

@@ -1,15 +1,13 @@
-"""An engine that turns protocols on for all its graphs, asked through its edge."""
+"""Protocols that an engine turns on for all its graphs, asked for through its edge."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec
-from tests.engines import Engine
 from tests.importers.kserve.manifests import imported, inference_graph
 from tests.importers.kserve.manifests import node as node_of_graph
 from tests.json_services import json_services
@@ -21,17 +19,6 @@ CODE = "class Double:\n    def transform(self, x):\n        return x * {factor}\
 TWICE, THRICE = CODE.format(factor=2), CODE.format(factor=3)
 ROWS = {"rows": [{"x": [1, 2]}, {"x": [3, 4]}]}
 INSTANCES = {"instances": [[1, 2], [3, 4]]}
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
-    folder = tmp_path_factory.mktemp("protocols")
-    engine = Engine(folder / "home", {"ANABRANCH_PROTOCOLS": "json,v1"})
-    try:
-        engine.up()
-        yield Given(engine, folder)
-    finally:
-        engine.down()
 
 
 @pytest.mark.parametrize("name", ["plain", "team/plain"])
@@ -96,14 +83,14 @@ def test_canaries_answer_their_share(given: Given) -> None:
 
 
 def test_a_graph_that_sleeps_is_ready_and_woken_by_a_request(given: Given) -> None:
-    sleepy = spec("sleepy", double=node("Double"))
-    sleepy["spec"]["scaling"] = {"min": 0, "max": 1, "downscale_delay": "500ms"}
-    given.deployed(sleepy, TWICE)
+    dozing = spec("dozing", double=node("Double"))
+    dozing["spec"]["scaling"] = {"min": 0, "max": 1, "downscale_delay": "500ms"}
+    given.deployed(dozing, TWICE)
     engine = given.engine
-    until(lambda: engine.graph("sleepy")["state"] == "asleep")
+    until(lambda: engine.graph("dozing")["state"] == "asleep")
     with httpx.Client(base_url=engine.url, timeout=60) as client:
-        state = client.get("/v1/models/sleepy").json()
+        state = client.get("/v1/models/dozing").json()
         assert (state["ready"], state["model_version_status"][0]["version"]) == (True, "1")
-        assert engine.graph("sleepy")["state"] == "asleep"
-        reply = client.post("/v2/models/sleepy/predict", json={"x": [1, 2]})
+        assert engine.graph("dozing")["state"] == "asleep"
+        reply = client.post("/v2/models/dozing/predict", json={"x": [1, 2]})
         assert reply.json() == {"y": [[2.0, 4.0]]}
