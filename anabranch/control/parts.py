@@ -219,12 +219,12 @@ class ControllerParts:
         requests = AsyncRequests(store.database)
         forwarder = Forwarder(ControllerLink("controller"), RequestLimits())
         sender = RouterSender(forwarder, lambda: settings.token_file.read_text().strip())
-        worker = AsyncWorker(requests, sender)
+        deliveries = Deliveries(store, settings)
+        worker = AsyncWorker(requests, sender, deliveries.wake)
         self.later = AsyncKeeper(settings, requests, worker)
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
         )
-        deliveries = Deliveries(store, settings)
         self._writer.watch(rollouts.wake)
         self._writer.watch(deliveries.wake)
         self._writer.watch(self.watcher.wake)

@@ -14,16 +14,17 @@ OPEN: tuple[AsyncPhase, ...] = ("waiting", "running")
 _LEAST_ERROR = 400
 
 
+def outcome_of(status: int) -> Outcome:
+    """Return how a request ended that has a reply of that status."""
+    return "failed" if status >= _LEAST_ERROR else "answered"
+
+
 class AsyncMetrics:
     """Counts the requests of an engine."""
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._registry = registry
         self._shown: set[str] = set()
-
-    def replied(self, graph: str, status: int) -> None:
-        """Count a request that is over with a reply of that status."""
-        self.ended(graph, "failed" if status >= _LEAST_ERROR else "answered")
 
     def ended(self, graph: str, outcome: Outcome) -> None:
         """Count a request that is over."""

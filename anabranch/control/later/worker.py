@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from anabranch.control.later.metrics import AsyncMetrics
+from anabranch.control.later.metrics import AsyncMetrics, Outcome, outcome_of
 from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
 from anabranch.control.tasks import within
 from anabranch.errors import AnabranchError, Unavailable
@@ -42,13 +42,18 @@ Send: TypeAlias = Callable[[DueRequest], Awaitable[KeptReply]]
 
 
 class AsyncWorker:
-    """Answers requests until it is cancelled."""
+    """Answers requests until it is cancelled; calls ``on_over`` on its loop once any is over."""
 
     def __init__(
-        self, requests: AsyncRequests, send: Send, metrics: AsyncMetrics | None = None
+        self,
+        requests: AsyncRequests,
+        send: Send,
+        on_over: Callable[[], None],
+        metrics: AsyncMetrics | None = None,
     ) -> None:
         self._requests = requests
         self._send = send
+        self._on_over = on_over
         self._metrics = metrics or AsyncMetrics()
         self._count_at = float("-inf")
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -61,14 +66,14 @@ class AsyncWorker:
 
     def cancel(self, graph: str, id: str) -> None:
         """End the evaluation of a request that was cancelled."""
-        self._metrics.ended(graph, "cancelled")
+        self._over(graph, "cancelled")
         if id in self._running:
             self._running[id].cancel()
 
     async def run(self) -> None:
         """Answer for ever; first go on with what another has left running."""
         for graph in await _noted(self._requests.recover):
-            self._metrics.ended(graph, "lost")
+            self._over(graph, "lost")
         try:
             while True:
                 self._woken.clear()
@@ -116,16 +121,20 @@ class AsyncWorker:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("request %s was not kept as it ended", one.id, exc_info=error)
 
+    def _over(self, graph: str, outcome: Outcome) -> None:
+        self._metrics.ended(graph, outcome)
+        self._on_over()
+
     async def _answer(self, one: DueRequest) -> None:
         found = await self._outcome(one)
         if found is None:
             if await _noted(partial(self._requests.lose, one.id)):
-                self._metrics.ended(one.graph, "lost")
+                self._over(one.graph, "lost")
             return
         reply, is_final = found
         if is_final or one.attempts + 1 >= ATTEMPTS:
             if await _noted(partial(self._requests.finish, one.id, reply)):
-                self._metrics.replied(one.graph, reply.status)
+                self._over(one.graph, outcome_of(reply.status))
         else:
             due_at = time.time() + pause(one.attempts)
             await _noted(partial(self._requests.postpone, one.id, due_at))

@@ -49,6 +49,10 @@ class Router:
         return found
 
 
+def nobody() -> None:
+    """Nobody wants to know that a request is over."""
+
+
 def ended(
     requests: AsyncRequests, router: Callable[..., object], request: AsyncRequest = REQUEST
 ) -> AsyncState:
@@ -56,7 +60,7 @@ def ended(
     id = requests.add("digits", request).id
 
     async def main() -> AsyncState:
-        running = asyncio.create_task(AsyncWorker(requests, router).run())  # type: ignore[arg-type]
+        running = asyncio.create_task(AsyncWorker(requests, router, nobody).run())  # type: ignore[arg-type]
         find = requests.find
 
         def is_over() -> bool:
@@ -143,7 +147,7 @@ def test_a_store_that_does_not_answer_ends_no_evaluation(
     id = requests.add("digits", REQUEST).id
 
     async def main() -> None:
-        running = asyncio.create_task(AsyncWorker(requests, send).run())
+        running = asyncio.create_task(AsyncWorker(requests, send, nobody).run())
         await asyncio.to_thread(until, lambda: away == 3)
         gate.set()
         await asyncio.to_thread(until, lambda: requests.kept()[0] == 0)
@@ -173,7 +177,7 @@ def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRe
     ids = [requests.add("digits", REQUEST).id for _ in range(3 * MOST_OF_GRAPH)]
 
     async def main() -> None:
-        worker = AsyncWorker(requests, send)
+        worker = AsyncWorker(requests, send, nobody)
         running = asyncio.create_task(worker.run())
         await asyncio.to_thread(until, lambda: now == MOST_OF_GRAPH)
         requests.withdraw("digits", ids[0], None)
@@ -191,6 +195,7 @@ def test_few_of_a_graph_run_at_a_time_and_a_cancelled_one_ends(requests: AsyncRe
 def test_metrics_tell_how_requests_stand_and_ended(
     requests: AsyncRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each end is also told, once it is in the store: a webhook may wait for it."""
     monkeypatch.setattr(module, "_COUNT_S", 0.0)
     registry, gate = Registry(), asyncio.Event()
     requests.add("left", REQUEST)
@@ -205,12 +210,17 @@ def test_metrics_tell_how_requests_stand_and_ended(
         return found
 
     ids = [requests.add("digits", REQUEST).id for _ in range(MOST_OF_GRAPH + 1)]
+    left, _ = requests.kept()
+    left_when_told: list[int] = []
 
     def shown(metric: MetricDefinition) -> Mapping[Labels, object]:
         return registry.snapshot().get(metric.name, {})
 
+    def told() -> None:
+        left_when_told.append(requests.kept()[0])
+
     async def main() -> None:
-        worker = AsyncWorker(requests, send, AsyncMetrics(registry))
+        worker = AsyncWorker(requests, send, told, AsyncMetrics(registry))
         running = asyncio.create_task(worker.run())
         full = {("digits", "waiting"): 1, ("digits", "running"): MOST_OF_GRAPH}
         await asyncio.to_thread(until, lambda: shown(ASYNC_OPEN) == full)
@@ -226,6 +236,8 @@ def test_metrics_tell_how_requests_stand_and_ended(
         ("left", "lost"): 1, ("digits", "cancelled"): 1, ("digits", "answered"): 2,
         ("digits", "failed"): 1, ("digits", "lost"): 1,
     }  # fmt: skip
+    assert len(left_when_told) == left
+    assert all(now <= left - told for told, now in enumerate(left_when_told, 1))
 
 
 def test_pauses_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

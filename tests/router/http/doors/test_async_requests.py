@@ -65,7 +65,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
         raise AssertionError("no worker runs")
 
     settings = Settings(tmp_path, "", webhooks=(HOOKS,), async_total=2000.0)
-    keeper = AsyncKeeper(settings, requests, AsyncWorker(requests, send))
+    worker = AsyncWorker(requests, send, lambda: None)
+    keeper = AsyncKeeper(settings, requests, worker)
     with serving(GraphApp(make_arms(), later=OfGraph(keeper))) as url:
         yield Served(url, requests)
     store.close()
