@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from anabranch.access.actor import ACTOR, ENGINE
@@ -73,8 +74,10 @@ class WokenLoop(Generic[K]):
     def _start(self, key: K, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the loop."""
         task = self._tasks[key] = asyncio.create_task(work)
-        task.add_done_callback(lambda _: self._ended(key))
+        task.add_done_callback(partial(self._ended, key))
 
-    def _ended(self, key: K) -> None:
+    def _ended(self, key: K, task: asyncio.Task[None]) -> None:
         del self._tasks[key]
         self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: work has failed", key, exc_info=error)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from anabranch.router.later import AsyncPhase
 from anabranch.telemetry.definitions import ASYNC_ENDED, ASYNC_OPEN
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 Outcome: TypeAlias = Literal["answered", "failed", "cancelled", "lost"]
-OPEN: tuple[AsyncPhase, ...] = ("waiting", "running")
 _LEAST_ERROR = 400
 
 
@@ -24,7 +22,6 @@ class AsyncMetrics:
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._registry = registry
-        self._shown: set[str] = set()
 
     def ended(self, graph: str, outcome: Outcome) -> None:
         """Count a request that is over."""
@@ -32,9 +29,4 @@ class AsyncMetrics:
 
     def open(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Show the numbers of requests that are not over, by graph and phase."""
-        graphs = {graph for graph, _ in counts}
-        for graph in graphs | self._shown:
-            for phase in OPEN:
-                cell = self._registry.number(ASYNC_OPEN, graph, phase)
-                cell.value = counts.get((graph, phase), 0)
-        self._shown |= graphs
+        self._registry.show(ASYNC_OPEN, counts)

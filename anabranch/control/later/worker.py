@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 
 from anabranch.control.later.metrics import AsyncMetrics, Outcome, outcome_of
 from anabranch.control.store.async_requests import AsyncRequests, DueRequest, KeptReply
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.errors import AnabranchError, Unavailable
 from anabranch.router.errors import error_reply
 from anabranch.router.gateway.http_router import RouterEnded
@@ -41,8 +41,11 @@ Send: TypeAlias = Callable[[DueRequest], Awaitable[KeptReply]]
 """Has a router answer a request; raises as ``Forwarder.forward`` does."""
 
 
-class AsyncWorker:
-    """Answers requests until it is cancelled; calls ``on_over`` on its loop once any is over."""
+class AsyncWorker(WokenLoop[tuple[str, str]]):
+    """Answers requests until it is cancelled; calls ``on_over`` on its loop once any is over.
+
+    Their evaluations are by graph and id.
+    """
 
     def __init__(
         self,
@@ -51,36 +54,24 @@ class AsyncWorker:
         on_over: Callable[[], None],
         metrics: AsyncMetrics | None = None,
     ) -> None:
+        super().__init__()
         self._requests = requests
         self._send = send
         self._on_over = on_over
         self._metrics = metrics or AsyncMetrics()
         self._count_at = float("-inf")
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._graphs: Counter[str] = Counter()
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look for requests now; one may have come."""
-        self._woken.set()
 
     def cancel(self, graph: str, id: str) -> None:
         """End the evaluation of a request that was cancelled."""
         self._over(graph, "cancelled")
-        if id in self._running:
-            self._running[id].cancel()
+        if (graph, id) in self._tasks:
+            self._tasks[graph, id].cancel()
 
     async def run(self) -> None:
         """Answer for ever; first go on with what another has left running."""
         for graph in await _noted(self._requests.recover):
             self._over(graph, "lost")
-        try:
-            while True:
-                self._woken.clear()
-                await within(await self._round(), self._woken)
-        finally:
-            for task in self._running.values():
-                task.cancel()
+        await self._go_round(self._round)
 
     async def _round(self) -> float:
         """Look once; a store that does not answer must not end what is being evaluated."""
@@ -92,34 +83,22 @@ class AsyncWorker:
 
     async def _look(self) -> float:
         """Begin what is due; return how long to wait until the next look, in seconds."""
-        free = MOST - len(self._running)
+        free = MOST - len(self._tasks)
         if free > 0:
-            for one in await asyncio.to_thread(self._claimed, free):
-                self._begin(one)
+            graphs = Counter(graph for graph, _ in self._tasks)
+            full = [graph for graph, count in graphs.items() if count >= MOST_OF_GRAPH]
+            for one in await asyncio.to_thread(self._claimed, free, full):
+                self._start((one.graph, one.id), self._answer(one))
         if time.monotonic() >= self._count_at:
             self._count_at = time.monotonic() + _COUNT_S
             self._metrics.open(await asyncio.to_thread(self._requests.open))
         waits = await asyncio.to_thread(self._requests.has_waiting)
         return _LOOK_S if waits else _REST_S
 
-    def _claimed(self, free: int) -> list[DueRequest]:
-        full = [graph for graph, count in self._graphs.items() if count >= MOST_OF_GRAPH]
+    def _claimed(self, free: int, full: list[str]) -> list[DueRequest]:
         if not self._requests.has_waiting():
             return []
         return self._requests.due(time.time(), min(free, MOST_OF_GRAPH), full)
-
-    def _begin(self, one: DueRequest) -> None:
-        task = asyncio.create_task(self._answer(one))
-        self._running[one.id] = task
-        self._graphs[one.graph] += 1
-        task.add_done_callback(partial(self._ended, one))
-
-    def _ended(self, one: DueRequest, task: asyncio.Task[None]) -> None:
-        del self._running[one.id]
-        self._graphs[one.graph] -= 1
-        self._woken.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("request %s was not kept as it ended", one.id, exc_info=error)
 
     def _over(self, graph: str, outcome: Outcome) -> None:
         self._metrics.ended(graph, outcome)
