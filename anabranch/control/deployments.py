@@ -76,7 +76,7 @@ class Deployments:
             intent = replace(intent, author=str(ACTOR.get()))
         self._releases.check(intent.rollout, bool(received.plan.monitors))
         claimed = self._ports.claimed(asked.graph, received.plan.port)
-        with self._quotas.held(claimed), self._checks.held():
+        with self._quotas.held(claimed), self._checks.held:
             return self._store.ensure_revision(
                 asked.graph, received.spec, received.digest, asked.author[:_MAX_NOTE],
                 asked.message[:_MAX_NOTE], intent, received.pins, asked.force,

@@ -138,8 +138,9 @@ class ControllerParts:
         cluster = RayCluster(settings.autoscaling)
         self._keys = SigningKeys(store.database, clock)
         self._writer = TrafficWriter(
-            store, catalogue, topics, totals, self._keys, checks, settings.grace, clock
-        )
+            store, catalogue, topics, totals, self._keys, checks.check, checks.held,
+            settings.grace, clock,
+        )  # fmt: skip
         self.reconciler = Reconciler(
             settings,
             store,

@@ -110,11 +110,14 @@ def hint(name: str, options: Iterable[str]) -> str:
     return f" ({meant}available: {listing(known)})"
 
 
-def listing(names: Iterable[str]) -> str:
-    """Return the names in their order with commas; only the first dozen, and how many more."""
+def listing(names: Iterable[str], limit: int = MAX_EXCERPT) -> str:
+    """Return the names in their order with commas; only the first dozen, and how many more.
+
+    Each is cut to ``limit`` characters.
+    """
     known = list(names)
     more = f", … and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
-    return ", ".join(clean(name) for name in known[:_MAX_LISTED]) + more
+    return ", ".join(clean(name, limit) for name in known[:_MAX_LISTED]) + more
 
 
 def quoted_all(names: Iterable[str]) -> str:

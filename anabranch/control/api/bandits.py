@@ -80,7 +80,7 @@ class BanditApi:
         return await self._show(call)
 
     def _shown(self, graph: str) -> list[_Shown]:
-        return learning(present(self._store, graph), self._catalogue.of(graph))
+        return learning(present(self._store, graph).situation, self._catalogue.of(graph))
 
     def _view(self, graph: str) -> dict[str, Any]:
         shown, states = self._shown(graph), self._bandits.states(graph)

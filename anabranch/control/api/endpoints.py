@@ -17,9 +17,7 @@ import orjson
 
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Action
-from anabranch.control.lifecycle.operations import Situation
-from anabranch.control.store.records import GraphRecord
-from anabranch.control.store.store import Store
+from anabranch.control.store.store import Store, Stored
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.names import GRAPH_IN_PATH
 from anabranch.router.backend import ControlAnswer
@@ -124,20 +122,12 @@ def deleted(graph: str) -> NotFound:
     )
 
 
-def present(store: Store, graph: str) -> Situation:
+def present(store: Store, graph: str) -> Stored:
     """Return how a graph stands; NotFound where it was deleted, or never was."""
-    now = store.situation(graph).situation
-    if now.state == "deleted":
+    stored = store.situation(graph)
+    if stored.situation.state == "deleted":
         raise deleted(graph)
-    return now
-
-
-def present_graph(store: Store, name: str) -> GraphRecord:
-    """Return the record of a graph; NotFound where it was deleted, or never was."""
-    graph = store.graph(name)
-    if graph.state == "deleted":
-        raise deleted(name)
-    return graph
+    return stored
 
 
 def read_query(text: str) -> Query:

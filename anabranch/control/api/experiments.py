@@ -65,7 +65,7 @@ class ExperimentApi:
         return answer(200, await asyncio.to_thread(self._view, call.graph, error, sums))
 
     def _view(self, graph: str, error: float, sums: Snapshot) -> dict[str, Any]:
-        now = present(self._store, graph)
+        now = present(self._store, graph).situation
         find, known = self._catalogue.of(graph), self._experiments.of(graph)
         found = []
         for number in sorted(now.members, reverse=True):

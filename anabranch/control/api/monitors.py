@@ -31,6 +31,6 @@ class MonitorApi:
         self.routes: Routes = {f"{GRAPH}/monitors": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
-        now = await asyncio.to_thread(present, self._store, call.graph)
-        found = self._monitors.view(call.graph, now.members)
+        stored = await asyncio.to_thread(present, self._store, call.graph)
+        found = self._monitors.view(call.graph, stored.situation.members)
         return answer(200, {"graph": call.graph, "monitors": found})

@@ -10,7 +10,7 @@ from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.outages import Outage
 from anabranch.control.reconcile.waiting import Waits
-from anabranch.control.store.store import GraphRecord, RevisionInfo
+from anabranch.control.store.store import RevisionInfo, Stored
 from anabranch.control.timestamps import timestamp, timestamp_if_any
 from anabranch.control.watching.watcher import WatchedModel
 from anabranch.graph.plan.dependence import blocked_outputs
@@ -26,19 +26,18 @@ Apps = Mapping[str, Any]
 _SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
-def graph_view(
-    graph: GraphRecord, now: Situation, apps: Apps, url: str, obstacle: str = ""
-) -> dict[str, Any]:
+def graph_view(stored: Stored, apps: Apps, url: str, obstacle: str = "") -> dict[str, Any]:
     """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed, unloaded or
     deleting. Where there is an ``obstacle`` for an output, it is unhealthy.
     """
+    now = stored.situation
     return {
-        "graph": graph.name,
-        "state": _state(now, apps.get(router_app(graph.name), {}), obstacle),
+        "graph": now.graph,
+        "state": _state(now, apps.get(router_app(now.graph), {}), obstacle),
         "obstacle": obstacle,
         "live": now.stable,
-        "created_at": timestamp(graph.created_at),
-        "url": f"{url}/v2/models/{graph.name}",
+        "created_at": timestamp(stored.created),
+        "url": f"{url}/v2/models/{now.graph}",
         "rollout": None if now.rollout is None else _rollout(now.rollout),
     }
 

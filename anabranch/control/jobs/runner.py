@@ -136,7 +136,11 @@ class JobRunner:
 
     def _leave_deleted(self) -> None:
         """Let the jobs fail whose graph is gone."""
-        there = {one.name for one in self._store.graphs() if one.state not in GONE}
+        there = {
+            one.situation.graph
+            for one in self._store.situations()
+            if one.situation.state not in GONE
+        }
         for record in self._book.open():
             graph = record.job.graph
             if graph not in there:
@@ -195,7 +199,7 @@ class JobRunner:
         job = record.job
         if job.revision is not None or not record.plan.replicas:
             return job.revision
-        stable = self._store.graph(job.graph).stable
+        stable = self._store.situation(job.graph).situation.stable
         if stable is None:
             raise NotFound(f"graph {job.graph!r} has no stable revision")
         return stable

@@ -13,19 +13,20 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from anabranch.control.lifecycle.operations import COMING, UP, Situation
-from anabranch.control.models.shared_models import ModelUser, SharedModels
+from anabranch.control.models.shared_models import ModelUser, SharedModels, hidden_users
 from anabranch.control.release.releases import Received, Releases
 from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, SpecError
 from anabranch.graph.compile.loading import load_text
 from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.names import namespace_of
+from anabranch.specs.excerpts import listing
 from anabranch.specs.shared.reference import SharedReference
 
 _KINDS = {False: "an inference graph", True: "a shared model"}
 _TAKEN_AWAY = {"deleting": "deleted", "unloaded": "unloaded"}
-_MAX_LISTED = 12
-"""Most users that a refusal names."""
+_MAX_SAID = 400
+"""Most characters of what a refusal says of a user."""
 
 
 class ModelUsed(Conflict):
@@ -45,13 +46,10 @@ class ModelUsed(Conflict):
 
     def _text(self, may_view: Callable[[str], bool]) -> str:
         seen = [said for user, said in self._users.items() if may_view(user.graph)]
-        hidden = {user.graph for user in self._users if not may_view(user.graph)}
-        users = seen[:_MAX_LISTED]
-        if len(seen) > _MAX_LISTED:
-            users.append(f"{len(seen) - _MAX_LISTED} more")
-        if hidden:
-            users.append(f"{len(hidden)} that you may not view")
-        return f"{self._what} {', '.join(users)}; {self._advice}"
+        hidden = hidden_users(self._users, may_view)
+        counted = f"{hidden} that you may not view" if hidden else ""
+        users = ", ".join(filter(None, (listing(seen, _MAX_SAID), counted)))
+        return f"{self._what} {users}; {self._advice}"
 
 
 class _Checked(NamedTuple):
@@ -71,11 +69,10 @@ class ModelChecks:
         self._store = store
         self._releases = releases
         self._models = models
-        self._changing = threading.Lock()
-
-    def held(self) -> AbstractContextManager[object]:
-        """Let nobody change the use of models, or what may be used; taken after all other locks."""
-        return self._changing
+        self.held: AbstractContextManager[object] = threading.Lock()
+        """Lets nobody else change the use of models, or what may be used; taken after all other
+        locks.
+        """
 
     def check(self, before: Situation, after: Situation, received: Received | None = None) -> None:
         """Raise where users of a model would not find what they expect.

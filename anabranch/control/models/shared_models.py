@@ -6,7 +6,7 @@ A model is used by every revision of a graph that refers to it, and is up or on 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from anabranch.access.identity import Identity
@@ -30,6 +30,11 @@ class ModelUser:
     def __str__(self) -> str:
         pin = "" if self.reference.revision is None else f", which holds {self.reference}"
         return f"{self.graph} (revision {self.revision}{pin})"
+
+
+def hidden_users(users: Iterable[ModelUser], may_view: Callable[[str], bool]) -> int:
+    """Return how many graphs of these users somebody may not view."""
+    return len({one.graph for one in users if not may_view(one.graph)})
 
 
 class SharedModels:

@@ -16,7 +16,6 @@ from sqlalchemy.engine import RowMapping
 
 from anabranch.access.actor import Actor
 from anabranch.control.lifecycle.operations import (
-    GraphState,
     Intent,
     Member,
     RevisionState,
@@ -28,20 +27,6 @@ MAX_TEXT = 8192
 """Longest reason or message that is kept, in characters."""
 MAX_DATA = 32768
 """Longest data of an event, in bytes of JSON."""
-
-
-@dataclass(frozen=True)
-class GraphRecord:
-    """A graph by name; ``stable`` is a revision, None before the first."""
-
-    name: str
-    state: GraphState
-    stable: int | None
-    created_at: float
-    generation: int
-    """Grows with every change of the graph's situation, also across deletion."""
-    weights: Mapping[int, float]
-    mirrors: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -94,18 +79,11 @@ class Stored:
 
     situation: Situation
     generation: int
+    """Grows with every change of the situation, also across deletion."""
     created: float = 0.0
     """When the graph was created, as a Unix time."""
     seen: Mapping[str, str] = field(default_factory=dict)
     """The pin of each reference to a model that may move, as it was last acted on."""
-
-
-def graph_of(row: RowMapping) -> GraphRecord:
-    """Read a row of ``graphs``."""
-    return GraphRecord(
-        row["name"], row["state"], row["live"], row["created_at"], row["generation"],
-        read_shares(row["weights"]), read_shares(row["mirrors"]),
-    )  # fmt: skip
 
 
 def info_of(row: RowMapping) -> RevisionInfo:

@@ -26,18 +26,16 @@ from anabranch.control.store.event_log import ALL, EventFilter
 from anabranch.control.store.outbox import Outbox
 from anabranch.control.store.records import (
     Event,
-    GraphRecord,
     Revision,
     RevisionInfo,
     Stored,
-    graph_of,
     info_of,
     revision_of,
     write_text,
 )
 from anabranch.control.store.schema import events, experiments, graphs, revisions
 
-__all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
+__all__ = ["Event", "Revision", "RevisionInfo", "Store", "Stored"]
 
 Check: TypeAlias = Callable[[Situation, Situation], None]
 """Raises where a graph may not get from one situation to another."""
@@ -70,21 +68,6 @@ class Store:
     def fence(self, holder: str) -> None:
         """From now on, change something only while ``holder`` has the lease."""
         self.database.fence(holder)
-
-    def graphs(self) -> list[GraphRecord]:
-        """All graphs but the deleted ones, by name."""
-        query = sa.select(graphs).where(graphs.c.state != "deleted").order_by(graphs.c.name)
-        with self.database.read() as connection:
-            return [graph_of(row) for row in connection.execute(query).mappings()]
-
-    def graph(self, name: str) -> GraphRecord:
-        """The graph of that name, deleted or not; NotFound lists the others."""
-        with self.database.read() as connection:
-            query = sa.select(graphs).where(graphs.c.name == name)
-            row = connection.execute(query).mappings().first()
-            if row is None:
-                raise situations.unknown_graph(connection, name)
-            return graph_of(row)
 
     def revisions(self, name: str, limit: int | None = None) -> list[RevisionInfo]:
         """Revisions of a graph, newest first, at most ``limit``."""

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe.totals import ArmTotals
-from anabranch.control.store.store import Store, Stored
+from anabranch.control.store.store import Check, Store, Stored
 from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue, build, grace
 from anabranch.control.traffic.topics import TableTopics
@@ -29,18 +28,12 @@ logger = logging.getLogger("anabranch.control")
 _NOTHING = nullcontext()
 
 
-class ChangeChecks(Protocol):
-    """Checks of what an operation makes of a graph, by what other graphs need."""
-
-    def held(self) -> AbstractContextManager[object]:
-        """Let nobody make another change until the one that is checked is in the store."""
-
-    def check(self, before: Situation, after: Situation) -> None:
-        """Raise where a graph may not get from one situation to another."""
-
-
 class TrafficWriter:
-    """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time."""
+    """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time.
+
+    ``check`` has the last word on what an operation makes of a graph. Nobody makes another change
+    that it checks while ``checking`` is held.
+    """
 
     def __init__(
         self,
@@ -49,7 +42,8 @@ class TrafficWriter:
         topics: TableTopics,
         totals: ArmTotals,
         keys: SigningKeys,
-        checks: ChangeChecks,
+        check: Check,
+        checking: AbstractContextManager[object],
         default_grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -58,7 +52,8 @@ class TrafficWriter:
         self._topics = topics
         self._totals = totals
         self._keys = keys
-        self._checks = checks
+        self._check = check
+        self._checking = checking
         self._default = default_grace
         self.clock = clock
         """Gives the time that all changes are made at."""
@@ -135,12 +130,12 @@ class TrafficWriter:
     def _changed(
         self, graph: str, operation: Operation, held: AbstractContextManager[None]
     ) -> Stored:
-        with held, self._checks.held():
+        with held, self._checking:
             return self._store.change(graph, partial(self._applied, operation))
 
     def _applied(self, operation: Operation, now: Situation) -> Change:
         change = self._tried(operation, now)
-        self._checks.check(now, change.situation)
+        self._check(now, change.situation)
         return change
 
     def _tried(self, operation: Operation, now: Situation) -> Change:

@@ -117,7 +117,7 @@ def test_wrong_options_of_deploy(engine, options, named):
     done = engine.run("deploy", engine.file(), *options)
     assert done.exit_code == 2
     assert named in done.stderr
-    assert engine.store.graphs() == []
+    assert engine.store.situations() == []
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_a_rollback_is_not_overtaken_by_what_was_on_its_way(two: TestControl) ->
     assert failed["state"] == "failed"
     assert failed["reason"] == "superseded by the rollback to revision 1"
     two.arrive(3)
-    assert two.store.graph("digits").stable == 1
+    assert two.store.situation("digits").situation.stable == 1
 
 
 def test_a_promotion_is_not_overtaken_by_an_older_deploy(two: TestControl) -> None:
@@ -235,7 +235,7 @@ def test_a_promotion_is_not_overtaken_by_an_older_deploy(two: TestControl) -> No
     number = beside(two, "mirror", 25)
     assert ok(two.send("POST", "/graphs/digits/promote", {"revision": number}))["live"] == number
     two.arrive(3)
-    assert two.store.graph("digits").stable == number
+    assert two.store.situation("digits").situation.stable == number
 
 
 def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestControl) -> None:

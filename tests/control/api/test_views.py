@@ -12,9 +12,9 @@ from anabranch import Graph
 from anabranch.control.api.views import blocked, graph_view, ready_state, segments_view
 from anabranch.control.lifecycle.operations import Member, Situation
 from anabranch.control.reconcile.outages import Outage
-from anabranch.control.store.records import GraphRecord
+from anabranch.control.store.records import Stored
 
-GRAPH = GraphRecord("digits", "present", 1, 0.0, 1, {}, {})
+NOW = Situation("digits", stable=1, members={1: Member(1, "live")})
 
 
 def apps(status: str, replicas: int, lowest: int | None) -> dict[str, Any]:
@@ -48,20 +48,18 @@ def apps(status: str, replicas: int, lowest: int | None) -> dict[str, Any]:
 def test_a_graph_that_sleeps_is_ready(
     status: str, replicas: int, lowest: int | None, state: str, ready: bool
 ) -> None:
-    now = Situation("digits", stable=1, members={1: Member(1, "live")})
     found = apps(status, replicas, lowest)
-    assert graph_view(GRAPH, now, found, "http://a")["state"] == state
-    told = ready_state(now, found)
+    assert graph_view(Stored(NOW, 1), found, "http://a")["state"] == state
+    told = ready_state(NOW, found)
     assert told is not None
     assert (told["ready"], told["reason"] == "") == (ready, ready)
 
 
 def test_a_graph_with_an_output_that_cannot_be_computed_is_not_ready() -> None:
-    now = Situation("digits", stable=1, members={1: Member(1, "live")})
     found = apps("RUNNING", 1, None)
-    view = graph_view(GRAPH, now, found, "http://a", "no")
+    view = graph_view(Stored(NOW, 1), found, "http://a", "no")
     assert (view["state"], view["obstacle"]) == ("unhealthy", "no")
-    told = ready_state(now, found, "no")
+    told = ready_state(NOW, found, "no")
     assert told is not None
     assert (told["live"], told["ready"], told["reason"]) == (True, False, "no")
 

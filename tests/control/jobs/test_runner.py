@@ -186,7 +186,7 @@ def test_a_job_keeps_to_the_revision_with_which_its_replicas_began(
     assert (book.get("a").job.revision, book.get("b").job.revision) == (1, None)
     assert control.deploy()[0] == 202
     control.arrive(2)
-    assert control.store.graph("digits").stable == 2
+    assert control.store.situation("digits").situation.stable == 2
     processes.stop("a")
     runner.round()
     begun = [one for one in processes.replicas if one is not None]

@@ -179,9 +179,10 @@ class Site:
         catalogue = Catalogue(self.store, self.releases)
         topics = TableTopics(patience=0.001)
         models = SharedModels(self.store, catalogue)
+        checks = ModelChecks(self.store, self.releases, models)
         self.writer = TrafficWriter(
             self.store, catalogue, topics, ArmTotals(), SigningKeys(self.store.database),
-            ModelChecks(self.store, self.releases, models), 600.0, lambda: self.now,
+            checks.check, checks.held, 600.0, lambda: self.now,
         )  # fmt: skip
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
@@ -530,7 +531,7 @@ def test_applications_that_the_store_does_not_know_go(site: Site) -> None:
         await site.settled()
 
     site.run(scenario)
-    assert site.store.graphs() == []
+    assert site.store.situations() == []
 
 
 def test_without_the_lease_it_does_not_even_look(site: Site) -> None:

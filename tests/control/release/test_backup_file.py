@@ -39,7 +39,7 @@ class Home:
         return digest
 
     def graphs(self) -> list[str]:
-        return [graph.name for graph in self.store.graphs()]
+        return [one.situation.graph for one in self.store.situations()]
 
 
 def backed_up(folder: Path, *graphs: str) -> Path:
@@ -196,7 +196,7 @@ def test_graphs_are_replaced_only_when_told_and_stay_beside(tmp_path: Path) -> N
     assert back.graphs() == ["digits"]
     back.store.close()
     kept = Store.open(f"sqlite:///{tmp_path / 'b' / 'store.db.replaced'}")
-    assert [graph.name for graph in kept.graphs()] == ["iris", "wine"]
+    assert [one.situation.graph for one in kept.situations()] == ["iris", "wine"]
     kept.close()
 
 
@@ -209,7 +209,7 @@ def test_a_store_of_a_killed_engine_is_replaced_with_its_log(tmp_path: Path) -> 
     assert back.graphs() == ["digits"]
     back.store.close()
     kept = Store.open(f"sqlite:///{tmp_path / 'b' / 'store.db.replaced'}")
-    assert [graph.name for graph in kept.graphs()] == ["iris"]
+    assert [one.situation.graph for one in kept.situations()] == ["iris"]
     kept.close()
 
 

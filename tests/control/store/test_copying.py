@@ -69,7 +69,7 @@ def test_graphs_are_replaced_only_where_that_is_asked_for(url: str, file: str) -
         with pytest.raises(EngineError, match=r"the store has graphs \(iris, …\): .*--replace"):
             act()
     with opened(url) as store:
-        assert [graph.name for graph in store.graphs()] == ["iris"]
+        assert [one.situation.graph for one in store.situations()] == ["iris"]
 
 
 def test_a_store_of_another_version_is_left_alone(url: str, file: str) -> None:

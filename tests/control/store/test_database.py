@@ -68,7 +68,7 @@ def test_a_lost_connection_is_unavailable_and_comes_back(url: str, store: Store)
     with pytest.raises(Unavailable), store.database.read() as connection:
         cut_off(connection)
         connection.execute(sa.select(graphs))
-    assert store.graph("digits").generation == 1
+    assert store.situation("digits").generation == 1
     other.close()
 
 
@@ -109,7 +109,7 @@ def test_what_raises_inside_changes_nothing_and_comes_through(store: Store) -> N
     with pytest.raises(KeyError), store.database.write() as connection:
         connection.execute(graphs.update().values(state="deleted"))
         raise KeyError
-    assert store.graph("digits").state == "present"
+    assert store.situation("digits").situation.state == "present"
 
 
 def test_our_own_mistakes_are_not_called_unavailable(store: Store) -> None:
@@ -161,7 +161,7 @@ def copied(path: Path) -> Path:
 def test_a_checkpoint_is_no_business_of_ours_elsewhere(url: str, store: Store) -> None:
     store.database.checkpoint()
     store.ensure_revision("digits", "spec", "d")
-    assert len(store.graphs()) == 1
+    assert len(store.situations()) == 1
 
 
 def test_a_full_disk_is_named_and_the_store_goes_on_when_there_is_space(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_full_disk_is_named_and_the_store_goes_on_when_there_is_space(tmp_path
             f"the store takes no change: database or disk is full; {home} has 0 bytes free"
         )
         before = len(store.revisions("digits"))
-        assert store.graph("digits").state == "present"
+        assert store.situation("digits").situation.state == "present"
         ballast.unlink()
         store.ensure_revision("digits", "spec " * 1000, "d", force=True)
         assert len(store.revisions("digits")) == before + 1

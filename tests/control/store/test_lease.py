@@ -147,7 +147,7 @@ def test_nothing_is_written_before_the_lease_is_held(store: Store) -> None:
     lease = Lease(store)
     with pytest.raises(LeaseLost):
         store.ensure_revision("digits", "spec", "d")
-    assert store.graphs() == []
+    assert store.situations() == []
     assert lease.try_acquire()
     store.ensure_revision("digits", "spec", "d", force=True)
 

@@ -84,11 +84,12 @@ def test_a_migration_keeps_all_that_there_was(old: str, raw: Engine) -> None:
 
 def test_an_old_store_keeps_its_graphs_and_gains_weights(old: str) -> None:
     store = Store.open(old)
-    digits, gone, iris = store.graphs()
+    stored = store.situations()
+    digits, gone, iris = (one.situation for one in stored)
     assert (digits.stable, digits.weights, digits.mirrors) == (3, {3: 100.0}, {})
     assert (iris.stable, iris.weights, iris.state) == (None, {}, "present")
-    assert (gone.state, gone.created_at) == ("deleting", 12.0)
-    assert digits.generation > 0
+    assert (gone.state, stored[1].created) == ("deleting", 12.0)
+    assert stored[0].generation > 0
     store.close()
 
 
@@ -144,7 +145,7 @@ def test_a_migration_that_fails_leaves_the_old_store(
     assert _shape(raw) == before
     monkeypatch.undo()
     store = Store.open(first)
-    assert store.graph("digits").weights == {3: 100.0}
+    assert store.situation("digits").situation.weights == {3: 100.0}
     store.close()
 
 
@@ -188,7 +189,7 @@ def test_many_may_create_it_at_once(url: str) -> None:
 def test_many_may_migrate_it_at_once(first: str) -> None:
     _open_often(first)
     store = Store.open(first)
-    assert store.graph("digits").weights == {3: 100.0}
+    assert store.situation("digits").situation.weights == {3: 100.0}
     store.close()
 
 

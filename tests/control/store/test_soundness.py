@@ -102,7 +102,7 @@ def test_whatever_bit_is_flipped_a_store_never_seems_empty(
         require_sound(path)
         store = opened(path.parent)
         try:
-            assert len(store.graphs()) == 3
+            assert len(store.situations()) == 3
         finally:
             store.close()
 

@@ -123,7 +123,7 @@ def test_the_first_revision_creates_the_graph(store: Store) -> None:
     revision = store.ensure_revision("digits", "spec", "abc", "ada", "first")[0]
     assert (revision.number, revision.state, revision.digest) == (1, "pending", "abc")
     assert (revision.author, revision.message, revision.spec) == ("ada", "first", "spec")
-    graph = store.graph("digits")
+    graph = store.situation("digits").situation
     assert (graph.state, graph.stable, graph.weights, graph.mirrors) == ("present", None, {}, {})
     assert store.revision("digits", 1) == revision
 
@@ -141,9 +141,9 @@ def test_an_intent_is_kept(store: Store, intent: Intent) -> None:
 def test_a_revision_that_is_refused_is_not_recorded(store: Store) -> None:
     with pytest.raises(InvalidRequest):
         add(store, intent=Intent("canary", 200.0))
-    assert store.graphs() == [] and store.revisions("digits") == []
+    assert store.situations() == [] and store.revisions("digits") == []
     with pytest.raises(NotFound):
-        store.graph("digits")
+        store.situation("digits")
     assert add(store) == 1
 
 
@@ -166,7 +166,7 @@ def test_no_spec_is_read_for_a_list_or_a_change(store: Store) -> None:
         statements.append(statement)
 
     sa.event.listen(store.database._writer, "before_cursor_execute", note)
-    store.revisions("digits"), store.situations(), store.graphs(), store.previous("digits")
+    store.revisions("digits"), store.situations(), store.previous("digits")
     store.change("digits", lambda now: operations.promoted(now, MOMENT, 1))
     assert statements and not any("spec" in statement for statement in statements)
     store.revision("digits", 1)
@@ -184,7 +184,7 @@ def test_texts_that_no_database_takes_are_mended(store: Store) -> None:
 def test_unknown_names_say_what_there_is(store: Store) -> None:
     add(store)
     unknown = "no graph 'digit'; there are: digits"
-    for ask in (store.graph, store.situation, partial(store.change, decide=Change)):
+    for ask in (store.situation, partial(store.change, decide=Change)):
         with pytest.raises(NotFound, match=unknown):
             ask("digit")
     with pytest.raises(NotFound, match="has no revision 7; it has 1 to 1"):
@@ -196,13 +196,14 @@ def test_unknown_names_say_what_there_is(store: Store) -> None:
 def test_numbers_are_not_used_again_after_deletion(store: Store) -> None:
     up(store)
     store.change("digits", partial(operations.deleted, moment=MOMENT))
-    assert store.graph("digits").state == "deleting" and states(store) == {1: "retired"}
+    assert store.situation("digits").situation.state == "deleting"
+    assert states(store) == {1: "retired"}
     before = store.change("digits", partial(operations.gone, moment=MOMENT))
-    assert store.graphs() == [] and store.situations() == []
+    assert store.situations() == []
     assert store.situation("digits") == before and before.situation.state == "deleted"
     assert add(store) == 2
-    assert [graph.name for graph in store.graphs()] == ["digits"]
-    assert store.graph("digits").generation > before.generation
+    assert [one.situation.graph for one in store.situations()] == ["digits"]
+    assert store.situation("digits").generation > before.generation
 
 
 def test_the_revision_before_is_the_one_that_was_live_last(store: Store) -> None:
@@ -211,7 +212,7 @@ def test_the_revision_before_is_the_one_that_was_live_last(store: Store) -> None
     arrive(store, 1, at=10.0)
     assert store.previous("digits") is None
     up(store, at=20.0), add(store), up(store, at=30.0)
-    assert (store.graph("digits").stable, store.previous("digits")) == (4, 2)
+    assert (store.situation("digits").situation.stable, store.previous("digits")) == (4, 2)
     store.change("digits", lambda now: operations.promoted(now, Moment(40.0, GRACE), 2))
     assert store.previous("digits") == 4
     store.change("digits", lambda now: operations.expired(now, Moment(1e9, GRACE)))
@@ -234,9 +235,7 @@ def test_a_change_is_written_and_given_back(store: Store) -> None:
     up(store, Intent("canary", 10.0)), up(store, Intent("mirror", 25.0))
     now = store.situation("digits").situation
     assert (now.weights, now.mirrors, now.stable) == ({1: 90.0, 2: 10.0}, {3: 25.0}, 1)
-    graph = store.graph("digits")
-    assert (graph.weights, graph.mirrors, graph.stable) == (now.weights, now.mirrors, now.stable)
-    assert all(isinstance(number, int) for number in (*graph.weights, *graph.mirrors))
+    assert all(isinstance(number, int) for number in (*now.weights, *now.mirrors))
 
 
 def test_the_generation_grows_with_changes_only(store: Store) -> None:
@@ -254,7 +253,6 @@ def test_the_generation_grows_with_changes_only(store: Store) -> None:
     store.log("digits", 1, "note", "text")
     note = Change(store.situation("digits").situation, (Note(1, "note"),))
     assert store.change("digits", lambda now: note).generation == first + 1
-    assert store.graph("digits").generation == first + 1
 
 
 def _wrong_number(now: Situation) -> Change:
@@ -372,10 +370,11 @@ def test_concurrent_changes_are_made_one_after_the_other(url: str, store: Store)
             own.change("digits", move)
         own.close()
 
-    generation = store.graph("digits").generation
+    generation = store.situation("digits").generation
     together(*[write] * 4)
-    graph = store.graph("digits")
-    assert graph.weights == {1: 960.0, 2: 1040.0} and graph.generation == generation + 40
+    stored = store.situation("digits")
+    assert stored.situation.weights == {1: 960.0, 2: 1040.0}
+    assert stored.generation == generation + 40
 
 
 def test_readers_never_see_half_a_change(url: str, store: Store) -> None:

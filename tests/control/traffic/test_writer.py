@@ -52,9 +52,10 @@ class WriterParts:
         catalogue = Catalogue(store, releases)
         self.now = NOW
         self.keys = SigningKeys(store.database, lambda: self.now)
+        checks = ModelChecks(store, releases, SharedModels(store, catalogue))
         self.writer = TrafficWriter(
-            store, catalogue, self.topics, self.totals, self.keys,
-            ModelChecks(store, releases, SharedModels(store, catalogue)), 600.0, lambda: NOW,
+            store, catalogue, self.topics, self.totals, self.keys, checks.check, checks.held,
+            600.0, lambda: NOW,
         )  # fmt: skip
         self.told = 0
         self.writer.watch(self.tell)

@@ -14,7 +14,7 @@ from anabranch.control.api.endpoints import (
     Routes,
     answer,
     operates,
-    present_graph,
+    present,
 )
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
@@ -53,20 +53,20 @@ class GraphChangeApi:
         }
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
-        graph = await asyncio.to_thread(present_graph, self._store, call.graph)
-        await self._writer.change(graph.name, operations.deleted)
-        await self._bandits.drop(graph.name)
-        await asyncio.to_thread(self._experiments.drop, graph.name)
-        return answer(202, {"graph": graph.name, "state": "deleting"})
+        await asyncio.to_thread(present, self._store, call.graph)
+        await self._writer.change(call.graph, operations.deleted)
+        await self._bandits.drop(call.graph)
+        await asyncio.to_thread(self._experiments.drop, call.graph)
+        return answer(202, {"graph": call.graph, "state": "deleting"})
 
     async def _load(self, call: ApiCall) -> ApiAnswer:
         """Take a graph down for a while, or bring it back."""
-        graph = await asyncio.to_thread(present_graph, self._store, call.graph)
+        await asyncio.to_thread(present, self._store, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
         stored = await self._writer.change(
-            graph.name, self._quotas.checked(partial(_kept, operation)), self._quotas.held()
+            call.graph, self._quotas.checked(partial(_kept, operation)), self._quotas.held()
         )
-        return answer(202, {"graph": graph.name, "state": stored.situation.state})
+        return answer(202, {"graph": call.graph, "state": stored.situation.state})
 
 
 def _kept(operation: Operation, now: Situation, moment: Moment) -> Change:

@@ -12,7 +12,7 @@ from anabranch.control.api.endpoints import (
     ApiCall,
     Routes,
     answer,
-    present_graph,
+    present,
     views,
     whole_number,
 )
@@ -42,7 +42,7 @@ class LogApi:
 
         They are filtered by ``node``, ``revision``, ``request_id`` and ``machine``.
         """
-        await asyncio.to_thread(present_graph, self._store, call.graph)
+        await asyncio.to_thread(present, self._store, call.graph)
         query = call.query
         count = whole_number(query, "tail", 100, MAX_LINES)
         revision = whole_number(query, "revision", 0, 10**9) if "revision" in query else None

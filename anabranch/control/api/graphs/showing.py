@@ -13,7 +13,7 @@ from anabranch.control.api.endpoints import (
     Guarded,
     Routes,
     answer,
-    present_graph,
+    present,
     views,
     whole_number,
 )
@@ -28,12 +28,12 @@ from anabranch.control.api.views import (
     watch_view,
 )
 from anabranch.control.lifecycle.operations import Situation
-from anabranch.control.models.shared_models import SharedModels
+from anabranch.control.models.shared_models import SharedModels, hidden_users
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
-from anabranch.control.store.store import RevisionInfo, Store
+from anabranch.control.store.store import RevisionInfo, Store, Stored
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.watching.watcher import WatchedModel
 from anabranch.errors import AnabranchError
@@ -107,22 +107,23 @@ class GraphApi:
             return ""
 
     async def _list(self, call: ApiCall) -> ApiAnswer:
-        graphs, stored = await asyncio.to_thread(
-            lambda: (self._store.graphs(), self._store.situations())
-        )
-        now = {one.situation.graph: one.situation for one in stored}
-        apps = self._reconciler.applications
-        obstacles = await asyncio.to_thread(
-            lambda: {graph: self._obstacle(one) for graph, one in now.items()}
-        )
+        shown = await asyncio.to_thread(self._graphs, call)
         views = [
-            graph_view(graph, now[graph.name], apps, self._url, obstacles[graph.name])
-            | {"drifting": self._monitors.drifting(graph.name, now[graph.name].members)}
-            | {"unfollowed": [watch_view(w) for w in self._watching(graph.name) if w.trouble]}
-            for graph in graphs
-            if graph.name in now and call.may_view(graph.name)
+            view
+            | {"drifting": self._monitors.drifting(now.graph, now.members)}
+            | {"unfollowed": [watch_view(w) for w in self._watching(now.graph) if w.trouble]}
+            for now, view in shown
         ]
         return answer(200, {"graphs": views})
+
+    def _graphs(self, call: ApiCall) -> list[tuple[Situation, dict[str, Any]]]:
+        stored = self._store.situations()
+        seen = [one for one in stored if call.may_view(one.situation.graph)]
+        return [(one.situation, self._graph(one)) for one in seen]
+
+    def _graph(self, stored: Stored) -> dict[str, Any]:
+        obstacle = self._obstacle(stored.situation)
+        return graph_view(stored, self._reconciler.applications, self._url, obstacle)
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", NEWEST, MAX_REVISIONS)
@@ -134,13 +135,13 @@ class GraphApi:
         self, call: ApiCall, limit: int, recent: Report, seconds: float, totals: Report
     ) -> dict[str, Any]:
         name = call.graph
-        graph = present_graph(self._store, name)
+        stored = present(self._store, name)
         users = self._models.users(name)
         seen = [user for user in users if call.may_view(user.graph)]
-        now = self._store.situation(name).situation
+        now = stored.situation
         apps = self._reconciler.applications
         return {
-            **graph_view(graph, now, apps, self._url, self._obstacle(now)),
+            **self._graph(stored),
             "inlined": inlined(name, apps),
             "arms": arms_view(now, recent, seconds, totals),
             "mirrors": mirrors_view(now, recent, seconds),
@@ -150,7 +151,7 @@ class GraphApi:
             "segments": self._segments(now, apps),
             "models": sorted(map(str, self._models.used_by(now))),
             "users": list(map(str, seen)),
-            "hidden_users": len(users) - len(seen),
+            "hidden_users": hidden_users(users, call.may_view),
         }
 
     def _newest(self, now: Situation, limit: int) -> list[RevisionInfo]:

@@ -88,7 +88,7 @@ class JobApi:
 
     def _add(self, record: JobRecord) -> None:
         """Keep a job; NotFound for a graph or revision that is not there; as ``JobBook.add``."""
-        if self._store.graph(record.job.graph).state in GONE:
+        if self._store.situation(record.job.graph).situation.state in GONE:
             raise deleted(record.job.graph)
         if record.job.revision is not None:
             self._store.revision(record.job.graph, record.job.revision)

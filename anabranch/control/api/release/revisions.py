@@ -77,10 +77,10 @@ class RevisionApi:
 
     async def _list(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", NEWEST, MAX_REVISIONS)
-        graph = await asyncio.to_thread(self._store.graph, call.graph)
+        now = (await asyncio.to_thread(self._store.situation, call.graph)).situation
         found = await asyncio.to_thread(self._store.revisions, call.graph, limit)
         views = [revision_view(revision) for revision in found]
-        return answer(200, {"graph": graph.name, "state": graph.state, "revisions": views})
+        return answer(200, {"graph": now.graph, "state": now.state, "revisions": views})
 
     async def _deploy(self, call: ApiCall) -> ApiAnswer:
         """Make a revision of a bundle: 202. 200 with the revision that is that already, if any."""

@@ -10,7 +10,7 @@ from typing import Any
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.models.load import ModelLoad, UserLoad
-from anabranch.control.models.shared_models import ModelUser, SharedModels
+from anabranch.control.models.shared_models import ModelUser, SharedModels, hidden_users
 from anabranch.control.reconcile import serving
 from anabranch.control.store.store import Store
 from anabranch.router.table import app_name
@@ -72,7 +72,7 @@ class ModelApi:
                 for number in sorted(now.members)
             ],
             "users": [_user(name, users, load.get(name, _NOTHING)) for name in seen],
-            "hidden_users": len({one.graph for one in users}) - len(seen),
+            "hidden_users": hidden_users(users, call.may_view),
             "per_second": sum(one.per_second for one in load.values()),
             "in_flight": self._load.in_flight(now.graph),
         }
