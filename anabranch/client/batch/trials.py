@@ -1,12 +1,14 @@
 """Counts how often the process that evaluates some rows has ended, and from when on that counts.
 
 A process may end for many reasons. Where it has ended several times with the same rows, fewer of
-them are asked for together, down to a single row, which then has failed.
+them are asked for together, down to a single row, which then has failed. Ends of processes whose
+machine was taken away say nothing of the rows.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Container
 
 from anabranch.client.batch import files
 from anabranch.client.batch.rows import InputRows
@@ -17,10 +19,11 @@ MOST_ENDS, MOST_ENDS_OF_ROW = 2, 3
 
 
 class RowTrials:
-    """The requests that were begun and have not ended."""
+    """The requests that were begun and have not ended; ``machine`` is that of the process."""
 
-    def __init__(self, begun: dict[str, int] | None = None) -> None:
+    def __init__(self, begun: dict[str, list[str]] | None = None, machine: str = "") -> None:
         self._begun = begun or {}
+        self._machine = machine
 
     def is_suspect(self, rows: InputRows) -> bool:
         """Return whether a process has ended with these rows."""
@@ -28,10 +31,12 @@ class RowTrials:
 
     def begin(self, rows: InputRows) -> None:
         """Note that a request begins; AnabranchError where its rows have had all their trials."""
-        ends = self._begun.get(_key(rows), 0)
-        if ends >= (MOST_ENDS_OF_ROW if rows.count == 1 else MOST_ENDS):
-            raise AnabranchError(f"the process that evaluated it has ended, {ends} times in a row")
-        self._begun[_key(rows)] = ends + 1
+        ends = self._begun.get(_key(rows), [])
+        if len(ends) >= (MOST_ENDS_OF_ROW if rows.count == 1 else MOST_ENDS):
+            raise AnabranchError(
+                f"the process that evaluated it has ended, {len(ends)} times in a row"
+            )
+        self._begun[_key(rows)] = [*ends, self._machine]
 
     def end(self, rows: InputRows) -> None:
         """Note that the process has not ended with a request."""
@@ -41,13 +46,16 @@ class RowTrials:
 class ChunkTrials(RowTrials):
     """The requests of a chunk, in a file that outlives a process which ends with one of them.
 
-    The file says that the chunk was begun, and from then on each request that is.
+    The file says that the chunk was begun, and from then on each request that is, with the machine
+    of each trial. Those on machines that are ``taken`` away do not count.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, machine: str = "", taken: Callable[[], Container[str]] = frozenset
+    ) -> None:
         self._url = url
         self._was_begun = files.exists(url)
-        super().__init__(json.loads(files.read(url)) if self._was_begun else {})
+        super().__init__(_counted(url, taken) if self._was_begun else {}, machine)
         self._write()
 
     def begin(self, rows: InputRows) -> None:
@@ -62,6 +70,13 @@ class ChunkTrials(RowTrials):
 
     def _write(self) -> None:
         files.put(self._url, json.dumps(self._begun).encode())
+
+
+def _counted(url: str, taken: Callable[[], Container[str]]) -> dict[str, list[str]]:
+    """Return the trials in a file that count."""
+    gone, trials = taken(), json.loads(files.read(url))
+    kept = {key: [one for one in ends if one not in gone] for key, ends in trials.items()}
+    return {key: ends for key, ends in kept.items() if ends}
 
 
 def _key(rows: InputRows) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,13 @@ from anabranch.client.batch.rows import Chunk
 from anabranch.client.batch.source import JobSource
 from anabranch.client.batch.trials import ChunkTrials
 from anabranch.components.tensors.arrays import Array
-from anabranch.errors import DeadlineExceeded
+from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.node import TAKEN
+from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.local import LocalGraph
 from anabranch.serve.data_pipeline import ReplicaNeeds, over_replicas
+from anabranch.serve.node import node_id
 from anabranch.serve.shared.deployed import DeployedModels
 from anabranch.serve.workers.bundles import enter_bundle
 
@@ -86,10 +90,20 @@ class ChunkAnswerer:
         return rows, failed
 
     async def _ask(self, chunk: Chunk, kept: Callable[[ChunkAnswers], None]) -> None:
-        trials = ChunkTrials(self._place.trials_of(chunk.index))
+        trials = ChunkTrials(self._place.trials_of(chunk.index), node_id(), taken_machines)
         asker = RowAsker(self._revision, JobGate(1), trials=trials)
         await self._opened.ask(asker, self._pace, [chunk], kept)
         trials.close()
+
+
+def taken_machines() -> set[str]:
+    """Return the ids of the machines that are taken away, as far as Ray's GCS tells.
+
+    A machine that is lost may be so because of what ran on it.
+    """
+    with suppress(Unavailable):
+        return {one.id for one in RayCluster().look().nodes if one.state in TAKEN}
+    return set()
 
 
 def on_replicas(spec: ReplicaSpec) -> Answer:

@@ -19,7 +19,7 @@ from anabranch.control.lifecycle.operations import GONE
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.errors import AnabranchError, NotFound, Unavailable
 from anabranch.serve import bound_actors
 from anabranch.serve.data_pipeline import ReplicaNeeds
@@ -27,7 +27,8 @@ from anabranch.serve.node import node_id
 
 logger = logging.getLogger("anabranch.control")
 
-PERIOD_S = 1.0
+PERIOD_S, _REST_S = 1.0, 3600.0
+"""Seconds between two rounds, with and without jobs that are not over."""
 MOST_AT_ONCE = 2
 """Jobs that run at the same time; others wait for their turn, the oldest first."""
 ACTOR = "job."
@@ -76,7 +77,7 @@ class RayJobProcesses:
         bound_actors.stop(ACTOR + id, last="close")
 
 
-class JobRunner:
+class JobRunner(WokenLoop[str]):
     """Runs the jobs in the store."""
 
     def __init__(
@@ -88,28 +89,22 @@ class JobRunner:
         clock: Callable[[], float] = time.time,
         metrics: JobMetrics | None = None,
     ) -> None:
+        super().__init__()
         self._store = store
         self._book = book
         self._releases = releases
         self._processes = processes
         self._clock = clock
         self._metrics = metrics or JobMetrics()
-        self._changed = asyncio.Event()
         self._may_run = True
         """Whether a job may have a process: one of a controller before this one, at first."""
 
-    def wake(self) -> None:
-        """Look at once: a job was added, or cancelled."""
-        self._changed.set()
-
     async def run(self) -> None:
-        """Look each second while there are jobs that are not over, else when woken; for ever."""
-        while True:
-            self._changed.clear()
-            if await asyncio.to_thread(self.round):
-                await within(PERIOD_S, self._changed)
-            else:
-                await self._changed.wait()
+        """Look for ever: each second while there are jobs that are not over, else when woken."""
+        await self._go_round(self._look)
+
+    async def _look(self) -> float:
+        return PERIOD_S if await asyncio.to_thread(self.round) else _REST_S
 
     def round(self) -> bool:
         """Look once: note what has ended, start what is due, and end what is over.

@@ -23,6 +23,8 @@ State: TypeAlias = Literal["alive", "draining", "drained", "lost", "left"]
 """``draining``: its replicas move away; ``drained``: they have, and it has ended; ``left``: it was
 stopped in order; ``lost``: it ended otherwise, or is not heard any more."""
 GONE: tuple[State, ...] = ("drained", "lost", "left")
+TAKEN: tuple[State, ...] = ("draining", "drained", "left")
+"""States of machines that are taken away, whatever ran on them."""
 
 
 @dataclass(frozen=True)

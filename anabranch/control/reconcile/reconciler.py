@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -43,7 +43,7 @@ from anabranch.control.release.release import Release
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, NotFound
@@ -66,7 +66,7 @@ those who use the store.
 """
 
 
-class Reconciler:
+class Reconciler(WokenLoop[str]):
     """Runs until it is cancelled; ``wake`` makes it look at once."""
 
     def __init__(
@@ -83,6 +83,7 @@ class Reconciler:
         waiting: UnplacedReplicas,
         models: SharedModels,
     ) -> None:
+        super().__init__()
         self._store = store
         self._releases = releases
         self._catalogue = catalogue
@@ -97,8 +98,6 @@ class Reconciler:
         self.waiting = waiting
         """What replicas wait for."""
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
-        self._woken = asyncio.Event()
-        self._acting: dict[str, asyncio.Task[None]] = {}
         self._since: dict[tuple[str, int], float] = {}
         """When each revision on its way was started, on the monotonic clock."""
         self._rolled: dict[str, int] = {}
@@ -132,19 +131,20 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile for ever."""
-        while True:
-            self._woken.clear()
-            try:
-                busy = await self._tick()
-            except Exception:
-                logger.exception("cannot reconcile; trying again in %gs", _RETRY_PAUSE)
-                await asyncio.sleep(_RETRY_PAUSE)
-                continue
-            if busy:
-                self.settled.clear()
-            elif not self._woken.is_set():
-                self.settled.set()
-            await within(_BUSY_PAUSE if busy else self._idle(), self._woken)
+        await self._go_round(self._round)
+
+    async def _round(self) -> float:
+        try:
+            busy = await self._tick()
+        except Exception:
+            logger.exception("cannot reconcile; trying again in %gs", _RETRY_PAUSE)
+            await asyncio.sleep(_RETRY_PAUSE)
+            return 0.0
+        if busy:
+            self.settled.clear()
+        elif not self._woken.is_set():
+            self.settled.set()
+        return _BUSY_PAUSE if busy else self._idle()
 
     def _idle(self) -> float:
         pause = _SHORT_PAUSE if self.outages.now else _IDLE_PAUSE
@@ -154,7 +154,7 @@ class Reconciler:
         """Look once and start what is to be done; says whether something still is."""
         if not self._may_act():
             return False
-        acting = set(self._acting)  # what is observed of these may be older than what they did
+        acting = set(self._tasks)  # what is observed of these may be older than what they did
         found = await asyncio.to_thread(serving.details)
         await asyncio.to_thread(self.waiting.see, found)
         self._pools.see(found)
@@ -173,7 +173,7 @@ class Reconciler:
         for graph, desired in wanted.items():
             self._leave_former_homes(desired, found, observed.get(graph, {}))
             unknown = not self._pools.is_known(desired.pool)
-            if unknown or graph in acting or graph in self._acting:
+            if unknown or graph in acting or graph in self._tasks:
                 busy = True
                 starting.add(graph)
                 continue
@@ -185,7 +185,7 @@ class Reconciler:
             busy = busy or bool(actions)
             acts = any(not isinstance(action, Wait) for action in actions)
             if acts:
-                self._begin(desired, actions)
+                self._start(graph, self._act(desired, actions))
             if acts or (actions and graph not in waiting):
                 starting.add(graph)
         self.starting = starting
@@ -200,8 +200,8 @@ class Reconciler:
             **{one: partial(serving.delete, one) for one in self._pools.idle(found)},
         }
         for name, work in works.items():
-            if name not in acting and name not in self._acting:
-                self._keep_busy(name, asyncio.to_thread(work))
+            if name not in acting and name not in self._tasks:
+                self._start(name, asyncio.to_thread(work))
         return bool(works)
 
     def _leave_former_homes(
@@ -217,8 +217,8 @@ class Reconciler:
             return
         if any(home != desired.pool for home in homes) and (desired.pool or app in found):
             self._pools.remove(graph, but=desired.pool)
-        if is_elsewhere and graph not in self._acting:
-            self._keep_busy(graph, asyncio.to_thread(serving.delete, app))
+        if is_elsewhere and graph not in self._tasks:
+            self._start(graph, asyncio.to_thread(serving.delete, app))
 
     def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
         """Return the applications, the router's at the revision last asked for while it deploys."""
@@ -323,27 +323,13 @@ class Reconciler:
         """Return whether a revision has had its time; what it takes to start it does not count, nor
         does the time until there are machines for it.
         """
-        if now.members[number].state != "deploying" or now.graph in self._acting:
+        if now.members[number].state != "deploying" or now.graph in self._tasks:
             return False
         if self.waiting.told(now.graph, number) and self.waiting.may_grow:
             self._since.pop((now.graph, number), None)
             return False
         since = self._since.setdefault((now.graph, number), time.monotonic())
         return time.monotonic() - since > self._deploy_timeout
-
-    def _begin(self, desired: Desired, actions: list[Action]) -> None:
-        self._keep_busy(desired.graph, self._act(desired, actions))
-
-    def _keep_busy(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Act on a graph or pool; nothing else does until that is done."""
-        task = self._acting[name] = asyncio.create_task(work)
-        task.add_done_callback(lambda ended: self._ended(name, ended))
-
-    def _ended(self, graph: str, task: asyncio.Task[None]) -> None:
-        del self._acting[graph]
-        self._woken.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s: cannot act; trying again", graph, exc_info=error)
 
     async def _act(self, desired: Desired, actions: list[Action]) -> None:
         for action in actions:
@@ -358,7 +344,7 @@ class Reconciler:
         graph = desired.graph
         match action:
             case Start():
-                await self._start(desired, action)
+                await self._bring_up(desired, action)
             case Delete(app):
                 if app == router_app(graph):
                     self._pools.remove(graph)
@@ -399,7 +385,7 @@ class Reconciler:
             await self._writer.change(graph, operations.gone)
         self._rolled.pop(graph, None)
 
-    async def _start(self, desired: Desired, action: Start) -> None:
+    async def _bring_up(self, desired: Desired, action: Start) -> None:
         graph, number = desired.graph, action.revision
         if action.retry:
             self._back_off(graph, action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,14 @@ class Killed(BaseException):
     """The end of a process."""
 
 
-def process(path: Path, values: list[float], size: int, kill: bool = False) -> dict[int, str]:
+def process(
+    path: Path,
+    values: list[float],
+    size: int,
+    kill: bool = False,
+    machine: str = "",
+    taken: Container[str] = (),
+) -> dict[int, str]:
     """Answer a chunk in requests of ``size`` rows, as a process does that may end on the way."""
 
     def end(x: Array) -> None:
@@ -35,7 +43,7 @@ def process(path: Path, values: list[float], size: int, kill: bool = False) -> d
             raise Killed
 
     async def main() -> dict[int, str]:
-        trials, graph = ChunkTrials(str(path)), Doubling(before=end)
+        trials, graph = ChunkTrials(str(path), machine, lambda: taken), Doubling(before=end)
         asker = RowAsker(graph, JobGate(1), trials=trials)
         mapping = mapped(await graph.types(), ["x"], {}, [])
         rows = InputRows(7, len(values), {"x": np.array(values)})
@@ -90,3 +98,17 @@ def test_a_process_that_ends_by_chance_fails_no_row(tmp_path: Path) -> None:
         with pytest.raises(Killed):
             process(path, [1.0, 2.0, 3.0, 4.0], 4, kill=True)
     assert process(path, [1.0, 2.0, 3.0, 4.0], 4) == {}
+
+
+def test_ends_on_machines_that_are_taken_away_do_not_count(tmp_path: Path) -> None:
+    """However often that happens; those on a machine that stays, or is lost, count all the same."""
+    path = tmp_path / "_trials-000000.json"
+    taken: set[str] = set()
+    for number in range(5):
+        with pytest.raises(Killed):
+            process(path, [1.0], 1, kill=True, machine=f"spot-{number}", taken=taken)
+        taken.add(f"spot-{number}")
+    with pytest.raises(Killed):
+        process(path, [1.0], 1, kill=True, machine="stays", taken=taken)
+    assert process(path, [1.0], 1, machine="stays", taken=taken) == {}
+    assert not path.exists()
