@@ -157,6 +157,10 @@ class Moment:
 Operation: TypeAlias = Callable[[Situation, Moment], Change]
 
 
+class Overtaken(Conflict):
+    """A graph has changed since it was decided what to do with it."""
+
+
 def created(now: Situation, number: int, intent: Intent, digest: str = "") -> Change:
     """A new revision was recorded. One that is to take over supersedes those still on their way.
 

@@ -15,7 +15,7 @@ from anabranch.control.lifecycle.significance import Trial
 from anabranch.specs.models import Rollout
 
 Phase: TypeAlias = Literal["running", "paused", "promoted", "aborted"]
-PausedBy: TypeAlias = Literal["user", "gate", "step", "approval"]
+PausedBy: TypeAlias = Literal["user", "gate", "step", "approval", "refusal"]
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "error"]
 
 

@@ -26,7 +26,13 @@ from anabranch.control.lifecycle.analysis import (
     named,
     window_between,
 )
-from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
+from anabranch.control.lifecycle.operations import (
+    Change,
+    Moment,
+    Operation,
+    Overtaken,
+    Situation,
+)
 from anabranch.control.lifecycle.rollouts import Measurement, Move, RolloutState
 from anabranch.control.lifecycle.significance import Trial
 from anabranch.control.lifecycle.trials import evidence_after
@@ -151,16 +157,27 @@ class RolloutDriver(WokenLoop[tuple[str, str]]):
         kind = "look" if move == "look" else "go"
         if (case.graph, kind) not in self._tasks:
             work = self._look(case) if move == "look" else self._go(case, move)
-            self._start((case.graph, kind), self._do(case.graph, work))
+            self._start((case.graph, kind), self._do(case, work))
 
-    async def _do(self, graph: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _do(self, case: _Case, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await self._done(case, work)
+        except Overtaken as error:
+            logger.debug("%s: overtaken: %s", case.graph, error)
+        except Exception:
+            logger.exception("%s: the rollout cannot go on; trying again", case.graph)
+            await self._sleep(_RETRY)
+
+    async def _done(self, case: _Case, work: Coroutine[Any, Any, None]) -> None:
+        """Do work on a rollout; pause it where a check of the graph's change refuses that."""
         try:
             await work
+        except Overtaken:
+            raise
         except Conflict as error:
-            logger.debug("%s: overtaken: %s", graph, error)
-        except Exception:
-            logger.exception("%s: the rollout cannot go on; trying again", graph)
-            await self._sleep(_RETRY)
+            refused = partial(_refused, case=case, reason=str(error))
+            await self._writer.change(case.graph, refused)
+            await self._sleep(_RETRY)  # a look is due again at once
 
     async def _look(self, case: _Case) -> None:
         """Judge the window, and let the verdict have its consequences."""
@@ -246,7 +263,7 @@ def _in_step(now: Situation, case: _Case) -> RolloutState:
         case.state.step,
     )
     if state is None or not is_same or now.stable != case.stable:
-        raise Conflict(f"the rollout of graph {now.graph!r} has moved on")
+        raise Overtaken(f"the rollout of graph {now.graph!r} has moved on")
     return state
 
 
@@ -261,7 +278,7 @@ def _looked(
     state = _in_step(now, case)
     is_taken = state.looked_at != case.state.looked_at
     if is_taken or rollouts.next_move(state, moment.at) != "look":
-        raise Conflict(f"no look at graph {now.graph!r} is due any more")
+        raise Overtaken(f"no look at graph {now.graph!r} is due any more")
     return operations.looked(now, moment, found, evidence)
 
 
@@ -272,10 +289,15 @@ def _moved(now: Situation, moment: Moment, case: _Case, move: Move, refusal: str
     """
     state = replace(_in_step(now, case), looked_at=moment.at)
     if rollouts.next_move(state, moment.at) != move:
-        raise Conflict(f"the rollout of graph {now.graph!r} may not {move} any more")
+        raise Overtaken(f"the rollout of graph {now.graph!r} may not {move} any more")
     if refusal is not None:
         return operations.paused(now, moment, "gate", refusal)
     return _MOVES[move](now, moment)
+
+
+def _refused(now: Situation, moment: Moment, case: _Case, reason: str) -> Change:
+    _in_step(now, case)
+    return operations.paused(now, moment, "refusal", reason)
 
 
 def _promote(now: Situation, moment: Moment) -> Change:

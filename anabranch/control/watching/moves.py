@@ -19,13 +19,20 @@ from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.components.artefacts.uris import is_mlflow, redacted
 from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Intent, Moment, Note, Situation
+from anabranch.control.lifecycle.operations import (
+    Change,
+    Intent,
+    Moment,
+    Note,
+    Overtaken,
+    Situation,
+)
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.control.watching.decide import BackToStable, Decision, Move, followed
 from anabranch.control.watching.models import WatchingRevision
-from anabranch.errors import ArtefactError, Conflict, Unavailable
+from anabranch.errors import ArtefactError, Unavailable
 from anabranch.specs.excerpts import listing
 
 MOVED = "model_moved"
@@ -33,10 +40,6 @@ MOVED = "model_moved"
 OWN_TAGS = "anabranch."
 """Begin of the tags that the engine itself sets."""
 _THEIR_TAGS = (OWN_TAGS, "mlflow.")
-
-
-class Overtaken(Conflict):
-    """A graph has changed since it was decided what to do."""
 
 
 class Moves:

@@ -16,13 +16,14 @@ from typing import Literal
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.uris import redacted
+from anabranch.control.lifecycle.operations import Overtaken
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.tasks import WokenLoop
 from anabranch.control.watching.decide import Decision, decide, followed
 from anabranch.control.watching.looks import WatchLooks
 from anabranch.control.watching.metrics import WatchMetrics
 from anabranch.control.watching.models import WatchingGraph, WatchingRevisions
-from anabranch.control.watching.moves import Moves, Overtaken
+from anabranch.control.watching.moves import Moves
 from anabranch.control.watching.troubles import Troubles
 from anabranch.errors import AnabranchError, ArtefactError, NotFound
 

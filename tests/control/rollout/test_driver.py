@@ -20,6 +20,7 @@ from anabranch.control.lifecycle.operations import (
     Moment,
     Note,
     Operation,
+    Overtaken,
     Situation,
 )
 from anabranch.control.lifecycle.rollouts import RolloutState
@@ -64,6 +65,8 @@ class World:
     looks: LookHistory = field(default_factory=LookHistory)
     broken: int = 0
     """Times that the store, and then the writer, will fail."""
+    refusal: str = ""
+    """Why no change of weights is taken, as by the checks of shared models; empty for none."""
     cut_off: int = 0
     """Times that the writer will fail after it has written."""
     crash_at: int = -1
@@ -119,6 +122,8 @@ class World:
         tried = Moment(self.now, 60.0)
         assert operation(now, tried) == operation(now, tried)
         change = operation(now, Moment(self.now, 600.0))
+        if self.refusal and change.situation.weights != now.weights:
+            raise Conflict(self.refusal)
         self.graphs[graph] = change.situation
         self.notes += [(self.now, note) for note in change.notes]
         json.dumps([note.data for note in change.notes], allow_nan=False)
@@ -612,12 +617,12 @@ def test_graphs_without_a_rollout_are_left_alone(world: World) -> None:
     assert len(world.notes) == told
 
 
-def test_a_conflict_is_not_a_failure(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_overtaken_is_no_failure(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
 
     async def refuse(graph: str, operation: Any) -> Stored:
         world.calls.append((world.now, graph, None))
-        raise Conflict("overtaken")
+        raise Overtaken("overtaken")
 
     world.begin(hold="0s")
     world.change = refuse  # type: ignore[method-assign]
@@ -739,3 +744,59 @@ def test_a_candidate_that_turns_bad_is_found_while_its_approval_is_waited_for() 
     world.arms[2] = Arm(failing=0.5)
     drive(world, lambda: not world.state().active)
     assert (world.state().phase, world.state().paused_by) == ("aborted", None)
+
+
+MISFIT = "revision 2 of shared model 'digits' does not fit graphs that use it"
+
+
+@pytest.mark.parametrize("steps", [[10, 50], [10]])
+def test_a_move_that_is_refused_pauses_the_rollout_and_says_why(
+    world: World, steps: list[int]
+) -> None:
+    """A step, and a promotion: nothing is lost, and nothing is tried before somebody resumes it."""
+    world.begin(steps=steps, hold="10s")
+    world.refusal = MISFIT
+    wait(world, 60)
+    state = world.state()
+    assert (state.phase, state.paused_by, state.reason) == ("paused", "refusal", MISFIT)
+    assert [note.message for note in world.told("rollout_paused")] == [MISFIT]
+    assert world.weight() == 10.0
+    world.apply(operations.resumed)
+    wait(world, 60)
+    assert len(world.told("rollout_paused")) == 2
+    world.refusal = ""
+    world.apply(operations.resumed)
+    drive(world, over(world))
+    assert world.state().phase == "promoted"
+
+
+def test_an_abortion_that_is_refused_is_told_once_and_made_as_soon_as_it_is_not(
+    world: World,
+) -> None:
+    world.arms[2].failing = 0.2
+    world.begin(hold="1h", analysis=analysis(failure_limit=0))
+    world.refusal = MISFIT
+    wait(world, 60)
+    assert (world.state().paused_by, world.state().reason) == ("refusal", MISFIT)
+    assert len(world.told("rollout_paused")) == 1
+    world.refusal = ""
+    drive(world, over(world))
+    assert (world.state().phase, world.weight()) == ("aborted", 0.0)
+
+
+def test_what_was_overtaken_pauses_nothing(world: World) -> None:
+    """Somebody aborts the rollout while its gate is asked."""
+    asked: list[str] = []
+
+    async def slowly(url: str, request: Any) -> OutgoingReply:
+        asked.append(url)
+        if len(asked) == 1:
+            world.apply(operations.aborted)
+        return OutgoingReply(200, b"")
+
+    world.reply = slowly
+    world.begin(steps=[10], hold="10s", gate=GATE)
+    drive(world, over(world))
+    wait(world, 20)
+    assert (world.state().phase, len(asked)) == ("aborted", 1)
+    assert world.told("rollout_paused", "rollout_promoted") == []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from anabranch.access.actor import Actor
 from anabranch.cli.reports.graph import status_text
 from anabranch.control.deployments import AskedRevision, Deployments
 from anabranch.control.lifecycle import operations
@@ -28,6 +29,9 @@ from tests.control.watching.registry import (
 )
 from tests.control.web import Answer, Asked
 from tests.waiting import until
+
+
+MLFLOW = Actor("engine", "mlflow")
 
 
 def move(registry: Registry, version: int) -> Any:
@@ -67,9 +71,11 @@ def test_a_move_makes_a_revision_by_the_specs_rollout(
     assert (made.author, made.intent.kind) == ("mlflow", "rollout")
     assert made.message == f"{CHAMPION} is 2: sharper (f1=0.9)"
     assert made.digest == control.store.revision("digits", 1).digest
-    (event,) = [one for one in control.store.events("digits") if one.kind == "model_moved"]
+    event, created = control.store.newest_events("digits", 2)
+    assert (event.kind, created.kind) == ("model_moved", "revision_created")
     assert (event.revision, event.message) == (2, made.message)
-    assert (event.actor.kind, event.actor.name) == ("engine", "mlflow")
+    assert event.actor == created.actor == MLFLOW
+    assert made.intent.author == str(MLFLOW)
     change = {CHAMPION: {"before": "models:/m/1", "after": "models:/m/2"}}
     assert event.data == {"models": change}
 
@@ -132,7 +138,9 @@ def test_a_move_back_ends_the_rollout(
         move(registry, 1), lambda: control.kinds().count("model_moved") == 2, over,
         move(registry, 2), has(control, 1, 2, 2),
     )  # fmt: skip
-    assert "rollout_aborted" in control.kinds() if is_up else "deploy_failed" in control.kinds()
+    ended = "rollout_aborted" if is_up else "deploy_failed"
+    (told,) = [one for one in control.store.events("digits") if one.kind == ended]
+    assert told.actor == MLFLOW
 
 
 def test_what_failed_is_not_tried_again_by_another_controller_either(
