@@ -70,7 +70,8 @@ def unpack(archive: Path, target: Path, most: int, room: Callable[[int], None]) 
         for member in members(archive, budget):
             _write(member, target, budget)
     except UNREADABLE as error:
-        raise ArtefactError(f"the archive cannot be unpacked: {_text(error)}") from None
+        text = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ArtefactError(f"the archive cannot be unpacked: {text}") from None
 
 
 class _Budget:
@@ -140,17 +141,12 @@ def _zip(archive: Path, budget: _Budget) -> Iterator[_Member]:
 class _Careful(FileIO):
     """A file that refuses to be read in one piece where that piece is an enormous index."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self._rest() if size is None or size < 0 else size
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        wanted = left if size is None or size < 0 else size
         if wanted > _MOST_INDEX:
             raise ArtefactError(f"the archive's index is over {shown_size(_MOST_INDEX)}")
         return super().read(wanted) or b""
-
-    def _rest(self) -> int:
-        return os.fstat(self.fileno()).st_size - self.tell()
 
 
 def _tar(archive: Path, budget: _Budget) -> Iterator[_Member]:
@@ -243,7 +239,3 @@ _COMPRESSED: dict[bytes, Callable[[Path], _Reads]] = {
 
 def _special(name: str) -> str:
     return f"{name[:200]!r} in the archive is a link or a special file"
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"

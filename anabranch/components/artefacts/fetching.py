@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ def fetched(uri: str, sha256: str | None, settings: ArtefactSettings) -> Path:
     pin = pinned(uri, settings)
     wanted = _Wanted(pin if sha256 is None else replace(pin, sha256=sha256, mark=None), settings)
     try:
-        return _retried(wanted.path, wanted.deadline)
+        return wanted.fetched()
     except Refused:
         if pin.sha256 is not None and sha256 is None:
             raise ArtefactError(_MOVED_ON) from None
@@ -82,8 +83,7 @@ def fetched_bundle(
     ``opened`` gives its source: a file ``<digest>.zip`` with all of it in one folder. Raises
     ArtefactError, also where what came has another digest; nothing of that is kept.
     """
-    wanted = _WantedBundle(digest, opened, settings)
-    return _retried(wanted.path, wanted.deadline)
+    return _WantedBundle(digest, opened, settings).fetched()
 
 
 def fetched_artefact(
@@ -96,8 +96,7 @@ def fetched_artefact(
     ``opened`` gives its source, a file of the name ``artefact.blob``. Raises ArtefactError, also
     where what came has another digest; nothing of that is kept.
     """
-    wanted = _WantedArtefact(artefact, opened, settings)
-    return _retried(wanted.path, wanted.deadline)
+    return _WantedArtefact(artefact, opened, settings).fetched()
 
 
 def bundle_key(digest: str) -> str:
@@ -134,12 +133,22 @@ def _retried(work: Callable[[], T], deadline: float) -> T:
 class _Wanted:
     """One artefact and the time that there is for it."""
 
-    def __init__(self, pin: Pinned, settings: ArtefactSettings) -> None:
+    def __init__(
+        self,
+        pin: Pinned,
+        settings: ArtefactSettings,
+        opened: Callable[[], ArtefactSource] | None = None,
+    ) -> None:
         self._uri, self._sha256, self._mark = pin.uri, pin.sha256, pin.mark
         self._settings = settings
+        self._opened = opened or partial(open_source, pin.uri, settings)
         self._name = filename(pin.uri)
         self._cache = Cache(settings.cache, settings.cache_size)
-        self.deadline = time.monotonic() + settings.timeout
+        self._deadline = time.monotonic() + settings.timeout
+
+    def fetched(self) -> Path:
+        """Return its local path, after some tries if need be; ArtefactError in vain."""
+        return _retried(self.path, self._deadline)
 
     def path(self) -> Path:
         """Return its local path. Raises Interrupted where another try may help."""
@@ -148,7 +157,8 @@ class _Wanted:
         if self._mark is not None:
             return self._obtained(_key("marked", self._origin(), self._mark), self._as_marked)
         source = self._opened()
-        key = _key("marked", self._origin(), source.fingerprint or _now(source))
+        now = f"{source.size} {int(time.time() // _UNMARKED_S)}"
+        key = _key("marked", self._origin(), source.fingerprint or now)
         return self._obtained(key, lambda: source)
 
     def _as_marked(self) -> ArtefactSource:
@@ -161,12 +171,9 @@ class _Wanted:
     def _obtained(self, key: str, opened: Callable[[], ArtefactSource]) -> Path:
         waiting = TransferProgress(redacted(self._uri), None).waiting
         found = self._cache.obtain(
-            key, lambda partial: self._fill(partial, opened()), self.deadline, waiting
+            key, lambda partial: self._fill(partial, opened()), self._deadline, waiting
         )
         return _root(*found)
-
-    def _opened(self) -> ArtefactSource:
-        return open_source(self._uri, self._settings)
 
     def _origin(self) -> str:
         """Return what tells a reference from the same words elsewhere."""
@@ -187,7 +194,7 @@ class _Wanted:
     def _download(self, source: ArtefactSource, partial: Path) -> Download:
         return Download(
             source, partial, redacted(self._uri), self._settings, self._cache.make_room,
-            self.deadline,
+            self._deadline,
         )  # fmt: skip
 
     def _shaped(self, partial: Path, source: ArtefactSource) -> str:
@@ -211,15 +218,12 @@ class _WantedBundle(_Wanted):
     def __init__(
         self, digest: str, opened: Callable[[], ArtefactSource], settings: ArtefactSettings
     ) -> None:
-        super().__init__(Pinned(f"{digest}.zip"), settings)
-        self._digest, self._opener = digest, opened
+        super().__init__(Pinned(f"{digest}.zip"), settings, opened)
+        self._digest = digest
 
     def path(self) -> Path:
         """Return its local path. Raises Interrupted where another try may help."""
         return self._obtained(bundle_key(self._digest), self._opened)
-
-    def _opened(self) -> ArtefactSource:
-        return self._opener()
 
     def _shaped(self, partial: Path, source: ArtefactSource) -> str:
         shape, content = super()._shaped(partial, source), partial / CONTENT
@@ -238,18 +242,15 @@ class _WantedArtefact(_Wanted):
         opened: Callable[[BundledArtefact], ArtefactSource],
         settings: ArtefactSettings,
     ) -> None:
-        super().__init__(Pinned(artefact.blob, artefact.sha256), settings)
-        self._name = artefact.blob
-        self._artefact, self._opener = artefact, opened
+        pin = Pinned(artefact.blob, artefact.sha256)
+        super().__init__(pin, settings, partial(opened, artefact))
+        self._name, self._artefact = artefact.blob, artefact
 
     def path(self) -> Path:
         """Return its local path. Raises Interrupted where another try may help."""
         one = self._artefact
         key = _key("artefact", one.name, one.sha256, str(one.folder))
         return self._obtained(key, self._opened)
-
-    def _opened(self) -> ArtefactSource:
-        return self._opener(self._artefact)
 
     def _shaped(self, partial: Path, source: ArtefactSource) -> str:
         shape = super()._shaped(partial, source)
@@ -271,7 +272,3 @@ def _root(content: Path, meta: Meta) -> Path:
 
 def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _now(source: ArtefactSource) -> str:
-    return f"{source.size} {int(time.time() // _UNMARKED_S)}"

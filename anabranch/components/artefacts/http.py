@@ -66,7 +66,7 @@ def reader(urls: Mapping[str, str], headers: Headers | None = None) -> Read:
         with _get(urls[file.path], sent) as response:
             if _mark(response) not in (None, file.mark):
                 raise TransferInterrupted("it changed meanwhile")
-            yield Stream(_start(response, start), _chunks(response))
+            yield Stream(_start(response, start), response.iter_raw())
 
     return read
 
@@ -133,16 +133,6 @@ def _start(response: httpx.Response, asked: int) -> int:
     if match is None or match[1] is None or int(match[1]) != asked:
         raise ArtefactError("the server sends another range than requested")
     return asked
-
-
-def _chunks(response: httpx.Response) -> Iterator[bytes]:
-    """Yield the body; what goes wrong while it is read is raised where it was opened."""
-    try:
-        yield from response.iter_raw()
-    except httpx.HTTPError as error:
-        raise TransferInterrupted(
-            f"{type(error).__name__}: {redacted(str(error))}".rstrip(": ")
-        ) from None
 
 
 def _mark(response: httpx.Response) -> str | None:

@@ -5,7 +5,7 @@ Only models that are pinned are copied: others are read where they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +14,7 @@ from anabranch.components.artefacts.digests import files_of
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
     ArtefactSource,
+    Read,
     RemoteFile,
     Stream,
     chunks_of,
@@ -38,6 +39,11 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     else:
         places = {filename(uri): path}
     files = [_described(name, place) for name, place in places.items()]
+    return ArtefactSource(files, reader(places), path.is_dir())
+
+
+def reader(places: Mapping[str, Path]) -> Read:
+    """Return how to read files of this machine, whose places go by path."""
 
     @contextmanager
     def read(file: RemoteFile, start: int) -> Iterator[Stream]:
@@ -45,7 +51,7 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
             stream.seek(start)
             yield Stream(start, chunks_of(stream))
 
-    return ArtefactSource(files, read, path.is_dir())
+    return read
 
 
 def _described(name: str, place: Path) -> RemoteFile:

@@ -106,18 +106,13 @@ def check_trust(model: str, settings: ArtefactSettings | None = None) -> None:
 def _located(field: str, model: str, sha256: str | None, root: Path) -> Path:
     try:
         if not uris.is_uri(model):
-            return _from_bundle(model, sha256, root)
+            return _on_disk(inside(model, root, folders=True), sha256)
         wrong = uris.problem(model)
         if wrong is not None:
             raise ArtefactError(wrong)
         return _from_uri(model, sha256, root)
     except (ArtefactError, CannotLoad) as error:
         raise ArtefactError(f"{field} {uris.redacted(model)!r}: {error}") from None
-
-
-def _from_bundle(model: str, sha256: str | None, root: Path) -> Path:
-    path = inside(model, root, folders=True)
-    return _on_disk(path, sha256)
 
 
 def _from_uri(model: str, sha256: str | None, root: Path) -> Path:

@@ -53,13 +53,16 @@ class ArtefactSettings:
             cache_size=variables.read("ANABRANCH_CACHE_SIZE", _bytes, cls.cache_size),
             max_size=variables.read("ANABRANCH_MAX_ARTEFACT", _bytes, cls.max_size),
             timeout=variables.read(
-                "ANABRANCH_DOWNLOAD_TIMEOUT", _seconds, cls.timeout, "a number of seconds above 0"
+                "ANABRANCH_DOWNLOAD_TIMEOUT",
+                number(least=sys.float_info.min),
+                cls.timeout,
+                "a number of seconds above 0",
             ),
             tracking=variables.text("MLFLOW_TRACKING_URI").strip().rstrip("/"),
             trusted=_servers(variables.text("ANABRANCH_MLFLOW_TRUSTED")),
             refuses_code=variables.read(
                 "ANABRANCH_UNTRUSTED_ARTEFACTS",
-                _refuses_code,
+                lambda text: ("sha256", "refuse").index(text) == 1,
                 cls.refuses_code,
                 "`sha256` or `refuse`",
             ),
@@ -74,14 +77,6 @@ class ArtefactSettings:
 
 def _bytes(text: str) -> int:
     return int(Size.parse(text))
-
-
-def _seconds(text: str) -> float:
-    return number(least=sys.float_info.min)(text)
-
-
-def _refuses_code(text: str) -> bool:
-    return ("sha256", "refuse").index(text) == 1
 
 
 def _servers(text: str) -> tuple[str, ...]:

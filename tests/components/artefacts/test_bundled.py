@@ -14,7 +14,8 @@ from anabranch.components.artefacts import model_path
 from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact
 from anabranch.components.artefacts.kept import blobs
 from anabranch.components.artefacts.kept.blobs import blob_folder, reach_blobs
-from anabranch.components.artefacts.sources import ArtefactSource, renamed
+from anabranch.components.artefacts.local import reader
+from anabranch.components.artefacts.sources import ArtefactSource, RemoteFile, renamed
 from anabranch.errors import ArtefactError
 
 URI = "http://127.0.0.1:9/fruit.onnx"
@@ -82,7 +83,8 @@ def test_on_another_machine_it_comes_from_the_engine(tmp_path: Path, node) -> No
     other.write_bytes(b"model")
 
     def opened(artefact: BundledArtefact) -> ArtefactSource:
-        return renamed(blobs._on_disk(artefact, other), artefact.blob)
+        file = RemoteFile(other.name, artefact.size, artefact.sha256)
+        return renamed(ArtefactSource([file], reader({file.path: other})), artefact.blob)
 
     reach_blobs(opened)
     one = node(type="predictor", runtime="onnx", model=URI)

@@ -7,13 +7,13 @@ them (``reach_blobs``).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.kept.bundle_store import BLOB
-from anabranch.components.artefacts.sources import CHUNK, ArtefactSource, RemoteFile, Stream
+from anabranch.components.artefacts.local import reader
+from anabranch.components.artefacts.sources import ArtefactSource, RemoteFile
 from anabranch.environment import Environment
 from anabranch.errors import ArtefactError
 
@@ -37,21 +37,11 @@ def open_blob(artefact: BundledArtefact) -> ArtefactSource:
     """
     path = blob_folder(Environment(os.environ).home) / f"{artefact.sha256}{BLOB}"
     if path.is_file():
-        return _on_disk(artefact, path)
+        file = RemoteFile(artefact.blob, path.stat().st_size, artefact.sha256)
+        return ArtefactSource([file], reader({file.path: path}), local=path)
     for opened in _reached:
         return opened(artefact)
     raise ArtefactError(
         f"the bundle pins it by sha256 {artefact.sha256}, and it is neither beside the spec nor in "
         f"{path.parent}"
     )
-
-
-def _on_disk(artefact: BundledArtefact, path: Path) -> ArtefactSource:
-    @contextmanager
-    def read(file: RemoteFile, start: int) -> Iterator[Stream]:
-        with path.open("rb") as stream:
-            stream.seek(start)
-            yield Stream(start, iter(lambda: stream.read(CHUNK), b""))
-
-    file = RemoteFile(artefact.blob, path.stat().st_size, artefact.sha256)
-    return ArtefactSource([file], read, local=path)
