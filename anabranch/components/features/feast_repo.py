@@ -15,7 +15,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.features.keys import Key
 from anabranch.components.features.stores import StoredRow, StoredRows, StoreOptions
-from anabranch.components.features.threads import StoreThreads
+from anabranch.components.features.threads import ThreadedStore
 from anabranch.components.source.classes import inside
 from anabranch.errors import Unavailable
 
@@ -26,7 +26,7 @@ _AWAY = ("ConnectionError", "OperationalError", "TimeoutError", "InterfaceError"
 """Names of errors of the libraries below Feast, which say that a store is away."""
 
 
-class FeastStore:
+class FeastStore(ThreadedStore):
     """Feature views by ``view:feature``; the inputs of the node are join keys of their entities."""
 
     def __init__(self, options: StoreOptions) -> None:
@@ -35,25 +35,9 @@ class FeastStore:
         folder = inside(f"{place}/feature_store.yaml", options.root).parent
         self._entities, self._refs = options.entities, list(options.refs)
         self._names = [ref.replace(":", "__") for ref in options.refs]
-        self._threads = StoreThreads(options.node)
+        super().__init__(options.node)
         self._make: Callable[[], Any] = lambda: feast.FeatureStore(repo_path=str(folder))
         self._made: Any = None
-
-    async def open(self) -> None:
-        """Read the registry; CannotLoad for a feature that no view has."""
-        await self._threads.run(self._guarded, self._check)
-
-    async def fetch(self, keys: Sequence[Key]) -> StoredRows:
-        """Return the features of entities as the online store has them."""
-        return await self._threads.run(self._guarded, lambda: self._fetch(keys))
-
-    async def as_of(self, keys: Sequence[Key], times: Sequence[float]) -> StoredRows:
-        """Return the features by the offline store's point-in-time join, ``ttl`` of views held."""
-        return await self._threads.run(self._guarded, lambda: self._as_of(keys, times))
-
-    async def close(self) -> None:
-        """Let the threads go."""
-        self._threads.close()
 
     @property
     def _store(self) -> Any:
@@ -61,7 +45,7 @@ class FeastStore:
             self._made = self._make()
         return self._made
 
-    def _check(self) -> None:
+    def _open(self) -> None:
         for ref in self._refs:
             view, _, feature = ref.partition(":")
             known = {each.name: each for each in self._store.list_all_feature_views()}
@@ -90,6 +74,7 @@ class FeastStore:
         ]
 
     def _as_of(self, keys: Sequence[Key], times: Sequence[float]) -> StoredRows:
+        """Join by the offline store, which holds views to their ``ttl``."""
         pandas = require("pandas", "feast")
         asked = pandas.DataFrame(keys, columns=list(self._entities))
         asked[_TIME] = [datetime.fromtimestamp(time, UTC) for time in times]

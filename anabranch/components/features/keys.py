@@ -37,14 +37,11 @@ def check_keys(inputs: Types) -> None:
 
 
 def _check_key(name: str, spec: TensorSpec) -> None:
-    if not _is_column(spec.shape):
+    shape = spec.shape
+    if len(shape) != 1 and (len(shape) != 2 or shape[1] not in (1, -1)):
         raise TypeConflict(f"entity key {name!r} is [rows] or [rows, 1], not {list(spec.shape)}")
     if dtype_of(spec).kind not in "iuO":
         raise TypeConflict(f"entity key {name!r} is BYTES or a whole number, not {spec.datatype}")
-
-
-def _is_column(shape: Sequence[int]) -> bool:
-    return len(shape) == 1 or (len(shape) == 2 and shape[1] in (1, -1))
 
 
 def _column(name: str, array: Array) -> list[Any]:

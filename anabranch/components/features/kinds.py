@@ -1,7 +1,7 @@
 """Kinds of feature stores, by the scheme of a URL.
 
 To add one, write a module with a class that has the methods of ``FeatureStore``, and list it in
-``KINDS``. Each module is imported when a store of its kind is opened.
+``KINDS``. Libraries are imported when a store of their kind is opened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.features.feast_repo import FeastStore
+from anabranch.components.features.redis_hashes import RedisHashes
 from anabranch.components.features.stores import FeatureStore, PastStore, StoreOptions
 from anabranch.specs.excerpts import listing
 
@@ -28,22 +30,10 @@ class StoreKind:
     takes: frozenset[str] = frozenset()
 
 
-def _redis(options: StoreOptions) -> FeatureStore:
-    from anabranch.components.features.redis_hashes import RedisHashes
-
-    return RedisHashes(options)
-
-
 def _sql(options: StoreOptions) -> FeatureStore:
     from anabranch.components.features.sql import SqlStore
 
     return SqlStore(options)
-
-
-def _feast(options: StoreOptions) -> FeatureStore:
-    from anabranch.components.features.feast_repo import FeastStore
-
-    return FeastStore(options)
 
 
 def _server(options: StoreOptions) -> FeatureStore:
@@ -54,14 +44,14 @@ def _server(options: StoreOptions) -> FeatureStore:
 
 KINDS = (
     StoreKind(
-        "Redis", ("redis", "rediss", "unix"), _redis,
+        "Redis", ("redis", "rediss", "unix"), RedisHashes,
         needs=frozenset(("key",)), takes=frozenset(("timestamp",)),
     ),
     StoreKind(
         "SQL", ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql"), _sql,
         needs=frozenset(("table",)), takes=frozenset(("timestamp",)),
     ),
-    StoreKind("Feast", ("feast",), _feast),
+    StoreKind("Feast", ("feast",), FeastStore),
     StoreKind("a feature server", ("http", "https"), _server, takes=frozenset(("token",))),
 )  # fmt: skip
 OPTIONS = ("key", "table", "timestamp", "token")

@@ -13,7 +13,6 @@ from anabranch.components.contract import Context
 from anabranch.components.features.cache import (
     CallOutcome,
     FeatureCache,
-    FeatureRow,
     FoundRow,
     Rows,
 )
@@ -28,7 +27,7 @@ from anabranch.components.features.options import (
     store_options,
 )
 from anabranch.components.features.redis_hashes import KeyCheck
-from anabranch.components.features.tally import LookupTally, RowOutcome
+from anabranch.components.features.tally import LookupTally
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
@@ -189,17 +188,16 @@ class Lookup:
         self, tally: LookupTally, keys: Sequence[Key], found: dict[Key, FoundRow], now: float
     ) -> None:
         for key in keys:
-            outcome, row = _outcome(found.get(key))
-            is_there = row is not None and self._reader.is_there(row, now)
-            tally.row(outcome if is_there or outcome == "away" else "missing")
-            if row is not None and is_there and row.at is not None:
-                tally.age(now - row.at)
+            one = found.get(key)
+            if one is None:
+                tally.row("away")
+                continue
+            is_there = self._reader.is_there(one.row, now)
+            tally.row(one.source if is_there else "missing")
+            if is_there and one.row.at is not None:
+                tally.age(now - one.row.at)
 
 
 def _asked() -> tuple[Context, ...]:
     """Return the contexts of the requests that this call is for: of a batch several."""
     return cast("tuple[Context, ...]", REQUESTS.get())
-
-
-def _outcome(found: FoundRow | None) -> tuple[RowOutcome, FeatureRow | None]:
-    return ("away", None) if found is None else (found.source, found.row)

@@ -26,7 +26,7 @@ from anabranch.components.features.stores import (
     StoreOptions,
     unknown_columns,
 )
-from anabranch.components.features.threads import THREADS, StoreThreads
+from anabranch.components.features.threads import THREADS, ThreadedStore
 from anabranch.components.features.values import unix_seconds
 from anabranch.errors import Unavailable
 
@@ -41,32 +41,23 @@ _BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64), (sa.Integer, 32))
 _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
-class SqlStore:
+class SqlStore(ThreadedStore):
     """A table, or a view, whose key columns are called as the inputs of the node."""
 
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._engine = _engine(options)
-        self._threads = StoreThreads(options.node)
+        super().__init__(options.node)
         self._reading = threading.Lock()
         self._known: _FeatureTable | None = None
 
-    async def open(self) -> None:
-        """Read the table's columns; CannotLoad where the table or a column is missing."""
-        await self._threads.run(self._guarded, lambda: self._table)
-
-    async def fetch(self, keys: Sequence[Key]) -> StoredRows:
-        """Return the rows of entities; the latest of each where the table has a timestamp."""
-        return await self._threads.run(self._guarded, lambda: self._fetch(keys))
-
-    async def as_of(self, keys: Sequence[Key], times: Sequence[float]) -> StoredRows:
-        """Return for each key its latest row at or before a time; needs a ``timestamp``."""
-        return await self._threads.run(self._guarded, lambda: self._as_of(keys, times))
-
     async def close(self) -> None:
-        """Close the connections that are free, and let the threads go."""
-        self._threads.close()
+        """Let the threads go, and close the connections that are free."""
+        await super().close()
         self._engine.dispose()
+
+    def _open(self) -> None:
+        _ = self._table
 
     @property
     def _table(self) -> _FeatureTable:
