@@ -117,7 +117,10 @@ class Bandit(ABC):
 
     def wrong_reward(self, reward: float) -> str | None:
         """Return why the strategy cannot learn from a finite reward; None if it can."""
-        return None if 0.0 <= reward <= 1.0 else f"must be from 0 to 1, not {shown(reward)}"
+        least, most = (0.0, 1.0) if self.family == "unit" else (-MAX_REWARD, MAX_REWARD)
+        if least <= reward <= most:
+            return None
+        return f"must be from {least:g} to {most:g}, not {shown(reward)}"
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
         """Return why the strategy cannot learn from finite features; None if it can."""
@@ -252,10 +255,3 @@ def at_least(router: Router, name: str, least: float, most: float = math.inf) ->
     if value is not None and not least <= cast(float, value) <= most:
         bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         yield ("args", name), f"must be {bounds}, not {shown(value)}"
-
-
-def wrong_size(reward: float) -> str | None:
-    """Return why a reward is too large to calculate with; None where it is not."""
-    if abs(reward) <= MAX_REWARD:
-        return None
-    return f"must be from -{MAX_REWARD:g} to {MAX_REWARD:g}, not {shown(reward)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from anabranch.components.bandits.bandit import (
     at_least,
     normal_interval,
     problems,
-    wrong_size,
 )
 from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
 from anabranch.components.weights import Weights
-from anabranch.specs.models import NodeBase, Router
+from anabranch.specs.models import Router
 
 _NONE = PriorMean(0.0, 0.0)
 
@@ -62,13 +61,12 @@ class EpsilonGreedy(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and priors."""
-        router = cast(Router, node)
-        yield from problems(router, "epsilon_greedy")
-        yield from at_least(router, "epsilon", 0.0, 1.0)
-        yield from at_least(router, "anneal", 1.0)
-        yield from priors.problems(PriorMean, router)
+        yield from problems(node, "epsilon_greedy")
+        yield from at_least(node, "epsilon", 0.0, 1.0)
+        yield from at_least(node, "anneal", 1.0)
+        yield from priors.problems(PriorMean, node)
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
         """Return the decider for a state: it draws by fixed shares."""
@@ -80,10 +78,6 @@ class EpsilonGreedy(ContextFree):
         any_of = epsilon / len(self.routes)
         greedy = {route: (1.0 - epsilon) / len(best) for route in best}
         return _Shares({route: any_of + greedy.get(route, 0.0) for route in self.routes}, rng)
-
-    def wrong_reward(self, reward: float) -> str | None:
-        """Return why the strategy cannot learn from a finite reward; None if it can."""
-        return wrong_size(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
         """Return the state of each route; the interval is that of the normal approximation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from anabranch.components.bandits.bandit import (
     at_least,
     normal_interval,
     problems,
-    wrong_size,
 )
 from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.contract import Choice
@@ -22,7 +21,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import TypeConflict, Types
 from anabranch.errors import InvalidRequest
-from anabranch.specs.models import NodeBase, Router, TensorSpec
+from anabranch.specs.models import Router, TensorSpec
 
 MAX_FEATURES = 64
 MAX_NORM = 1e6
@@ -68,14 +67,13 @@ class LinUCB(Bandit):
         self.learn(None)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and parameters, and missing inputs."""
-        router = cast(Router, node)
-        yield from problems(router, "linucb")
-        yield from at_least(router, "features", 1, MAX_FEATURES)
-        yield from at_least(router, "alpha", 0.0)
-        yield from at_least(router, "ridge", 1e-6)
-        if not router.inputs:
+        yield from problems(node, "linucb")
+        yield from at_least(node, "features", 1, MAX_FEATURES)
+        yield from at_least(node, "alpha", 0.0)
+        yield from at_least(node, "ridge", 1e-6)
+        if not node.inputs:
             yield ("inputs",), "the strategy 'linucb' needs inputs, its features"
 
     @classmethod
@@ -115,10 +113,6 @@ class LinUCB(Bandit):
             bounds = self._bounds = self._ready(State.empty(self.routes), x.size)
         best = bounds.best(x)
         return Choice(self._must() or best, tuple(x.tolist()))
-
-    def wrong_reward(self, reward: float) -> str | None:
-        """Return why the strategy cannot learn from a finite reward; None if it can."""
-        return wrong_size(reward)
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
         """Return why the strategy cannot learn from finite features; None if it can."""

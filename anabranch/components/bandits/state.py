@@ -8,7 +8,7 @@ Problems", 2011; discounted Thompson sampling: Raj and Kalyani, "Taming Non-stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -95,7 +95,9 @@ class State:
         self, route: str, reward: float, features: Sequence[float] = (), keep: float = 1.0
     ) -> State:
         """Return the state after a reward of a route, before which all others are discounted."""
-        aged = self.routes if keep == 1.0 else _aged(self.routes, keep)
+        aged = self.routes
+        if keep != 1.0:
+            aged = {name: sums.aged(keep) for name, sums in aged.items()}
         return State({**aged, route: aged[route].plus(reward, features)})
 
     def to_json(self) -> str:
@@ -116,10 +118,6 @@ class State:
         if not sizes <= {(0, 0), (size * (size + 1) // 2, size)}:
             raise ValueError(f"a state over another number of features than {size}")
         return found
-
-
-def _aged(routes: Mapping[str, RouteSums], keep: float) -> dict[str, RouteSums]:
-    return {name: sums.aged(keep) for name, sums in routes.items()}
 
 
 _STATE = TypeAdapter(State)

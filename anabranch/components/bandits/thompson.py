@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,12 +13,11 @@ from anabranch.components.bandits.bandit import (
     Decider,
     Standing,
     problems,
-    wrong_size,
 )
 from anabranch.components.bandits.priors import Beta, Gaussian, Given
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
-from anabranch.specs.models import NodeBase, Router
+from anabranch.specs.models import Router
 
 _FLAT = Beta(1.0, 1.0)
 _BLOCK = 64
@@ -62,12 +61,11 @@ class Thompson(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and priors."""
-        router = cast(Router, node)
-        yield from problems(router, "thompson")
-        kind = Gaussian if router.args.get("rewards") == "gaussian" else Beta
-        yield from priors.problems(kind, router)
+        yield from problems(node, "thompson")
+        kind = Gaussian if node.args.get("rewards") == "gaussian" else Beta
+        yield from priors.problems(kind, node)
 
     @property
     def family(self) -> str:
@@ -77,10 +75,6 @@ class Thompson(ContextFree):
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
         """Return the decider for a state: it draws from the beliefs."""
         return _Sampler(self.routes, self._draws(state), rng)
-
-    def wrong_reward(self, reward: float) -> str | None:
-        """Return why the strategy cannot learn from a finite reward; None if it can."""
-        return wrong_size(reward) if self._gaussian else super().wrong_reward(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
         """Return the state of each route; shares and intervals come from 10,000 draws."""

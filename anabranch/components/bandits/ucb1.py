@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
-from anabranch.specs.models import NodeBase, Router
+from anabranch.specs.models import Router
 
 _HOPEFUL = PriorMean(1.0, 0.0)
 _LOOK = 1_000
@@ -57,11 +57,10 @@ class UCB1(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and priors."""
-        router = cast(Router, node)
-        yield from problems(router, "ucb1")
-        yield from priors.problems(PriorMean, router)
+        yield from problems(node, "ucb1")
+        yield from priors.problems(PriorMean, node)
 
     def mind(self, state: State, rng: np.random.Generator) -> _Bounds:
         """Return the decider for a state."""
