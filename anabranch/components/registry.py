@@ -102,32 +102,16 @@ def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
             type=node_type,
             name=name,
             cls=cls,
-            infer=getattr(cls, "infer", _nothing_known),
-            check=getattr(cls, "check", _nothing_wrong),
-            executes_code=getattr(cls, "executes_code", _runs_nothing),
-            fits=getattr(cls, "fits", _fits_all),
+            infer=getattr(cls, "infer", lambda inputs, args: None),
+            check=getattr(cls, "check", lambda node: ()),
+            executes_code=getattr(cls, "executes_code", lambda model: False),
+            fits=getattr(cls, "fits", lambda explained: None),
             looks_inside=bool(getattr(cls, "looks_inside", False)),
             is_deterministic=bool(getattr(cls, "is_deterministic", True)),
         )
         return cls
 
     return add
-
-
-def _nothing_known(inputs: Types, args: Args) -> Types | None:
-    return None
-
-
-def _nothing_wrong(node: NodeBase) -> Iterable[Finding]:
-    return ()
-
-
-def _runs_nothing(model: str) -> bool:
-    return False
-
-
-def _fits_all(explained: NodeBase | None) -> str | None:
-    return None
 
 
 def names(node_type: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
@@ -15,7 +15,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
 from anabranch.errors import StatusError
 from anabranch.specs.excerpts import hint
-from anabranch.specs.models import NodeBase, Router
+from anabranch.specs.models import Router
 
 _NOBODY = Context()
 
@@ -41,20 +41,19 @@ class Weighted:
         self._rendezvous = Rendezvous(_weights(node), salt=f"{node_name}/")
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find missing routes, weights that sum to 0, and fields of other strategies."""
-        router = cast(Router, node)
-        if router.routes is None:
+        if node.routes is None:
             yield ("routes",), "the strategy 'weighted' needs routes (node: weight)"
         else:
-            yield from _wrong_weights(router)
+            yield from _wrong_weights(node)
         for field in ("rules", "otherwise"):
-            if getattr(router, field) is not None:
+            if getattr(node, field) is not None:
                 yield (field,), f"{field} belongs to the strategy 'rules', not 'weighted'"
-        if router.sticky is not None and router.sticky.input is not None:
-            name = router.sticky.input
-            if name not in router.inputs:
-                yield ("sticky", "input"), f"the node has no such input{hint(name, router.inputs)}"
+        if node.sticky is not None and node.sticky.input is not None:
+            name = node.sticky.input
+            if name not in node.inputs:
+                yield ("sticky", "input"), f"the node has no such input{hint(name, node.inputs)}"
 
     def route(self, /, context: Context = _NOBODY, **inputs: Array) -> str:
         """Return the name of a route; raise InvalidRequest for several sticky keys in one input."""
@@ -108,22 +107,21 @@ class Rules:
         self._otherwise = node.otherwise
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Finding]:
         """Find missing rules and conditions that cannot work."""
-        router = cast(Router, node)
-        if router.rules is None:
+        if node.rules is None:
             yield ("rules",), "the strategy 'rules' needs rules"
-        if isinstance(router.routes, dict):
+        if isinstance(node.routes, dict):
             yield ("routes",), "weights belong to the strategy 'weighted', not 'rules'"
-        if router.sticky is not None:
+        if node.sticky is not None:
             yield ("sticky",), "sticky belongs to the strategy 'weighted', not 'rules'"
         status = node.args.get("status", 404)
         if isinstance(status, int) and not 400 <= status <= 599:
             yield ("args", "status"), f"must be from 400 to 599, not {status}"
-        if "status" in node.args and router.otherwise is not None:
+        if "status" in node.args and node.otherwise is not None:
             yield ("args", "status"), "has no meaning beside `otherwise`; remove one"
-        for index, rule in enumerate(router.rules or ()):
-            for mistake in mistakes(rule.when, router.inputs):
+        for index, rule in enumerate(node.rules or ()):
+            for mistake in mistakes(rule.when, node.inputs):
                 yield ("rules", index, "when"), mistake
 
     def route(self, /, context: Context, **inputs: Array) -> str:

@@ -51,29 +51,18 @@ class _PerInput:
         return {DEFAULT_OUTPUT: found.popitem()[1]} if len(found) == 1 else found
 
     def apply(self, array: Array) -> Array:
-        """Return the output for one input array."""
+        """Return the output for one input array; raise TypeConflict for one that does not suit."""
         raise NotImplementedError
 
     def transform(self, /, **inputs: Array) -> Array | dict[str, Array]:
         """Return one array for one input, a dict for several."""
-        if len(inputs) == 1:
-            (array,) = inputs.values()
-            return self.apply(array)
-        return {name: self.apply(array) for name, array in inputs.items()}
-
-
-def _axis(axis: int, array: Array) -> int:
-    try:
-        return axis_of(axis, array.ndim)
-    except TypeConflict as conflict:
-        raise ValueError(str(conflict)) from None
-
-
-def _floating(array: Array, what: str) -> np.dtype[Any]:
-    try:
-        return floating([array.dtype], what)
-    except TypeConflict as conflict:
-        raise ValueError(str(conflict)) from None
+        try:
+            if len(inputs) == 1:
+                (array,) = inputs.values()
+                return self.apply(array)
+            return {name: self.apply(array) for name, array in inputs.items()}
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
 
 
 Factor = float | list[float]
@@ -108,15 +97,10 @@ class Scale(_PerInput):
         multiply_by: Factor | None = None,
         add: Factor | None = None,
     ) -> None:
-        given = {
-            "subtract": subtract,
-            "divide_by": divide_by,
-            "multiply_by": multiply_by,
-            "add": add,
-        }
-        self._steps: list[tuple[np.ufunc, Array]] = [
-            (_STEPS[name], np.asarray(value, dtype=np.float64))
-            for name, value in given.items()
+        given = zip(_STEPS.values(), (subtract, divide_by, multiply_by, add), strict=True)
+        self._steps = [
+            (step, np.asarray(value, dtype=np.float64))
+            for step, value in given
             if value is not None
         ]
 
@@ -143,7 +127,7 @@ class Scale(_PerInput):
 
     def apply(self, array: Array) -> Array:
         """Return the scaled array."""
-        dtype = _floating(array, "scale")
+        dtype = floating([array.dtype], "scale")
         result = np.array(array, dtype=wide(dtype))
         with unwarned():
             for step, factor in self._steps:
@@ -316,28 +300,17 @@ class Select(_PerInput):
 
     def apply(self, array: Array) -> Array:
         """Return the selected elements as a new array."""
-        axis = _axis(self._axis, array)
-        try:
-            _check_indices(self._indices, array.shape[axis])
-        except TypeConflict as conflict:
-            raise ValueError(str(conflict)) from None
+        axis = axis_of(self._axis, array.ndim)
+        _check_indices(self._indices, array.shape[axis])
         indices = np.asarray(self._indices, dtype=np.intp)
-        return _array(np.take(array, indices, axis=axis), array.dtype)
+        # NumPy takes a bare scalar out of an array of one dimension.
+        return np.asarray(np.take(array, indices, axis=axis), array.dtype)
 
 
 def _check_indices(indices: int | list[int], size: int) -> None:
     for index in [indices] if isinstance(indices, int) else indices:
         if size != -1 and not -size <= index < size:
             raise TypeConflict(f"select: index {shown(index)} is out of range for size {size}")
-
-
-def _array(value: Any, dtype: np.dtype[Any]) -> Array:
-    """Return a result of NumPy as an array, also where NumPy returns a bare scalar."""
-    if isinstance(value, np.ndarray):
-        return value
-    array = np.empty((), dtype=dtype)
-    array[()] = value
-    return array
 
 
 @register("transformer", "stack")
@@ -474,7 +447,7 @@ class Softmax(_PerInput):
 
     def apply(self, array: Array) -> Array:
         """Return the softmax of the array."""
-        dtype, axis = _floating(array, "softmax"), _axis(self._axis, array)
+        dtype, axis = floating([array.dtype], "softmax"), axis_of(self._axis, array.ndim)
         if array.size == 0:
             return np.empty(array.shape, dtype=dtype)
         with unwarned():
@@ -510,8 +483,8 @@ class Argmax(_PerInput):
 
     def apply(self, array: Array) -> Array:
         """Return the indices; raise ValueError where the axis is empty."""
-        _floating(array, "argmax")
-        axis = _axis(self._axis, array)
+        floating([array.dtype], "argmax")
+        axis = axis_of(self._axis, array.ndim)
         if array.shape[axis] == 0:
             raise ValueError(f"argmax: axis {axis} has size 0")
         return np.asarray(np.argmax(array, axis=axis), dtype=np.int64)
@@ -538,7 +511,7 @@ class Threshold(_PerInput):
 
     def apply(self, array: Array) -> Array:
         """Return the comparison, made in the array's own precision."""
-        _floating(array, "threshold")
+        floating([array.dtype], "threshold")
         with unwarned():
             at = BF16.type(self._at) if array.dtype == BF16 else self._at
             return np.asarray(array >= at)

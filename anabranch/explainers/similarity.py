@@ -27,7 +27,7 @@ from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import target as class_of
 from anabranch.explainers.progress import ExplanationProgress
 from anabranch.explainers.tabular import needs_data, no_model
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 LOSSES = {
     "classification": ("cross_entropy", "nll_loss"),
@@ -88,7 +88,7 @@ class Similarity(ExplainerMethod):
     fits = staticmethod(misfit)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterator[Finding]:
+    def check(node: Explainer) -> Iterator[Finding]:
         """Find a missing sample, a fitted explainer, and a loss of another task."""
         yield from needs_data(node)
         yield from no_model(node)

@@ -145,19 +145,16 @@ def no_texts(method: str, explained: NodeBase | None) -> str | None:
     return None
 
 
-def needs_data(node: NodeBase, instead: str = "") -> Iterable[tuple[tuple[str], str]]:
+def needs_data(node: Explainer, instead: str = "") -> Iterable[tuple[tuple[str], str]]:
     """Find a missing sample."""
-    explainer = node
-    assert isinstance(explainer, Explainer)
-    if explainer.data is None and (not instead or explainer.model is None):
+    if node.data is None and (not instead or node.model is None):
         yield (
             ("data",),
-            f"{explainer.method} needs data, a sample to fit on: .npy, .npz or .csv{instead}",
+            f"{node.method} needs data, a sample to fit on: .npy, .npz or .csv{instead}",
         )
 
 
-def no_model(node: NodeBase) -> Iterable[tuple[tuple[str], str]]:
+def no_model(node: Explainer) -> Iterable[tuple[tuple[str], str]]:
     """Find a fitted explainer, for a method that has none."""
-    assert isinstance(node, Explainer)
     if node.model is not None:
         yield ("model",), f"{node.method} has nothing fitted that could be loaded; remove it"

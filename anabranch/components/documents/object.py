@@ -18,7 +18,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, shown
-from anabranch.specs.models import Combiner, NodeBase
+from anabranch.specs.models import Combiner
 
 
 @register("combiner", "object")
@@ -43,20 +43,19 @@ class JsonObject:
         return {DEFAULT_OUTPUT: DOCUMENT}
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Finding]:
         """Find inputs without names, a quorum, and keys of no input or of several."""
-        combiner = cast(Combiner, node)
-        if not isinstance(combiner.inputs, dict):
+        if not isinstance(node.inputs, dict):
             yield ("inputs",), "the strategy 'object' needs a map of inputs, whose names are keys"
             return
-        if combiner.quorum is not None:
+        if node.quorum is not None:
             yield ("quorum",), "object needs every input; give each that may fail a stand-in"
         keys = cast(dict[str, str], node.args.get("keys") or {})
         for name in keys:
-            if name not in combiner.inputs:
-                there = hint(name, combiner.inputs)
+            if name not in node.inputs:
+                there = hint(name, node.inputs)
                 yield ("args", "keys", name), f"the node has no such input{there}"
-        taken = [keys.get(name, name) for name in combiner.inputs]
+        taken = [keys.get(name, name) for name in node.inputs]
         for key in sorted({key for key in taken if taken.count(key) > 1}):
             yield ("args", "keys"), f"the key {shown(key)} stands for several inputs"
 

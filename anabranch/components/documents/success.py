@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Iterable
 
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.documents.statuses import failure, is_success
@@ -17,7 +16,7 @@ from anabranch.components.documents.tensors import (
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
-from anabranch.specs.models import NodeBase, Transformer
+from anabranch.specs.models import Transformer
 
 _INPUTS = ("document", STATUS)
 
@@ -42,10 +41,9 @@ class RequireSuccess:
         return {DEFAULT_OUTPUT: DOCUMENT}
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Finding]:
         """Find other inputs than a document and its status."""
-        inputs: Mapping[str, str] = cast(Transformer, node).inputs
-        if set(inputs) != set(_INPUTS):
+        if set(node.inputs) != set(_INPUTS):
             yield ("inputs",), f"require_success takes the inputs {' and '.join(_INPUTS)}"
 
     def transform(self, /, *, document: Array, status: Array) -> Array:

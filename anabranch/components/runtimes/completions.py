@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Types
+from anabranch.errors import InvalidRequest
 from anabranch.specs.models import TensorSpec
 
 TEXT, FINISH_REASON, TOOL_CALLS = "text", "finish_reason", "tool_calls"
@@ -44,8 +46,15 @@ def outputs(
 
 def output_types() -> Types:
     """Return the types of the outputs."""
-    texts, counts = _of_one("BYTES"), _of_one("INT64")
+    texts = TensorSpec(datatype="BYTES", shape=(1,))
+    counts = TensorSpec(datatype="INT64", shape=(1,))
     return {**dict.fromkeys(TEXTS, texts), **dict.fromkeys(COUNTS, counts)}
+
+
+def vector_types(inputs: Types) -> Types:
+    """Return the type of the output of a task that gives a vector for each text of its input."""
+    rows = next((one.shape[0] for one in inputs.values() if one and one.shape), -1)
+    return {DEFAULT_OUTPUT: TensorSpec(datatype="FP32", shape=(rows, -1))}
 
 
 def joined(pieces: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
@@ -84,5 +93,11 @@ def _add(call: dict[str, Any], delta: Mapping[str, Any]) -> None:
             call[name] = value
 
 
-def _of_one(datatype: str) -> TensorSpec:
-    return TensorSpec.model_validate({"datatype": datatype, "shape": (1,)})
+def json_parameter(name: str, given: Any) -> Any:
+    """Return the value of a request parameter that is JSON text; one that is no text as it is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return orjson.loads(given)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"parameter {name!r} is no JSON: {error}") from None

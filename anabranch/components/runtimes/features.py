@@ -20,7 +20,7 @@ from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import hint, listing
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 
 class Features:
@@ -65,13 +65,9 @@ class Features:
     def matrix(self, inputs: Mapping[str, Array]) -> Array:
         """Return the inputs as one matrix; raise ValueError for other features than the model's."""
         if self._columns is not None:
-            return np.column_stack([_column(inputs[name], name) for name in self._columns])
+            return np.column_stack([as_column(inputs[name], name) for name in self._columns])
         (array,) = inputs.values()
-        if array.ndim != 2 or array.shape[1] != self.count:
-            raise ValueError(
-                f"shape {list(array.shape)}, expected {[-1, self.count]}: "
-                f"the model was fitted on {self.count} features"
-            )
+        check_width(array, self.count)
         return array
 
     def rows(self, inputs: Mapping[str, Array]) -> Any:
@@ -83,7 +79,7 @@ class Features:
         """
         if self._pandas is None:
             return numeric(self.matrix(inputs))
-        columns = [_column(inputs[name], name) for name in self._columns or ()]
+        columns = [as_column(inputs[name], name) for name in self._columns or ()]
         if len({len(column) for column in columns}) > 1:
             rows = listing(f"{name} {len(inputs[name])}" for name in self._columns or ())
             raise ValueError(f"the inputs have different numbers of rows: {rows}")
@@ -115,13 +111,12 @@ class BoostedTrees:
         return {DEFAULT_OUTPUT: None}
 
     @classmethod
-    def check(cls, node: NodeBase) -> Iterable[Finding]:
+    def check(cls, node: Predictor) -> Iterable[Finding]:
         """Find a missing model, an unknown method, and a number of threads below 1."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        if predictor.method is not None and predictor.method not in cls.methods:
-            method, there = predictor.method, hint(predictor.method, cls.methods)
-            yield ("method",), f"the runtime {predictor.runtime!r} has no method {method!r}{there}"
+        yield from no_model(node)
+        if node.method is not None and node.method not in cls.methods:
+            method, there = node.method, hint(node.method, cls.methods)
+            yield ("method",), f"the runtime {node.runtime!r} has no method {method!r}{there}"
         if cast(int, node.args.get("threads", 1)) < 1:
             yield ("args", "threads"), "at least one thread is needed"
 
@@ -177,7 +172,17 @@ def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:
     return wanted
 
 
-def _column(array: Array, name: str) -> Array:
+def check_width(matrix: Array, count: int) -> None:
+    """Raise ValueError unless a matrix has a column for each of so many features."""
+    if matrix.ndim != 2 or matrix.shape[1] != count:
+        raise ValueError(
+            f"shape {list(matrix.shape)}, expected {[-1, count]}: "
+            f"the model was fitted on {count} features"
+        )
+
+
+def as_column(array: Array, name: str) -> Array:
+    """Return an input [rows] or [rows, 1] as [rows]; ValueError for one of another shape."""
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
     if array.ndim != 1:

@@ -28,7 +28,7 @@ from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import shown
-from anabranch.specs.models import HEADER_NAME, NodeBase, Predictor, TensorSpec
+from anabranch.specs.models import HEADER_NAME, Predictor, TensorSpec
 
 _OWN_HEADERS = frozenset(
     (
@@ -80,15 +80,14 @@ class RestService(RemoteRuntime):
         return {**outputs, STATUS: STATUS_TYPE} if args.get("accept") == "any" else outputs
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find several inputs, fields that have no meaning here, and URLs and headers that fail."""
-        predictor = cast(Predictor, node)
-        if len(predictor.inputs) != 1:
+        if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'rest' sends one document, so it takes one input"
-        yield from address_mistakes(node, "rest", is_whole=True)
-        if predictor.batching is not None:
+        yield from address_mistakes(node, is_whole=True)
+        if node.batching is not None:
             yield ("batching",), "documents are sent one by one"
-        yield from no_method(predictor, "rest")
+        yield from no_method(node)
         for index, name in enumerate(cast(list[str], node.args.get("headers") or [])):
             if not re.fullmatch(HEADER_NAME, name):
                 yield ("args", "headers", index), f"{shown(name)} is no name of a header"

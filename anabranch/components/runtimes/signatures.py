@@ -77,10 +77,10 @@ def named_outputs(result: Any) -> Any:
     return result
 
 
-def no_method(node: Predictor, runtime: str) -> Iterator[tuple[tuple[str], str]]:
+def no_method(node: Predictor) -> Iterator[tuple[tuple[str], str]]:
     """Find a ``method`` on a runtime whose models have only one."""
     if node.method is not None:
-        yield ("method",), f"the runtime {runtime!r} has no methods to choose from"
+        yield ("method",), f"the runtime {node.runtime!r} has no methods to choose from"
 
 
 def no_model(node: Predictor) -> Iterator[tuple[tuple[str], str]]:

@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.features import Features, by_name
+from anabranch.components.runtimes.features import Features, by_name, check_width
 from anabranch.components.runtimes.fitted_types import fitted_types
 from anabranch.components.runtimes.signatures import no_model, plain, refuse_no_rows
 from anabranch.components.tensors.arrays import Array
@@ -24,7 +24,7 @@ from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import listing
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _UNKNOWN = "Found unknown categories"
 _METHODS = (
@@ -94,13 +94,12 @@ class SklearnModel:
         return {DEFAULT_OUTPUT: None}
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, private methods, and a node without inputs."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        if not predictor.inputs:
+        yield from no_model(node)
+        if not node.inputs:
             yield ("inputs",), "the runtime 'sklearn' takes a matrix, or columns by name"
-        if (predictor.method or "").startswith("_"):
+        if (node.method or "").startswith("_"):
             yield ("method",), "a method may not start with _"
 
     def predict(self, /, **inputs: Array) -> Any:
@@ -116,7 +115,7 @@ class SklearnModel:
             return self.columns.rows(inputs)
         (array,) = inputs.values()
         if self._features is not None:
-            self._check_features(array)
+            check_width(array, self._features)
         # scikit-learn takes BF16 for texts; FP32 holds the same numbers.
         return array.astype(np.float32) if array.dtype == BF16 else as_text(array)
 
@@ -128,13 +127,6 @@ class SklearnModel:
             if str(error).startswith(_UNKNOWN):
                 raise InvalidRequest(str(error)) from None
             raise
-
-    def _check_features(self, array: Array) -> None:
-        if array.ndim != 2 or array.shape[1] != self._features:
-            raise ValueError(
-                f"shape {list(array.shape)}, expected {[-1, self._features]}: "
-                f"the model was fitted on {self._features} features"
-            )
 
 
 def _columns(model: Any, node: Predictor) -> Features | None:

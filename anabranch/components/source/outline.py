@@ -217,17 +217,16 @@ class _Finder:
 
 _OBJECT = ClassOutline("object", "", None, {}, frozenset())
 _ANYTHING = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
-_SELDON = ClassOutline(
-    "SeldonComponent", "", Method((_ANYTHING,), is_async=False, yields=False, place="seldon_core"),
-    {"__init__": Method((_ANYTHING,), is_async=False, yields=False, place="seldon_core")},
-    frozenset(),
-)  # fmt: skip
 _SETTINGS = inspect.Parameter("settings", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_MLMODEL = ClassOutline(
-    "MLModel", "", Method((_SETTINGS,), is_async=False, yields=False, place="mlserver"),
-    {"__init__": Method((_SETTINGS,), is_async=False, yields=False, place="mlserver")},
-    frozenset(),
-)  # fmt: skip
+
+
+def _base_of_others(name: str, takes: inspect.Parameter, package: str) -> ClassOutline:
+    constructor = Method((takes,), is_async=False, yields=False, place=package)
+    return ClassOutline(name, "", constructor, {"__init__": constructor}, frozenset())
+
+
+_SELDON = _base_of_others("SeldonComponent", _ANYTHING, "seldon_core")
+_MLMODEL = _base_of_others("MLModel", _SETTINGS, "mlserver")
 _KNOWN = {
     ("seldon_core.user_model", "SeldonComponent"): _SELDON,
     ("mlserver", "MLModel"): _MLMODEL,

@@ -18,7 +18,7 @@ from anabranch.explainers.alibi.library import library
 from anabranch.explainers.explanation import Curve
 from anabranch.explainers.tabular import no_texts
 from anabranch.specs.excerpts import listing
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 
 @register("explainer", "ale")
@@ -61,7 +61,7 @@ class Ale(Curves):
     fits = staticmethod(partial(no_texts, "ale"))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and bins without points."""
         yield from Curves.check(node)
         args: Mapping[str, Any] = node.args

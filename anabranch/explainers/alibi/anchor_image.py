@@ -17,7 +17,7 @@ from anabranch.explainers.alibi.anchors import Anchors, bad_search
 from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import no_texts
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 _SEGMENTS: dict[str, dict[str, Any]] = {
     # Alibi counts superpixels from 0, scikit-image's slic from 1 unless told otherwise.
@@ -69,7 +69,7 @@ class AnchorImage(Anchors):
     fits = staticmethod(partial(no_texts, "anchor_image"))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find shapes that are no image's, and invalid parameters of the search."""
         yield from bad_search(node)
         yield from already_fitted(node, "segmentation_fn", "segmentation_kwargs")

@@ -55,7 +55,7 @@ class AnchorTabular(Tabular, Anchors):
     fits = staticmethod(partial(no_texts, "anchor_tabular"))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and invalid parameters of the search."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)

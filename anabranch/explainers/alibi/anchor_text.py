@@ -80,12 +80,12 @@ class AnchorText(Anchors):
         return None
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a sample, options of another strategy, and invalid parameters of the search."""
         yield from bad_search(node)
         yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args
-        if getattr(node, "data", None) is not None:
+        if node.data is not None:
             yield ("data",), "anchor_text is fitted on nothing; remove it"
         if not 0 < args.get("sample_proba", 0.5) <= 1:
             yield ("args", "sample_proba"), "must be above 0 and at most 1"
@@ -93,7 +93,7 @@ class AnchorText(Anchors):
             for name in _SIMILARITY:
                 if args.get(name) is not None:
                     yield ("args", name), "belongs to sampling_strategy: similarity"
-        elif args.get("spacy_model") is None and getattr(node, "model", None) is None:
+        elif args.get("spacy_model") is None and node.model is None:
             yield (
                 ("args", "spacy_model"),
                 "sampling_strategy similarity needs spacy_model, the folder of a spaCy pipeline "

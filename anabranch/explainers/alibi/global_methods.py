@@ -17,7 +17,7 @@ from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import target
 from anabranch.explainers.tabular import Tabular, needs_data, no_model
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 MOST = 4_000_000
 """Most numbers in the rows of one call of the model."""
@@ -37,7 +37,7 @@ class Whole(Tabular):
         self._features = features
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and a saved explainer, which the method does not have."""
         yield from needs_data(node)
         yield from no_model(node)

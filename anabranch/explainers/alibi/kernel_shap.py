@@ -22,7 +22,7 @@ from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import gives_outputs, target
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 _SURE = 1e-9
 """Least distance of a probability from 0 and 1, for finite log-odds."""
@@ -91,7 +91,7 @@ class KernelShap(Tabular):
         return True
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and numbers of samples below 1."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)

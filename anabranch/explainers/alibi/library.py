@@ -13,7 +13,7 @@ from anabranch.components.artefacts.paths import model_path
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 LICENCE = "Alibi is under the Business Source License 1.1, which is not an open-source licence"
 
@@ -52,11 +52,11 @@ def saved(node: Explainer, root: Path, cls: str, predictor: Callable[..., Any]) 
     return explainer
 
 
-def already_fitted(node: NodeBase, *fixed: str) -> Iterator[Finding]:
+def already_fitted(node: Explainer, *fixed: str) -> Iterator[Finding]:
     """Find what a saved explainer has of its own: a sample, and the arguments ``fixed``."""
-    if getattr(node, "model", None) is None:
+    if node.model is None:
         return
-    if getattr(node, "data", None) is not None:
+    if node.data is not None:
         yield ("data",), "the model is a fitted explainer, which needs no data; remove one of them"
     for name in fixed:
         if name in node.args:

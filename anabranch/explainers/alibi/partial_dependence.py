@@ -22,7 +22,7 @@ from anabranch.explainers.explanation import Curve
 from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import Categories, no_texts
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 
 class _Grids(Curves):
@@ -53,7 +53,7 @@ class _Grids(Curves):
         }
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and what is no grid."""
         yield from Curves.check(node)
         args: Mapping[str, Any] = node.args

@@ -25,7 +25,7 @@ from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import labels, plain_label, scores
 from anabranch.explainers.tabular import no_texts
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 Metric = Literal[
     "accuracy",
@@ -78,7 +78,7 @@ class PermutationImportance(Whole):
     fits = staticmethod(partial(no_texts, "permutation_importance"))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a missing sample, and metrics that need different outputs of the model."""
         yield from Whole.check(node)
         args: Mapping[str, Any] = node.args

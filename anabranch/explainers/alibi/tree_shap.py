@@ -69,10 +69,10 @@ class TreeShap(Tabular):
         return None
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Finding]:
         """Find a sample or a saved explainer, which the method does not take."""
         yield from no_model(node)
-        if getattr(node, "data", None) is not None:
+        if node.data is not None:
             yield ("data",), "tree_shap is fitted on nothing, the trees know enough; remove it"
 
     def load(self) -> None:

@@ -22,7 +22,7 @@ from anabranch.explainers.networks import Network, misfit
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import target as class_of
 from anabranch.explainers.tabular import no_model
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 ROWS = 256
 """Most rows that go through the network at once, unless ``internal_batch_size`` says otherwise."""
@@ -108,11 +108,11 @@ class Attribution(ExplainerMethod):
     fits = staticmethod(misfit)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterator[Finding]:
+    def check(node: Explainer) -> Iterator[Finding]:
         """Find sizes below 1, and a sample or a fitted explainer, which the methods do not take."""
         yield from no_model(node)
-        if cast(Explainer, node).data is not None:
-            yield ("data",), f"{cast(Explainer, node).method} is fitted on nothing; remove it"
+        if node.data is not None:
+            yield ("data",), f"{node.method} is fitted on nothing; remove it"
         for name in _SIZES:
             given = cast("list[int] | int", node.args.get(name, 1))
             if (min(given, default=0) if isinstance(given, list) else given) < 1:

@@ -119,11 +119,8 @@ def _bars(part: Bars) -> str:
     low, high = min(0.0, *part.values, 0.0), max(0.0, *part.values, 0.0)
     scale = 100 / ((high - low) or 1.0)
     zero = -low * scale
-    return f'<ul class="bars">{"".join(_bar(*one, zero, scale) for one in _pairs(part))}</ul>'
-
-
-def _pairs(part: Bars) -> Iterator[tuple[str, float]]:
-    return zip(part.labels, part.values, strict=True)
+    pairs = zip(part.labels, part.values, strict=True)
+    return f'<ul class="bars">{"".join(_bar(*one, zero, scale) for one in pairs)}</ul>'
 
 
 def _bar(label: str, value: float, zero: float, scale: float) -> str:

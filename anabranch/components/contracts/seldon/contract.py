@@ -41,7 +41,8 @@ class SeldonContract:
         for name in wanted:
             method = cls.method(name)
             if isinstance(method, Method):
-                yield from _parameters(f"{cls.name}.{name}()", method, _count(name))
+                count = 1 if name.endswith("_raw") else 2
+                yield from _parameters(f"{cls.name}.{name}()", method, count)
 
     def adapted(self, cls: type, node: NodeBase, name: str, root: Path) -> Any:
         """Construct a component by the node's ``args``, and adapt it."""
@@ -64,7 +65,3 @@ def _parameters(owner: str, method: Method, count: int) -> Iterator[Mistake]:
         check_takes(owner, count, method.parameters)
     except CannotLoad as error:
         yield ("component",), f"{error} ({method.place})"
-
-
-def _count(name: str) -> int:
-    return 1 if name.endswith("_raw") else 2

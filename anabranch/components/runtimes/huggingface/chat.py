@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -13,31 +13,23 @@ from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
 
 
-class HasTokenizer(Protocol):
-    """What holds the tokenizer of a model."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer, of transformers."""
-
-
-def check_template(parts: HasTokenizer) -> None:
-    """Raise CannotLoad where the tokenizer has no chat template."""
-    if not getattr(parts.tokenizer, "chat_template", None):
+def check_template(tokenizer: Any) -> None:
+    """Raise CannotLoad where a tokenizer of transformers has no chat template."""
+    if not getattr(tokenizer, "chat_template", None):
         raise CannotLoad("the tokenizer has no chat template; use the task text-generation")
 
 
-def rendered(parts: HasTokenizer, array: Array, parameters: Mapping[str, Any]) -> str:
+def rendered(tokenizer: Any, array: Array, parameters: Mapping[str, Any]) -> str:
     """Return the text of a chat: BYTES [1], a list of messages in JSON; ``tools`` likewise.
 
     InvalidRequest for what is no such list, and for what the template refuses.
     """
-    messages = _objects("messages", _only(array))
+    messages = _objects("messages", only_text("messages", array))
     tools = _objects("tools", parameters["tools"]) if parameters.get("tools") else None
     if not messages:
         raise InvalidRequest("messages must hold at least one message")
     try:
-        found: str = parts.tokenizer.apply_chat_template(
+        found: str = tokenizer.apply_chat_template(
             messages, tools=tools, add_generation_prompt=True, tokenize=False
         )
     except Exception as error:  # whatever a template makes of messages that it was not made for
@@ -46,9 +38,10 @@ def rendered(parts: HasTokenizer, array: Array, parameters: Mapping[str, Any]) -
     return found
 
 
-def _only(array: Array) -> str:
+def only_text(what: str, array: Array) -> str:
+    """Return the one element of BYTES; InvalidRequest for another number of them, or no BYTES."""
     if array.dtype.kind not in "OSU" or array.size != 1:
-        raise InvalidRequest(f"messages must be BYTES of one element, got {list(array.shape)}")
+        raise InvalidRequest(f"{what} must be BYTES of one element, got {list(array.shape)}")
     return str(as_text(array).ravel()[0])
 
 

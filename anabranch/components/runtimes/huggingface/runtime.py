@@ -115,7 +115,7 @@ class HuggingfaceModel:
         if task == "fill-mask":
             self._example = f"{self._example} {parts.tokenizer.mask_token}"
         if task == "chat":
-            check_template(parts)
+            check_template(parts.tokenizer)
         self._parts = parts
         self._streamer = Streamer(parts, options or {}) if stream or task == "chat" else None
         # What a node is shows in its method: an async generator streams.
@@ -138,17 +138,16 @@ class HuggingfaceModel:
         return TASKS[str(args["task"])].types(-1 if given is None else given.shape[0], args)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, a method, more than one input, and options that do not fit."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from no_method(predictor, "huggingface")
-        if len(predictor.inputs) != 1:
+        yield from no_model(node)
+        yield from no_method(node)
+        if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'huggingface' takes one input, the texts"
         if node.args.get("stream") and node.args["task"] != "text-generation":
             yield ("args", "stream"), "only the task text-generation streams"
         streams = node.args.get("stream") or node.args["task"] == "chat"
-        if streams and predictor.multiplex is not None:
+        if streams and node.multiplex is not None:
             yield ("args", "stream"), "a node with `multiplex` cannot stream"
         if node.args["task"] == "zero-shot-classification" and not _labels(node):
             yield ("args", "options"), f"the task needs {_LABELS}, a list of texts"
@@ -197,7 +196,8 @@ class HuggingfaceModel:
         assert self._streamer is not None
         (array,) = inputs.values()
         wishes = sampling_of(context.parameters)
-        text = await asyncio.to_thread(rendered, self._parts, array, context.parameters)
+        tokenizer = self._parts.tokenizer
+        text = await asyncio.to_thread(rendered, tokenizer, array, context.parameters)
         async for piece in self._streamer.pieces(text, wishes, is_rendered=True):
             if isinstance(piece, str):
                 yield outputs(piece)

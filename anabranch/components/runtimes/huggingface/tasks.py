@@ -17,6 +17,8 @@ from anabranch.components.runtimes.huggingface.lengths import (
     limit_of,
 )
 from anabranch.components.runtimes.huggingface.loading import PipelineParts
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.texts import filled
 from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import TensorSpec
@@ -48,17 +50,13 @@ class Task:
 
     def types(self, rows: int, args: Args) -> Types:
         """Return the types of the outputs for so many texts (-1: any number)."""
-        more = 1 if _top_k(args.get("options") or {}) is not None else 0
+        more = 1 if (args.get("options") or {}).get("top_k") is not None else 0
         return {
             name: TensorSpec.model_validate(
                 {"datatype": datatype, "shape": (rows, *[-1] * (rank - 1 + more * (rank == 1)))}
             )
             for name, (datatype, rank) in self.outputs.items()
         }
-
-
-def _top_k(options: Mapping[str, Any]) -> Any:
-    return options.get("top_k")
 
 
 def _pipeline(parts: PipelineParts, task: str) -> Any:
@@ -70,10 +68,8 @@ def _pipeline(parts: PipelineParts, task: str) -> Any:
     return lambda texts, **options: made(texts, batch_size=min(BATCH, len(texts)), **options)
 
 
-def _texts(rows: Sequence[Any]) -> np.ndarray[Any, Any]:
-    found = np.empty(len(rows), object)
-    found[:] = rows
-    return found
+def _texts(rows: Sequence[Any]) -> Array:
+    return filled(rows, (len(rows),))
 
 
 def _ranked(rows: list[Any], name: str, field: str, single: bool) -> dict[str, Any]:
@@ -88,7 +84,7 @@ def _ranked(rows: list[Any], name: str, field: str, single: bool) -> dict[str, A
 
 
 def _classify(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
-    run, single = _pipeline(parts, "text-classification"), _top_k(options) is None
+    run, single = _pipeline(parts, "text-classification"), options.get("top_k") is None
     wanted = {"truncation": limit_of(parts) is not None, **options}
     return lambda texts: _ranked(run(texts, **wanted), "labels", "label", single)
 
@@ -103,7 +99,7 @@ def _classify_tokens(parts: PipelineParts, options: Mapping[str, Any]) -> Answer
 
 
 def _fill(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
-    run, single = _pipeline(parts, "fill-mask"), _top_k(options) is None
+    run, single = _pipeline(parts, "fill-mask"), options.get("top_k") is None
     mask, wanted = parts.tokenizer.mask_token, {"top_k": 1, **options}
 
     def answer(texts: list[str]) -> Any:

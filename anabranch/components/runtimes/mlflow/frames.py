@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.features import as_column
 from anabranch.components.runtimes.signatures import checked, named_outputs, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype
@@ -78,7 +79,7 @@ def _columns(pandas: Any, node: Predictor, there: Sequence[Any]) -> Convert:
     _check_types(there)
     labels = [number if one.name is None else one.name for number, one in enumerate(there)]
     forms = {
-        label: _as_it_is if one.type is one.type.binary else as_text
+        label: np.asarray if one.type is one.type.binary else as_text
         for one, label in zip(there, labels, strict=True)
     }
     if len(node.inputs) == 1 and (len(there) > 1 or plain(str(labels[0])) not in node.inputs):
@@ -87,7 +88,7 @@ def _columns(pandas: Any, node: Predictor, there: Sequence[Any]) -> Convert:
 
     def convert(inputs: Mapping[str, Array]) -> Any:
         columns = {
-            label: forms[label](_column(inputs[key], key)) for key, label in by_input.items()
+            label: forms[label](as_column(inputs[key], key)) for key, label in by_input.items()
         }
         return pandas.DataFrame(columns)
 
@@ -126,18 +127,6 @@ def _from_matrix(pandas: Any, forms: Mapping[Any, Callable[[Array], Array]], arr
         )
     columns = zip(forms.items(), array.T, strict=True)
     return pandas.DataFrame({label: form(column) for (label, form), column in columns})
-
-
-def _column(array: Array, name: str) -> Array:
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise ValueError(f"input {name!r} has shape {list(array.shape)}, expected [-1] or [-1, 1]")
-    return array
-
-
-def _as_it_is(column: Array) -> Array:
-    return column
 
 
 def outputs(result: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
@@ -16,7 +16,7 @@ from anabranch.components.runtimes.mlflow.frames import converter, input_types, 
 from anabranch.components.runtimes.signatures import no_method, no_model, refuse_no_rows
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 
 @register("predictor", "mlflow")
@@ -51,11 +51,10 @@ class MlflowModel:
         return True
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, and a method."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from no_method(predictor, "mlflow")
+        yield from no_model(node)
+        yield from no_method(node)
 
     def _plain(self, /, **inputs: Array) -> Any:
         return self._answer(inputs)

@@ -32,23 +32,13 @@ from anabranch.components.runtimes.signatures import (
     refuse_no_rows,
 )
 from anabranch.components.tensors.arrays import Array
-from anabranch.components.tensors.datatypes import BF16
+from anabranch.components.tensors.datatypes import BF16, DTYPES
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
 from anabranch.components.tensors.texts import as_text
 from anabranch.specs.excerpts import hint
-from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+from anabranch.specs.models import Predictor, TensorSpec
 
-_DATATYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
+_DATATYPES = {dtype.name: datatype for datatype, dtype in DTYPES.items()} | {
     "float": "FP32",
     "double": "FP64",
     "string": "BYTES",
@@ -111,11 +101,10 @@ class OnnxModel:
         self.output_types = _output_types(self._session.get_outputs(), self._outputs)
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, a method, no thread, and providers that are none or doubled."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from no_method(predictor, "onnx")
+        yield from no_model(node)
+        yield from no_method(node)
         if node.args.get("threads", 1) < 1:  # type: ignore[operator]
             yield ("args", "threads"), "at least one thread is needed"
         providers = cast("list[str] | None", node.args.get("providers"))

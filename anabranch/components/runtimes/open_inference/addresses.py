@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 from urllib.parse import urlsplit
 
 from anabranch.components.registry import Finding
 from anabranch.specs.excerpts import shown
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _PREFIX, _WHOLE = "[/prefix]", "[/path][?query]"
 
@@ -35,11 +34,11 @@ def is_url(url: str, *, is_whole: bool = False) -> bool:
 
 
 def address_mistakes(
-    node: NodeBase, runtime: str, args: str = "url: …", *, is_whole: bool = False
+    node: Predictor, args: str = "url: …", *, is_whole: bool = False
 ) -> Iterator[Finding]:
     """Find a model that is no argument, and a URL that is none; ``args`` are those to give."""
-    if cast(Predictor, node).model is not None:
-        yield ("model",), f"the runtime {runtime!r} takes args: {{{args}}} instead"
+    if node.model is not None:
+        yield ("model",), f"the runtime {node.runtime!r} takes args: {{{args}}} instead"
     url = str(node.args["url"])
     if not is_url(url, is_whole=is_whole):
         form = f"http(s)://host[:port]{_WHOLE if is_whole else _PREFIX}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from anabranch.components.contract import CannotLoad, Context
@@ -31,7 +31,7 @@ from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import hint, listing, shown
-from anabranch.specs.models import HEADER_NAME, NodeBase, Predictor
+from anabranch.specs.models import HEADER_NAME, Predictor
 
 _ASKING = 5.0
 """Longest time to wait for metadata or a probe of health, in seconds."""
@@ -94,10 +94,10 @@ class OpenInferenceModel(RemoteRuntime):
         self._health = Health()
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a model or method, and a URL that is not plain http or https."""
-        yield from address_mistakes(node, "open_inference", "url: …, model: …")
-        yield from no_method(cast(Predictor, node), "open_inference")
+        yield from address_mistakes(node, "url: …, model: …")
+        yield from no_method(node)
         headers: Any = node.args.get("headers") or {}
         for name, value in headers.items():
             if not re.fullmatch(HEADER_NAME, name) or name.lower() in _OWN_HEADERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -49,6 +49,11 @@ def said_of(body: bytes) -> str:
         text = orjson.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
         return ""
+    return said_line(text)
+
+
+def said_line(text: Any) -> str:
+    """Return the text of an error, cut to one line, to follow a message; empty for no text."""
     line = " ".join(text.split()) if isinstance(text, str) else ""
     return f": {line[:300]}" if line else ""
 
@@ -96,10 +101,8 @@ class RemoteServer:
         self, path: str, body: bytes, headers: Mapping[str, str], context: Context
     ) -> tuple[httpx.Headers, bytes]:
         """Send a body within the time that the request has left; return the answer."""
-        answer = await self.asked(path, body, headers, context)
-        if answer.status != 200:
-            self._refuse(answer)
-        return answer.headers, answer.body
+        own = _all(headers, context)
+        return await self._send("POST", path, _seconds(context), content=body, headers=own)
 
     async def asked(
         self, path: str, body: bytes, headers: Mapping[str, str], context: Context
@@ -128,11 +131,7 @@ class RemoteServer:
                 self._check_peer(response)
                 if response.status_code != 200:
                     self._refuse(await _answer(response))
-                size = 0
-                async for piece in response.aiter_raw():
-                    size += len(piece)
-                    if size > MAX_ANSWER:
-                        raise BadAnswer(f"its answer is over {MAX_ANSWER} bytes")
+                async for piece in _pieces(response):
                     yield piece
 
     async def _send(
@@ -248,18 +247,17 @@ def _all(headers: Mapping[str, str], context: Context) -> dict[str, str]:
 
 
 async def _answer(response: httpx.Response) -> RemoteAnswer:
-    body = await _bounded(response)
+    body = b"".join([piece async for piece in _pieces(response)])
     return RemoteAnswer(response.status_code, response.headers, body)
 
 
-async def _bounded(response: httpx.Response) -> bytes:
-    chunks, size = [], 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    size = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
         if size > MAX_ANSWER:
             raise BadAnswer(f"its answer is over {MAX_ANSWER} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+        yield piece
 
 
 def retry_after(headers: httpx.Headers) -> int:

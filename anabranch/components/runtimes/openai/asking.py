@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from anabranch.components.runtimes.completions import json_parameter
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
@@ -95,9 +96,5 @@ def _messages(text: str) -> list[Any]:
 
 
 def _read(name: str, value: Any) -> Any:
-    if name not in _IN_JSON or not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
-        return value
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"parameter {name!r} is no JSON: {error}") from None
+    is_json = name in _IN_JSON and isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
+    return json_parameter(name, value) if is_json else value

@@ -9,15 +9,16 @@ from typing import Any, cast
 
 import orjson
 
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
+from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.completions import joined, output_types
+from anabranch.components.runtimes.completions import joined, output_types, vector_types
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.server import (
     RemoteError,
     RemoteRuntime,
     loading,
     remote_model,
+    said_line,
 )
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.openai.answers import chunk, embeddings, whole
@@ -28,7 +29,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import hint, shown
-from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+from anabranch.specs.models import Predictor
 
 _ASKING = 5.0
 """Longest time to wait for the list of models, in seconds."""
@@ -97,26 +98,21 @@ class OpenAIModel(RemoteRuntime):
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
         """Return the outputs of the task."""
-        if args.get("task") == "embeddings":
-            rows = next((one.shape[0] for one in inputs.values() if one and one.shape), -1)
-            vectors = {"datatype": "FP32", "shape": (rows, -1)}
-            return {DEFAULT_OUTPUT: TensorSpec.model_validate(vectors)}
-        return output_types()
+        return vector_types(inputs) if args.get("task") == "embeddings" else output_types()
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a model or method, several inputs, a key in no secret, and a URL of no server."""
-        predictor = cast(Predictor, node)
-        yield from address_mistakes(node, "openai", "url: …, model: …")
-        yield from no_method(predictor, "openai")
-        if len(predictor.inputs) != 1:
+        yield from address_mistakes(node, "url: …, model: …")
+        yield from no_method(node)
+        if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'openai' takes one input"
         key = node.args.get("key")
         if key is not None and key not in node.secrets:
             message = f"{shown(key)} is none of the node's secrets{hint(str(key), node.secrets)}"
             yield ("args", "key"), message
         options = cast("dict[str, Any]", node.args.get("options") or {})
-        for name in ("stream", "n", ENDPOINTS[_task(node)].field):
+        for name in ("stream", "n", ENDPOINTS[cast(TaskName, node.args.get("task", "chat"))].field):
             if name in options:
                 yield ("args", "options", name), "the node sets this field itself; remove it"
 
@@ -198,11 +194,6 @@ def _secret(variable: str) -> str:
     return value
 
 
-def _task(node: NodeBase) -> TaskName:
-    found = node.args.get("task", "chat")
-    return cast(TaskName, found)
-
-
 def _names(models: Any) -> list[str]:
     try:
         return [str(one["id"]) for one in models["data"]]
@@ -217,5 +208,4 @@ def _said(body: bytes) -> str:
         text = error["message"] if isinstance(error, dict) else error
     except (ValueError, KeyError, TypeError):
         return ""
-    line = " ".join(text.split()) if isinstance(text, str) else ""
-    return f": {line[:300]}" if line else ""
+    return said_line(text)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
 
-from anabranch.components.registry import Finding
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
-from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
-from anabranch.specs.models import NodeBase, Predictor
 
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -51,8 +47,3 @@ def answered(body: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise BadAnswer("its answer is no JSON object")
     return answer
-
-
-def method_mistakes(node: NodeBase, runtime: str) -> Iterator[Finding]:
-    """Find a method where the runtime has but one."""
-    yield from no_method(cast(Predictor, node), runtime)

@@ -31,8 +31,9 @@ from anabranch.components.runtimes.remote.nested import (
     nested,
 )
 from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.texts import filled
 from anabranch.specs.excerpts import hint, shown
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _ASKING = 5.0
 """Longest time to wait for the microservice at the start, in seconds."""
@@ -68,14 +69,13 @@ class SeldonService(RemoteRuntime):
         super().__init__(remote_model(url, node_name))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find several inputs, an unknown method, and a URL that is not plain http or https."""
-        yield from address_mistakes(node, "seldon")
-        predictor = cast(Predictor, node)
-        method = predictor.method
-        if method is not None and method not in _PATHS:
-            yield ("method",), f"{shown(method)} is no method of it{hint(method, _PATHS)}"
-        if len(predictor.inputs) != 1:
+        yield from address_mistakes(node)
+        if node.method is not None and node.method not in _PATHS:
+            there = hint(node.method, _PATHS)
+            yield ("method",), f"{shown(node.method)} is no method of it{there}"
+        if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'seldon' sends one payload, so it takes one input"
 
     async def load(self) -> None:
@@ -133,21 +133,15 @@ def _payload(answer: Mapping[str, Any]) -> Any:
     if isinstance(data, Mapping):
         return _array(data)
     if isinstance(answer.get("strData"), str):
-        return _scalar(answer["strData"])
+        return filled([answer["strData"]], ())
     if "jsonData" in answer:
-        return _scalar(orjson.dumps(answer["jsonData"]).decode())
+        return filled([orjson.dumps(answer["jsonData"]).decode()], ())
     if isinstance(answer.get("binData"), str):
         try:
-            return _scalar(base64.b64decode(answer["binData"], validate=True))
+            return filled([base64.b64decode(answer["binData"], validate=True)], ())
         except ValueError:
             raise BadAnswer("its binData is not in base64") from None
     raise BadAnswer("its answer has none of data, strData, binData and jsonData")
-
-
-def _scalar(content: str | bytes) -> Array:
-    tensor = np.empty((), dtype=object)
-    tensor[()] = content
-    return tensor
 
 
 def _array(data: Mapping[str, Any]) -> Any:

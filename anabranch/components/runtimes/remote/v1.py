@@ -17,14 +17,10 @@ from anabranch.components.runtimes.open_inference.addresses import address_mista
 from anabranch.components.runtimes.open_inference.runtime import in_path
 from anabranch.components.runtimes.open_inference.server import RemoteRuntime, loading, remote_model
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
-from anabranch.components.runtimes.remote.nested import (
-    JSON_HEADERS,
-    answered,
-    method_mistakes,
-    nested,
-)
+from anabranch.components.runtimes.remote.nested import JSON_HEADERS, answered, nested
+from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
-from anabranch.specs.models import NodeBase
+from anabranch.specs.models import Predictor
 
 _ASKING = 5.0
 """Longest time to wait for the model's state, in seconds."""
@@ -54,10 +50,10 @@ class V1Model(RemoteRuntime):
         super().__init__(remote_model(url, model))
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a model or method, and a URL that is not plain http or https."""
-        yield from address_mistakes(node, "v1")
-        yield from method_mistakes(node, "v1")
+        yield from address_mistakes(node)
+        yield from no_method(node)
 
     async def load(self) -> None:
         """Check that the server has the model; else raise CannotLoad."""

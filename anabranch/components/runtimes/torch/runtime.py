@@ -26,7 +26,7 @@ from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.warming import compiled
 from anabranch.components.tensors.arrays import Array, to_array, to_torch
 from anabranch.components.tensors.model_types import model_tensor
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """torch's names of the datatypes that a model can be told to calculate in."""
@@ -91,11 +91,10 @@ class TorchModel:
         return True
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, a method, and sizes of batches below 1."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from no_method(predictor, "torch")
+        yield from no_model(node)
+        yield from no_method(node)
         sizes = cast("list[int] | None", node.args.get("cuda_graphs"))
         if sizes is not None and (not sizes or min(sizes) < 1):
             yield ("args", "cuda_graphs"), "at least one size is needed, and none below 1"

@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from anabranch.components.artefacts import model_path, reading
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
+from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.completions import (
@@ -25,8 +25,9 @@ from anabranch.components.runtimes.completions import (
     joined,
     output_types,
     outputs,
+    vector_types,
 )
-from anabranch.components.runtimes.huggingface.chat import check_template, rendered
+from anabranch.components.runtimes.huggingface.chat import check_template, only_text, rendered
 from anabranch.components.runtimes.signatures import no_method, no_model
 from anabranch.components.runtimes.torch.memory import gpu_share
 from anabranch.components.runtimes.vllm.sampling import sampling_fields, structure
@@ -34,7 +35,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
 from anabranch.errors import InvalidRequest
-from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+from anabranch.specs.models import Predictor
 
 _OWN = ("model", "tokenizer", "trust_remote_code", "skip_tokenizer_init")
 """Engine arguments that the node sets itself."""
@@ -90,26 +91,21 @@ class VllmModel:
         with reading(node, root):
             self._path = model_path(node, root)
         self._engine: Any = None
-        self._parts: Any = None
+        self._tokenizer: Any = None
         self.predict: Any = self._embed if task == "embeddings" else self._stream
         self.join = joined
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
         """Return the outputs of the task."""
-        if args.get("task") != "embeddings":
-            return output_types()
-        rows = next((one.shape[0] for one in inputs.values() if one and one.shape), -1)
-        vectors = {"datatype": "FP32", "shape": (rows, -1)}
-        return {DEFAULT_OUTPUT: TensorSpec.model_validate(vectors)}
+        return vector_types(inputs) if args.get("task") == "embeddings" else output_types()
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Finding]:
         """Find a missing model, a method, several inputs, and options that the node sets itself."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from no_method(predictor, "vllm")
-        if len(predictor.inputs) != 1:
+        yield from no_model(node)
+        yield from no_method(node)
+        if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'vllm' takes one input"
         if cast(int, node.args.get("max_tokens", 1)) < 1:
             yield ("args", "max_tokens"), "must be at least 1"
@@ -135,8 +131,8 @@ class VllmModel:
             text = " ".join(str(error).replace(str(self._path), self._path.name).split())
             raise CannotLoad(f"vLLM refuses {self._path.name}: {text[:500]}") from None
         if self._task == "chat":
-            self._parts = _Tokenizer(self._path)
-            check_template(self._parts)
+            self._tokenizer = _tokenizer(self._path)
+            check_template(self._tokenizer)
 
     async def unload(self) -> None:
         """End the engine and its processes."""
@@ -168,10 +164,10 @@ class VllmModel:
 
     async def _prompt(self, array: Array, context: Context) -> Any:
         if self._task == "completions":
-            return _only(array)
+            return only_text("the prompt", array)
         # A template may take long for a long chat.
-        text = await asyncio.to_thread(rendered, self._parts, array, context.parameters)
-        encode = self._parts.tokenizer
+        encode = self._tokenizer
+        text = await asyncio.to_thread(rendered, encode, array, context.parameters)
         ids = await asyncio.to_thread(lambda: encode(text, add_special_tokens=False)["input_ids"])
         return {"prompt_token_ids": ids}
 
@@ -213,22 +209,13 @@ async def _answers(found: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None
         raise InvalidRequest(f"vLLM refuses the request: {text}") from None
 
 
-class _Tokenizer:
-    """The tokenizer of a model's folder, as templates need it."""
-
-    def __init__(self, path: Path) -> None:
-        transformers = require("transformers", "huggingface")
-        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+def _tokenizer(path: Path) -> Any:
+    transformers = require("transformers", "huggingface")
+    return transformers.AutoTokenizer.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False
+    )
 
 
 def _id() -> str:
     """Return an id of vLLM's own for a request: the caller's may not be the only one."""
     return uuid4().hex
-
-
-def _only(array: Array) -> str:
-    if array.dtype.kind not in "OSU" or array.size != 1:
-        raise InvalidRequest(f"the prompt must be BYTES of one element, got {list(array.shape)}")
-    return str(as_text(array).ravel()[0])

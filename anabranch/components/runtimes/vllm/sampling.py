@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from anabranch.components.runtimes.completions import json_parameter
 from anabranch.errors import InvalidRequest
 
 _LENGTHS = ("max_completion_tokens", "max_tokens")
@@ -30,9 +29,9 @@ def sampling_fields(parameters: Mapping[str, Any], most: int) -> dict[str, Any]:
         raise InvalidRequest("max_tokens must be a whole number of at least 1")
     found["max_tokens"] = min([*lengths, most])
     if (stop := parameters.get("stop")) is not None:
-        found["stop"] = _json("stop", stop) if str(stop).lstrip().startswith("[") else stop
+        found["stop"] = json_parameter("stop", stop) if str(stop).lstrip().startswith("[") else stop
     if (bias := parameters.get("logit_bias")) is not None:
-        found["logit_bias"] = _bias(_json("logit_bias", bias))
+        found["logit_bias"] = _bias(json_parameter("logit_bias", bias))
     return found
 
 
@@ -44,7 +43,7 @@ def structure(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     given = parameters.get("response_format")
     if given is None:
         return None
-    form = _json("response_format", given)
+    form = json_parameter("response_format", given)
     kind = form.get("type") if isinstance(form, Mapping) else None
     if kind == "text":
         return None
@@ -65,12 +64,3 @@ def _bias(given: Any) -> dict[int, float]:
         return {int(token): float(value) for token, value in given.items()}
     except (AttributeError, TypeError, ValueError):
         raise InvalidRequest("logit_bias must be an object of token: number in JSON") from None
-
-
-def _json(name: str, given: Any) -> Any:
-    if not isinstance(given, str):
-        return given
-    try:
-        return orjson.loads(given)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"parameter {name!r} is no JSON: {error}") from None

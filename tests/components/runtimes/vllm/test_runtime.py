@@ -30,9 +30,6 @@ class Tokenizer:
 
     chat_template = "of its own"
 
-    def __init__(self, path: Path) -> None:
-        self.tokenizer = self
-
     def apply_chat_template(self, messages: Any, tools: Any, **options: Any) -> str:
         assert options == {"add_generation_prompt": True, "tokenize": False}
         return " ".join(str(message["content"]) for message in messages)
@@ -47,7 +44,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, module in modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(runtime, "_Tokenizer", Tokenizer)
+    monkeypatch.setattr(runtime, "_tokenizer", lambda path: Tokenizer())
     ENGINES.clear()
     yield
     ENGINES.clear()
