@@ -7,6 +7,7 @@ thousand permutations give none below 1/1000, where the tenth window needs 1e-4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -68,12 +69,7 @@ def _ranked(reference: Array, rows: Array, chance: np.random.Generator) -> tuple
     return ranks[: len(reference)], ranks[len(reference) :]
 
 
-def _cvm(library: Any, rows: Any) -> Any:
-    return library.CVMDrift(rows, correction="fdr")
-
-
-def _fet(library: Any, rows: Any) -> Any:
-    return library.FETDrift(rows, alternative="two-sided", correction="fdr")
-
-
-_MAKERS = {"cvm": _cvm, "fet": _fet}
+_MAKERS: dict[str, Callable[[Any, Any], Any]] = {
+    "cvm": lambda library, rows: library.CVMDrift(rows, correction="fdr"),
+    "fet": lambda library, rows: library.FETDrift(rows, alternative="two-sided", correction="fdr"),
+}
