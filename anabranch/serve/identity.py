@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from anabranch.graph.calls.counts import Counts
+from anabranch.names import slashless
 from anabranch.telemetry.logs import SERVED
 
 
@@ -14,6 +16,13 @@ class ServedRevision(NamedTuple):
 
     graph: str
     revision: str
+
+    def folder(self, kind: str) -> Path | None:
+        """Return where the engine's home keeps files of a kind for the revision, if it has one."""
+        home = os.environ.get("ANABRANCH_HOME")
+        if not home or not self.graph:
+            return None
+        return Path(home) / kind / slashless(self.graph) / f"r{self.revision}"
 
 
 def here() -> ServedRevision:

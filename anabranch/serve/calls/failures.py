@@ -13,12 +13,13 @@ from ray import exceptions as ray
 from ray.serve import exceptions as serve
 
 from anabranch.errors import AnabranchError, DeadlineExceeded, NodeError, Unavailable
+from anabranch.serve.streams.messages import first_line
 
 Make = Callable[[str, BaseException], AnabranchError]
 
 
 def _unavailable(segment: str, error: BaseException) -> AnabranchError:
-    return Unavailable(f"segment {segment!r} cannot answer now: {_first_line(error)}")
+    return Unavailable(f"segment {segment!r} cannot answer now: {first_line(error)}")
 
 
 def _crowded(segment: str, error: BaseException) -> AnabranchError:
@@ -30,7 +31,7 @@ def _late(segment: str, error: BaseException) -> AnabranchError:
 
 
 def _broken(segment: str, error: BaseException) -> AnabranchError:
-    return NodeError(segment, _first_line(error))
+    return NodeError(segment, first_line(error))
 
 
 def _original(segment: str, error: BaseException) -> AnabranchError:
@@ -40,7 +41,7 @@ def _original(segment: str, error: BaseException) -> AnabranchError:
         return cause
     if isinstance(cause, (ray.RayError, serve.RayServeException)) and cause is not error:
         return own_error(segment, cause)
-    return NodeError(segment, f"{type(cause).__name__}: {_first_line(cause)}")
+    return NodeError(segment, f"{type(cause).__name__}: {first_line(cause)}")
 
 
 MAPPED: dict[type[BaseException], Make] = {
@@ -119,8 +120,3 @@ def translated(segment: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise own_error(segment, error) from None
-
-
-def _first_line(error: BaseException | None) -> str:
-    text = str(getattr(error, "message", "") or error or "").strip()
-    return text.splitlines()[0][:500] if text else type(error).__name__

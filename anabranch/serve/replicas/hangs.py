@@ -11,13 +11,11 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import ray
 
 from anabranch.graph.calls.watch import HANG_S, WATCH, LoopCaller
 from anabranch.graph.monitor.memory import tidy
-from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.identity import ServedRevision, here
@@ -39,7 +37,7 @@ def watch_loop() -> None:
 
 def hung_nodes() -> frozenset[str]:
     """Return the nodes of the revision served here that have held an event loop before."""
-    folder = _folder(here())
+    folder = here().folder(FOLDER)
     if folder is None:
         return frozenset()
     with suppress(OSError):
@@ -70,7 +68,7 @@ def _note(lane: LoopCaller) -> None:
 
 
 def _remember(served: ServedRevision, node: str) -> None:
-    folder = _folder(served)
+    folder = served.folder(FOLDER)
     if folder is None:
         return
     try:
@@ -79,13 +77,6 @@ def _remember(served: ServedRevision, node: str) -> None:
         tidy(folder)
     except OSError as error:
         logger.warning("the next process will not know that node %r hangs: %s", node, error)
-
-
-def _folder(served: ServedRevision) -> Path | None:
-    home = os.environ.get("ANABRANCH_HOME")
-    if not home or not served.graph:
-        return None
-    return Path(home) / FOLDER / slashless(served.graph) / f"r{served.revision}"
 
 
 def _kill() -> None:

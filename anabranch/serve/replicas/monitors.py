@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import pickle
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal
 
 from anabranch.components.contract import Bound
@@ -19,7 +17,6 @@ from anabranch.graph.monitor.metrics import MonitorMetrics, looked
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import MONITORS
-from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
@@ -58,9 +55,8 @@ class MonitorReplica(ComponentReplica):
         monitors: list[Monitoring] = []
 
         async def load(loaded: Loaded) -> Mapping[str, Bound]:
-            monitors.extend(
-                await asyncio.to_thread(load_monitors, loaded.plan, loaded.root, _folder())
-            )
+            kept = here().folder(FOLDER)
+            monitors.extend(await asyncio.to_thread(load_monitors, loaded.plan, loaded.root, kept))
             return {}
 
         self._hosted = hosted = await Hosted.start(spec, MONITORS, load)
@@ -169,12 +165,3 @@ class Teller:
         with self._lock:
             del self._turns[: len(turns)]
         return True
-
-
-def _folder() -> Path | None:
-    """Where monitors of this revision keep what they must not forget."""
-    home = os.environ.get("ANABRANCH_HOME")
-    graph, revision = here()
-    if not home or not graph:
-        return None
-    return Path(home) / FOLDER / slashless(graph) / f"r{revision}"

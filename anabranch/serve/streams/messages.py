@@ -102,7 +102,7 @@ def heard(name: str, error: AnabranchError | str) -> AnabranchError:
     return NodeError(name, error) if isinstance(error, str) else error
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | None) -> str:
     """Return the first line of an error's text; the name of its class where it has none."""
-    text = str(getattr(error, "message", "") or error).strip()
+    text = str(getattr(error, "message", "") or error or "").strip()
     return text.splitlines()[0][:MAX_LINE] if text else type(error).__name__
