@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -40,16 +39,6 @@ def annotator(context: Context, is_kept: bool = False) -> Annotate:
         return AnnotatedValue(value, added) if added else value
 
     return annotate
-
-
-async def annotated_each(
-    values: AsyncGenerator[Any, None], context: Context
-) -> AsyncGenerator[Any, None]:
-    """Give each value of a stream with the annotations so far."""
-    annotate = annotator(context)
-    async with aclosing(values):
-        async for value in values:
-            yield annotate(value)
 
 
 def taken(found: Any, context: Context) -> Any:

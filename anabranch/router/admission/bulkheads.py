@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
+from anabranch.components.contract import Context
 from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import level
 from anabranch.router.admission.admission import (
@@ -118,6 +120,13 @@ class CallPlace:
         bulkhead = self._bulkhead
         bulkhead.inside -= 1
         count_end(bulkhead.backlog, bulkhead._clock(), self._began, self._rank, kind)
+
+
+def place_in(bulkhead: Bulkhead | None, context: Context) -> AbstractContextManager[None]:
+    """Return the place of a call, if there is a bulkhead at all; Unavailable where it is full."""
+    if bulkhead is None:
+        return nullcontext()
+    return bulkhead.place(context.parameters, context.remaining())
 
 
 def bulkheads(

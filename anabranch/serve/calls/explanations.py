@@ -13,7 +13,7 @@ from anabranch.serve.calls.remote_head import closed_with
 from anabranch.serve.calls.remote_segment import is_over
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
-from anabranch.serve.calls.tracing import hop, within
+from anabranch.serve.calls.tracing import hop
 
 
 class RemoteExplainers:
@@ -27,17 +27,10 @@ class RemoteExplainers:
         self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
     ) -> ExplainerReply:
         """Explain a request; cancelling this cancels it there."""
-        if context.trace is None:
-            return await self._ask(name, inputs, context, sampled)
-        with hop(context.trace, name) as recording:
-            return await self._ask(name, inputs, within(context, recording), sampled)
-
-    async def _ask(
-        self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
-    ) -> ExplainerReply:
-        found: ExplainerReply = await self._explainer(name).call(
-            "explain", dict(inputs), context, sampled, is_late=lambda: is_over(context)
-        )
+        with hop(context, name) as inner:
+            found: ExplainerReply = await self._explainer(name).call(
+                "explain", dict(inputs), inner, sampled, is_late=lambda: is_over(context)
+            )
         return found
 
     def _explainer(self, name: str) -> ReplicaCalls:

@@ -17,10 +17,9 @@ from anabranch.serve.calls.membership import ServeMembership
 from anabranch.serve.calls.remote_segment import is_over
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
-from anabranch.serve.calls.tracing import hop, within
+from anabranch.serve.calls.tracing import hop
 from anabranch.specs.models import Compare
 from anabranch.telemetry.registry import Distribution
-from anabranch.telemetry.tracing import recorded
 
 Outputs = tuple[str, ...] | None
 """The outputs that are asked for; None for all."""
@@ -52,43 +51,29 @@ class RemoteHead:
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> Evaluated:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
-        if context.trace is None:
-            return await self._run(inputs, context, outputs)
-        with hop(context.trace, self._replicas.name) as recording:
-            return await self._run(inputs, within(context, recording), outputs)
-
-    async def _run(
-        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
-    ) -> Evaluated:
-        sent = _sent(inputs, context, outputs)
-        started = time.monotonic()
-        found: Evaluated = await self._replicas.call(
-            "infer", *sent, is_late=lambda: is_over(context)
-        )
-        self._hopped(started)
+        with hop(context, self._replicas.name) as inner:
+            sent = _sent(inputs, inner, outputs)
+            started = time.monotonic()
+            found: Evaluated = await self._replicas.call(
+                "infer", *sent, is_late=lambda: is_over(context)
+            )
+            self._hopped(started)
         return found
 
     def _hopped(self, started: float) -> None:
         if self._hops is not None:
             self._hops.observe(time.monotonic() - started)
 
-    def stream(
+    async def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> AsyncGenerator[Evaluated, None]:
         """Evaluate a graph that may stream; closing the iterator cancels it there."""
-        if context.trace is None:
-            return self._stream(_sent(inputs, context, outputs))
-        recording = hop(context.trace, self._replicas.name)
-        sent = _sent(inputs, within(context, recording), outputs)
-        return recorded(recording, self._stream(sent))
-
-    async def _stream(
-        self, sent: tuple[dict[str, Array], Outputs, Context]
-    ) -> AsyncGenerator[Evaluated, None]:
-        """Hold this head, which must not go before its stream has ended."""
-        async with aclosing(self._replicas.stream("stream", *sent)) as results:
-            async for result in results:
-                yield result
+        # The iterator holds this head, which must not go before its stream has ended.
+        with hop(context, self._replicas.name) as inner:
+            sent = _sent(inputs, inner, outputs)
+            async with aclosing(self._replicas.stream("stream", *sent)) as results:
+                async for result in results:
+                    yield result
 
     async def only_streams(self) -> bool:
         """Return whether ``run`` refuses the graph, since a node of it streams."""
@@ -110,24 +95,11 @@ class RemoteHead:
         rule: Compare,
     ) -> Verdict:
         """Evaluate likewise, and compare there with the outputs that are ``expected``."""
-        if context.trace is None:
-            return await self._verdict(inputs, context, outputs, expected, rule)
-        with hop(context.trace, self._replicas.name) as recording:
-            here = within(context, recording)
-            return await self._verdict(inputs, here, outputs, expected, rule)
-
-    async def _verdict(
-        self,
-        inputs: Mapping[str, Array],
-        context: Context,
-        outputs: Sequence[str] | None,
-        expected: Mapping[str, Array],
-        rule: Compare,
-    ) -> Verdict:
-        sent = _sent(inputs, context, outputs)
-        started = time.monotonic()
-        verdict: Verdict = await self._replicas.call("compare", *sent, dict(expected), rule)
-        self._hopped(started)
+        with hop(context, self._replicas.name) as inner:
+            sent = _sent(inputs, inner, outputs)
+            started = time.monotonic()
+            verdict: Verdict = await self._replicas.call("compare", *sent, dict(expected), rule)
+            self._hopped(started)
         return verdict
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import aclosing
 from typing import Any
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.annotated import taken
 from anabranch.graph.plan.plan import Plan, Segment
-from anabranch.router.admission.bulkheads import Bulkhead
+from anabranch.router.admission.bulkheads import Bulkhead, place_in
 from anabranch.serve.calls.membership import ServeMembership
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
-from anabranch.serve.calls.tracing import hop, within
+from anabranch.serve.calls.tracing import hop
 from anabranch.telemetry.registry import Distribution
-from anabranch.telemetry.tracing import recorded
 
-_NO_PLACE = nullcontext()
 SLACK = 0.01
 """Seconds by which timers and clocks of two processes may differ."""
 
@@ -57,34 +55,20 @@ class RemoteSegment:
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:
         """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
-        if context.trace is None:
-            return await self._call(values, wants, context)
-        with hop(context.trace, self._replicas.name) as recording:
-            return await self._call(values, wants, within(context, recording))
-
-    async def _call(
-        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
-    ) -> Mapping[str, Any]:
         started = time.monotonic()
 
         def is_late() -> bool:
             return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
 
-        with self._place(context):
+        with hop(context, self._replicas.name) as inner, place_in(self.bulkhead, context):
             answer = await self._replicas.call(
-                "evaluate", dict(values), wants, context,
+                "evaluate", dict(values), wants, inner,
                 model=self._model(context), is_late=is_late,
             )  # fmt: skip
         found: Mapping[str, Any] = taken(answer, context)
         if self._hops is not None and context.is_traffic:
             self._hops.observe(time.monotonic() - started)
         return found
-
-    def _place(self, context: Context) -> AbstractContextManager[None]:
-        """Return the place of a call in the bulkhead; Unavailable where there is none."""
-        if self.bulkhead is None:
-            return _NO_PLACE
-        return self.bulkhead.place(context.parameters, context.remaining())
 
     def _model(self, context: Context) -> str:
         """Return the multiplexed model that is asked; empty for any."""
@@ -106,20 +90,12 @@ class RemoteSegment:
             self._streaming = await self._replicas.call("streaming")
         return self._streaming
 
-    def stream(
+    async def stream(
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
         """The values of a node that streams; closing the iterator cancels it there."""
-        if context.trace is None:
-            return self._stream(values, want, context)
-        recording = hop(context.trace, self._replicas.name)
-        return recorded(recording, self._stream(values, want, within(context, recording)))
-
-    async def _stream(
-        self, values: Mapping[str, Any], want: str, context: Context
-    ) -> AsyncGenerator[Any, None]:
-        with self._place(context):
-            found = self._replicas.stream("stream", dict(values), want, context)
+        with hop(context, self._replicas.name) as inner, place_in(self.bulkhead, context):
+            found = self._replicas.stream("stream", dict(values), want, inner)
             async with aclosing(found) as pieces:
                 async for piece in pieces:
                     yield taken(piece, context)

@@ -16,7 +16,7 @@ from anabranch.graph.explain.model import Array
 from anabranch.graph.plan.plan import Plan
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
-from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.calls.tracing import entered
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
 from anabranch.serve.identity import here
@@ -62,10 +62,8 @@ class ExplainerReplica(AnsweringReplica):
     async def _explain(
         self, inputs: Mapping[str, Array], context: Context, sampled: bool
     ) -> ExplainerReply:
-        if context.trace is None:
-            return await self._explaining.explain(inputs, context, sampled)
-        with entered(context.trace, "explainer", self._segment) as recording:
-            return await self._explaining.explain(inputs, within(context, recording), sampled)
+        with entered(context, "explainer", self._segment) as inner:
+            return await self._explaining.explain(inputs, inner, sampled)
 
     def _stuck(self) -> str | None:
         return self._explaining.stuck

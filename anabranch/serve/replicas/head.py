@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import DeployError, Unavailable
@@ -29,7 +30,7 @@ from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.remote_head import Outputs
 from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.sending import sender_for
-from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.calls.tracing import entered
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
@@ -42,7 +43,6 @@ from anabranch.serve.streams.served import Method
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
-from anabranch.telemetry.tracing import recorded
 
 
 class HostedHead:
@@ -165,21 +165,18 @@ class HeadReplica(AnsweringReplica):
     ) -> Evaluated:
         """Return outputs by name, and the seconds that they took."""
         self._requests += 1
-        if context.trace is None:
-            return await self._head.run(inputs, context, outputs)
-        with entered(context.trace, "segment", HEAD) as recording:
-            return await self._head.run(inputs, within(context, recording), outputs)
+        with entered(context, "segment", HEAD) as inner:
+            return await self._head.run(inputs, inner, outputs)
 
-    def stream(
+    async def stream(
         self, inputs: Mapping[str, Array], outputs: Outputs, context: Context
     ) -> AsyncGenerator[Evaluated, None]:
         """Give result after result of a graph that may stream, each with the seconds so far."""
         self._requests += 1
-        if context.trace is None:
-            return self._head.stream(inputs, context, outputs)
-        recording = entered(context.trace, "segment", HEAD)
-        found = self._head.stream(inputs, within(context, recording), outputs)
-        return recorded(recording, found)
+        with entered(context, "segment", HEAD) as inner:
+            async with aclosing(self._head.stream(inputs, inner, outputs)) as results:
+                async for result in results:
+                    yield result
 
     async def only_streams(self) -> bool:
         """Return whether ``run`` refuses the graph, since a node of it streams."""
@@ -202,8 +199,5 @@ class HeadReplica(AnsweringReplica):
         So what goes back is small, whatever the size of the outputs.
         """
         self._requests += 1
-        if context.trace is None:
-            return await self._head.compare(inputs, context, outputs, expected, rule)
-        with entered(context.trace, "segment", HEAD) as recording:
-            here = within(context, recording)
-            return await self._head.compare(inputs, here, outputs, expected, rule)
+        with entered(context, "segment", HEAD) as inner:
+            return await self._head.compare(inputs, inner, outputs, expected, rule)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from anabranch.components.contract import Context, NodeFeedback
-from anabranch.graph.calls.annotated import annotated_each, annotator
+from anabranch.graph.calls.annotated import annotator
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
 from anabranch.serve.cache.opening import close_caches
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.sending import sender_for
-from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.calls.tracing import entered
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.streams.served import Method
-from anabranch.telemetry.tracing import recorded
 
 
 class SegmentReplica(AnsweringReplica):
@@ -56,10 +56,8 @@ class SegmentReplica(AnsweringReplica):
         """Evaluate ``wants``, given the values of other vertices."""
         self._requests += 1
         annotate = annotator(context)
-        if context.trace is None:
-            return annotate(await self._executor.run(values, wants, context))
-        with entered(context.trace, "segment", self._executor.segment.name) as recording:
-            return annotate(await self._executor.run(values, wants, within(context, recording)))
+        with entered(context, "segment", self._executor.segment.name) as inner:
+            return annotate(await self._executor.run(values, wants, inner))
 
     async def feedback(self, given: NodeFeedback) -> bool:
         """Hand a reward to the components here; return whether any takes some."""
@@ -69,16 +67,16 @@ class SegmentReplica(AnsweringReplica):
         """The nodes here that stream, and whether their results can be joined."""
         return self._executor.streaming
 
-    def stream(
+    async def stream(
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
-        """The values of a node that streams."""
+        """The values of a node that streams, each with the annotations so far."""
         self._requests += 1
-        if context.trace is None:
-            return annotated_each(self._executor.stream(values, want, context), context)
-        recording = entered(context.trace, "segment", self._executor.segment.name)
-        found = self._executor.stream(values, want, within(context, recording))
-        return recorded(recording, annotated_each(found, context))
+        annotate = annotator(context)
+        with entered(context, "segment", self._executor.segment.name) as inner:
+            async with aclosing(self._executor.stream(values, want, inner)) as found:
+                async for value in found:
+                    yield annotate(value)
 
     def _stuck(self) -> str | None:
         return self._executor.stuck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from anabranch.components.annotations import Annotations, Names, Tags
@@ -19,13 +19,11 @@ from anabranch.errors import (
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.shared.model_node import SharedModelNode
-from anabranch.router.admission.bulkheads import Bulkhead
+from anabranch.router.admission.bulkheads import Bulkhead, place_in
 from anabranch.router.core import TIMEOUT, Array, InferenceRequest, InferenceResponse
 from anabranch.router.traffic.explaining import EXPLAIN
 from anabranch.serve.shared.shared_model import MODELS, OpenModels, SharedModel
 from anabranch.serve.shared.use import ModelUse
-
-_NO_PLACE = nullcontext()
 
 
 class SharedModelCall:
@@ -75,7 +73,7 @@ class SharedModelCall:
     ) -> Mapping[str, Any]:
         """Evaluate the node, which is all of ``wants``; cancelling this cancels it there."""
         inputs = self._node.inputs(values)
-        with self._place(context), self._named():
+        with place_in(self.bulkhead, context), self._named():
             if not context.is_traffic:
                 head = self._model.head(self._reference.revision)
                 found = await head.run(inputs, context, None)
@@ -109,7 +107,7 @@ class SharedModelCall:
     ) -> AsyncGenerator[Any, None]:
         """The values of a model that streams; closing the iterator cancels it there."""
         request = self._request(self._node.inputs(values), context)
-        with self._place(context), self._named():
+        with place_in(self.bulkhead, context), self._named():
             arm = self._model.choose(request, self._reference.revision)
             with self._counted(arm.core.revision, time.monotonic()):
                 async with aclosing(arm.stream(request)) as responses:
@@ -151,12 +149,6 @@ class SharedModelCall:
 
     def _value(self, response: InferenceResponse) -> Any:
         return self._node.value({output.name: output.array for output in response.outputs})
-
-    def _place(self, context: Context) -> AbstractContextManager[None]:
-        """Return the place of a call in the bulkhead; Unavailable where there is none."""
-        if self.bulkhead is None:
-            return _NO_PLACE
-        return self.bulkhead.place(context.parameters, context.remaining())
 
     @contextmanager
     def _counted(self, revision: int, started: float) -> Iterator[None]:
