@@ -9,6 +9,7 @@ others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from anabranch.specs.excerpts import nearest, quoted_all
@@ -24,8 +25,7 @@ from anabranch.specs.sections.serving import serving_rules
 from anabranch.specs.sections.watch import watch_rules
 from anabranch.specs.shared.reference import is_shared
 from anabranch.specs.shared.rules import shared_rules
-from anabranch.specs.units import Duration
-from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, some_time, under
 
 RESERVED = {
     "head": "the segment that runs inside the router",
@@ -52,7 +52,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
     """Every rule that a whole document breaks; ``data`` may be anything."""
     spec = as_map(as_map(data).get("spec"))
     nodes = as_map(spec.get("nodes"))
-    yield from under(("spec",), _positive_timeout(spec))
+    yield from under(("spec",), some_time(spec, "timeout"))
     yield from under(("spec",), _scaled(spec))
     yield from under(("spec",), _empty(spec, "placement"))
     yield from under(("spec", "cache"), caching_rules(as_map(spec.get("cache"))))
@@ -114,7 +114,7 @@ def _node(node: Map) -> Iterator[Said]:
 def _recovery(node: Map) -> Iterator[Said]:
     """What a node does about failures, whatever fails."""
     typed = {**node, "type": "predictor"}
-    for rule in (_positive_timeout, _retries, _stand_in):
+    for rule in (_SOME_TIMEOUT, _retries, _stand_in):
         yield from rule(typed)
     yield from _empty(node, "outputs")
 
@@ -199,15 +199,6 @@ def _empty(owner: Map, field: str) -> Iterator[Said]:
         yield (field,), "is empty; remove it"
 
 
-def _positive_timeout(owner: Map) -> Iterator[Said]:
-    try:
-        timeout = Duration.parse(owner.get("timeout"))
-    except ValueError:
-        return
-    if timeout == 0:
-        yield ("timeout",), "must be more than 0"
-
-
 def _stand_in(node: Map) -> Iterator[Said]:
     stand_in = node.get("on_error")
     if not isinstance(stand_in, Mapping):
@@ -289,10 +280,11 @@ _RESERVED_VARIABLES = {
 """Beginnings of names that no node may set, and why."""
 _STAND_INS = ("use", "value")
 Rule = Callable[[Map], Iterator[Said]]
+_SOME_TIMEOUT: Rule = partial(some_time, field="timeout")
 _EVERY_NODE: tuple[Rule, ...] = (
     _one_origin,
     _only_for_builtins,
-    _positive_timeout,
+    _SOME_TIMEOUT,
     _retries,
     _stand_in,
     _gpu_memory,

@@ -6,10 +6,12 @@ An absent field and a null one are equal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from anabranch.specs.excerpts import FieldPath
 from anabranch.specs.messages import Said
+from anabranch.specs.units import Duration
 
 Map = Mapping[str, Any]
 
@@ -29,6 +31,13 @@ def as_list(value: Any) -> list[Any]:
 def as_number(value: Any) -> float | None:
     """``value`` if it is a number, else None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def some_time(owner: Map, field: str) -> Iterator[Said]:
+    """Refuse a duration of nothing; what is none at all is refused elsewhere."""
+    with suppress(ValueError):
+        if Duration.parse(owner.get(field)) == 0:
+            yield (field,), "must be more than 0"
 
 
 def under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from anabranch.specs.excerpts import quoted_all
 from anabranch.specs.messages import Said
-from anabranch.specs.units import Duration, Size
-from anabranch.specs.unvalidated import Map, as_map, under
+from anabranch.specs.units import Size
+from anabranch.specs.unvalidated import Map, as_map, some_time, under
 
 CACHED_TYPES = ("transformer", "predictor", "combiner")
 LEAST_SIZE = Size.parse("1MiB")
@@ -16,11 +17,10 @@ LEAST_SIZE = Size.parse("1MiB")
 
 def caching_rules(cache: Map) -> Iterator[Said]:
     """Every rule that a ``cache`` breaks; its parts may be anything."""
-    if _parsed(Duration, cache.get("ttl")) == 0:
-        yield ("ttl",), "must be more than 0"
-    size = _parsed(Size, cache.get("size"))
-    if size is not None and size < LEAST_SIZE:
-        yield ("size",), f"must be at least {LEAST_SIZE}"
+    yield from some_time(cache, "ttl")
+    with suppress(ValueError):
+        if Size.parse(cache.get("size")) < LEAST_SIZE:
+            yield ("size",), f"must be at least {LEAST_SIZE}"
 
 
 def node_caching_rules(node: Map) -> Iterator[Said]:
@@ -28,10 +28,3 @@ def node_caching_rules(node: Map) -> Iterator[Said]:
     yield from under(("cache",), caching_rules(as_map(node.get("cache"))))
     if "cache" in node and node["type"] not in CACHED_TYPES:
         yield ("cache",), f"is for {quoted_all(CACHED_TYPES)} nodes; remove it"
-
-
-def _parsed(kind: type[Duration] | type[Size], text: object) -> int | None:
-    try:
-        return kind.parse(text)
-    except ValueError:
-        return None

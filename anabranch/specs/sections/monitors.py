@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from anabranch.specs.excerpts import nearest
 from anabranch.specs.messages import Said
 from anabranch.specs.models import Monitor
-from anabranch.specs.units import Duration
-from anabranch.specs.unvalidated import Map, as_list, as_map, under
+from anabranch.specs.unvalidated import Map, as_list, as_map, some_time, under
 
 
 def monitor_rules(spec: Map) -> Iterator[Said]:
@@ -41,12 +40,7 @@ def _reference(reference: Map) -> Iterator[Said]:
         yield ("season",), "needs `first`: rows of a file have no times"
     if "phases" in reference and "season" not in reference:
         yield ("phases",), "are those of a `season`; give its length, such as 24h"
-    try:
-        season = Duration.parse(reference.get("season"))
-    except ValueError:
-        return
-    if season == 0:
-        yield ("season",), "must be more than 0"
+    yield from some_time(reference, "season")
 
 
 def _judged(spec: Map) -> Iterator[Said]:

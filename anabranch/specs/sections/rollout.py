@@ -17,8 +17,7 @@ from anabranch.specs.excerpts import clean, nearest
 from anabranch.specs.limits import parse_limit
 from anabranch.specs.messages import Said
 from anabranch.specs.models import METRICS, Limit
-from anabranch.specs.units import Duration
-from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, some_time, under
 
 _LIMIT: TypeAdapter[float | str] = TypeAdapter(Limit)
 _METRIC = ("metric", "max", "min", "query", "of", "error")
@@ -31,7 +30,7 @@ def rollout_rules(rollout: Map) -> Iterator[Said]:
     analysis = as_map(rollout.get("analysis"))
     metrics = as_list(analysis.get("metrics"))
     yield from under(("steps",), _increasing(as_list(rollout.get("steps"))))
-    yield from under(("analysis",), _interval(analysis))
+    yield from under(("analysis",), some_time(analysis, "interval"))
     for index, item in enumerate(metrics):
         yield from under(("analysis", "metrics", index), _metric(as_map(item)))
     yield from _mirrored(rollout, metrics)
@@ -42,15 +41,6 @@ def _increasing(steps: list[Any]) -> Iterator[Said]:
         before, step = map(as_number, pair)
         if before is not None and step is not None and not before < step:
             yield (index,), f"must be more than the step before it, {clean(str(pair[0]))}"
-
-
-def _interval(analysis: Map) -> Iterator[Said]:
-    try:
-        interval = Duration.parse(analysis.get("interval"))
-    except ValueError:
-        return
-    if interval == 0:
-        yield ("interval",), "must be more than 0"
 
 
 def _mirrored(rollout: Map, metrics: list[Any]) -> Iterator[Said]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 from anabranch.specs.excerpts import nearest, quoted, quoted_all
 from anabranch.specs.messages import Said
-from anabranch.specs.units import Duration
-from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, some_time, under
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
 _SCALING = ("replicas", *_AUTOSCALING)
@@ -41,13 +38,7 @@ def _peak(peak: Map, high: float | None) -> Iterator[Said]:
         yield ("timezone",), f"there is no time zone {quoted(timezone)}; write one such as UTC"
     if low is not None and high is not None and low > high:
         yield ("min",), f"min {low} is more than max {high}"
-    yield from under(("for",), _some_time(peak.get("for")))
-
-
-def _some_time(text: Any) -> Iterator[Said]:
-    with suppress(ValueError):
-        if Duration.parse(text) == 0:
-            yield (), "must be more than 0"
+    yield from some_time(peak, "for")
 
 
 def _cron_problem(cron: str) -> str:
