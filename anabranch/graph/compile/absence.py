@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import networkx as nx
-
 from anabranch.components import registry
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
 from anabranch.graph.plan.absence import is_conditional, optional_outputs
 from anabranch.graph.plan.plan import PlannedNode, Ref, may_be_absent
 from anabranch.graph.plan.quorums import quorum_of
@@ -102,9 +100,7 @@ def _check_explained(draft: Draft, node: PlannedNode, spec: Explainer) -> Found:
 
 def _optional_inputs(draft: Draft, refs: Sequence[Ref]) -> list[str]:
     """Return the optional graph inputs that sources depend on."""
-    graph = edges(draft.nodes)
-    roots = {ref.node for ref in refs if ref.node in graph}
-    before = roots.union(*(nx.ancestors(graph, root) for root in roots))
+    before = needed_by(draft.nodes, (ref.node for ref in refs))
     read = [
         ref
         for name, node in draft.nodes.items()

@@ -12,7 +12,7 @@ from dataclasses import replace
 import networkx as nx
 
 from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, edges, needed_by, node_path
 
 MAX_SHOWN = 12
 
@@ -39,11 +39,9 @@ def check_acyclic(draft: Draft) -> Draft:
 
 def prune(draft: Draft) -> Draft:
     """Drop nodes that nothing asks for, each with a warning."""
-    graph = edges(draft.nodes)
-    roots = {ref.node for ref in draft.outputs.values() if ref.node is not None}
-    roots |= {name for name, node in draft.nodes.items() if node.type == "explainer"}
-    roots &= graph.nodes
-    wanted = set(roots).union(*(nx.ancestors(graph, root) for root in roots))
+    explainers = (name for name, node in draft.nodes.items() if node.type == "explainer")
+    outputs = (ref.node for ref in draft.outputs.values())
+    wanted = needed_by(draft.nodes, (*outputs, *explainers))
     unused = [name for name in draft.nodes if name not in wanted]
     warnings = tuple(
         Problem(node_path(name), f"no output needs node {name!r}; it will not run")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import networkx as nx
-
 from anabranch.components import registry
 from anabranch.components.artefacts.uris import is_mlflow, is_uri
 from anabranch.components.rules import reads_call
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode
 from anabranch.specs.models import NodeBase, Predictor, Router
 from anabranch.specs.shared.reference import shared_reference
@@ -35,9 +33,7 @@ def check_caches(draft: Draft) -> Draft:
 
 
 def _behind_outputs(draft: Draft) -> list[PlannedNode]:
-    graph = edges(draft.nodes)
-    ends = {ref.node for ref in draft.outputs.values() if ref.node in draft.nodes}
-    needed = ends.union(*(nx.ancestors(graph, end) for end in ends))
+    needed = needed_by(draft.nodes, (ref.node for ref in draft.outputs.values()))
     return [node for name, node in draft.nodes.items() if name in needed]
 
 

@@ -13,7 +13,14 @@ from typing import Protocol
 import networkx as nx
 
 from anabranch.errors import Problem
-from anabranch.graph.plan.plan import PlannedMonitor, PlannedNode, Ref, Segment, Signature
+from anabranch.graph.plan.plan import (
+    PlannedMonitor,
+    PlannedNode,
+    Ref,
+    Segment,
+    Signature,
+    source_type,
+)
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import TensorSpec
 from anabranch.specs.shared.reference import SharedReference
@@ -55,15 +62,7 @@ class Draft:
 
     def type_of(self, ref: Ref) -> TensorSpec | None:
         """The type of what ``ref`` names; None where it is not known."""
-        if ref.node is None:
-            found = self.source.inputs.get(str(ref.output))
-            return None if found is None else found.tensor
-        node = self.nodes.get(ref.node)
-        if node is None or node.outputs is None:
-            return None
-        if ref.output is None:
-            return next(iter(node.outputs.values())) if len(node.outputs) == 1 else None
-        return node.outputs.get(ref.output)
+        return source_type(self.source.inputs, self.nodes, ref)
 
 
 def node_path(name: str, *rest: str | int) -> FieldPath:
@@ -91,6 +90,12 @@ def data_sources(node: PlannedNode) -> list[tuple[FieldPath, str]]:
     if explains is not None:
         found.append((node_path(node.name, "explains"), explains))
     return found
+
+
+def needed_by(nodes: Mapping[str, PlannedNode], ends: Iterable[str | None]) -> set[str]:
+    """The nodes among ``ends``, and all that these may need."""
+    graph, roots = edges(nodes), nodes.keys() & set(ends)
+    return roots.union(*(nx.ancestors(graph, root) for root in roots))
 
 
 def edges(nodes: Mapping[str, PlannedNode]) -> nx.DiGraph[str]:

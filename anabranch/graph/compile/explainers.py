@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import networkx as nx
-
 from anabranch.components import registry
 from anabranch.explainers.applicable import fitting
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
+from anabranch.graph.plan.dependence import homes_of
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.excerpts import listing
@@ -178,7 +177,7 @@ def explained_part(plan: Plan, name: str) -> ExplainedPart:
     spec = node.spec
     assert isinstance(spec, Explainer)
     target = None if spec.explains is None else plan.nodes[spec.explains]
-    home = {each: part.name for part in plan.segments for each in part.nodes}
+    home = homes_of(plan)
     whole = target is None or target.type == "router"
     remote = None if target is None or whole else _remote(plan, spec, target, home)
     needed = _needed(plan, node, target, whole)
@@ -211,13 +210,12 @@ def _remote(
 def _needed(plan: Plan, node: PlannedNode, target: PlannedNode | None, whole: bool) -> set[str]:
     """Nodes that have to be evaluated on the way from the graph's inputs."""
     nodes = {name: each for name, each in plan.nodes.items() if each.type != "explainer"}
-    graph = edges(nodes)
     wanted = {vertex_of(ref) for ref in node.inputs.values() if ref.node is not None}
     if whole:
         refs = plan.outputs.values()
         outputs = {ref.node for ref in refs if ref.node is not None}
         wanted |= outputs if target is None else {target.name}
-    return wanted.union(*(nx.ancestors(graph, name) for name in wanted))
+    return needed_by(nodes, wanted)
 
 
 def _plainly(plan: Plan, copied: Collection[str], target: PlannedNode | None) -> Plan:

@@ -13,13 +13,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
-
 from anabranch.components import registry
 from anabranch.components.arguments import constructor_problems
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import inside
-from anabranch.graph.compile.draft import Draft, FieldPath, edges
+from anabranch.graph.compile.draft import Draft, FieldPath, needed_by
 from anabranch.graph.compile.resolve import Mistakes, resolve
 from anabranch.graph.compile.typing import check_ref
 from anabranch.graph.plan.plan import PlannedMonitor, Ref
@@ -34,7 +32,7 @@ Mistake = tuple[FieldPath, str]
 def check_monitors(draft: Draft) -> Draft:
     """Resolve what monitors watch, and refuse those that cannot do their work."""
     mistakes = Mistakes()
-    needed = _needed(draft)
+    needed = needed_by(draft.nodes, (ref.node for ref in draft.outputs.values()))
     planned = {}
     for name, spec in draft.source.monitors.items():
         watches = _watches(draft, name, spec, mistakes)
@@ -83,14 +81,6 @@ def _watches(
         if ref is not None:
             found[source] = ref, path
     return found
-
-
-def _needed(draft: Draft) -> set[str]:
-    """Nodes that some request may need."""
-    graph = edges(draft.nodes)
-    outputs = {ref.node for ref in draft.outputs.values() if ref.node is not None}
-    outputs &= graph.nodes
-    return outputs.union(*(nx.ancestors(graph, name) for name in outputs))
 
 
 def _watchable(

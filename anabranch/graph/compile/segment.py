@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import networkx as nx
 
@@ -26,6 +26,7 @@ from anabranch.specs.shared.reference import shared_reference
 from anabranch.specs.units import Size
 
 Mistakes = list[tuple[FieldPath, str]]
+Amount = TypeVar("Amount", float, Size)
 
 
 def segment(draft: Draft) -> Draft:
@@ -41,7 +42,7 @@ def segment(draft: Draft) -> Draft:
     segments = (head, *(_build(draft, group, mistakes) for group in remote))
     graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
     for group in remote:
-        _check_convex(graph, group, mistakes)
+        mistakes += _not_convex(graph, group)
         mistakes += _learners(draft, group)
     draft = replace(draft, segments=segments).with_problems(mistakes)
     return replace(draft, hops=0 if mistakes else _critical_path_hops(draft, graph))
@@ -102,27 +103,8 @@ def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[tuple[FieldPath,
 
 def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
     specs = {name: draft.nodes[name].spec for name in group}
-    for name, spec in specs.items():
-        if len(group) > 1 and spec.placement is not None and spec.placement.isolate:
-            others = ", ".join(other for other in group if other != name)
-            mistakes.append(
-                (
-                    node_path(name, "placement", "isolate"),
-                    f"{name!r} is isolated, yet tied to {others}",
-                )
-            )
-        if len(group) > 1 and shared_reference(spec) is not None:
-            others = ", ".join(other for other in group if other != name)
-            message = f"{others} cannot share a process with {name!r}, which is a shared model"
-            mistakes.append((node_path(name, "model"), message))
-        if len(group) > 1 and spec.on_error != "fail":
-            mistakes.append(
-                (
-                    node_path(name, "on_error"),
-                    f"{name!r} shares a process with other nodes, where a stand-in is out of "
-                    "reach; give it a process of its own",
-                )
-            )
+    if len(group) > 1:
+        mistakes += _unshared(specs)
     owner = next((name for name in group if _owns(specs[name])), group[0])
     return Segment(
         name=owner,
@@ -132,6 +114,24 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
         placement=_one_placement(specs, mistakes),
         model=shared_reference(specs[owner]),
     )
+
+
+def _unshared(specs: Mapping[str, NodeBase]) -> Iterator[tuple[FieldPath, str]]:
+    """Yield what nodes that share a process cannot have."""
+    for name, spec in specs.items():
+        others = ", ".join(other for other in specs if other != name)
+        if spec.placement is not None and spec.placement.isolate:
+            path = node_path(name, "placement", "isolate")
+            yield path, f"{name!r} is isolated, yet tied to {others}"
+        if shared_reference(spec) is not None:
+            said = f"{others} cannot share a process with {name!r}, which is a shared model"
+            yield node_path(name, "model"), said
+        if spec.on_error != "fail":
+            yield (
+                node_path(name, "on_error"),
+                f"{name!r} shares a process with other nodes, where a stand-in is out of reach; "
+                "give it a process of its own",
+            )
 
 
 def _owns(spec: NodeBase) -> bool:
@@ -148,17 +148,13 @@ def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resourc
     if len(accelerators) > 1:
         listed = ", ".join(f"{name} wants {kind}" for kind, name in accelerators.items())
         name = next(reversed(accelerators.values()))
-        mistakes.append(
-            (
-                node_path(name, "resources", "accelerator"),
-                f"one process, two accelerators: {listed}",
-            )
-        )
+        path = node_path(name, "resources", "accelerator")
+        mistakes.append((path, f"one process, two accelerators: {listed}"))
     total = Resources.model_construct(  # the sum may be beyond the bounds of one node
-        cpu=_total([item.cpu for item in asked.values()]),
-        gpu=_total([item.gpu for item in asked.values()]),
-        gpu_memory=_size(item.gpu_memory for item in asked.values()),
-        memory=_size(item.memory for item in asked.values()),
+        cpu=_total(float, (item.cpu for item in asked.values())),
+        gpu=_total(float, (item.gpu for item in asked.values())),
+        gpu_memory=_total(Size, (item.gpu_memory for item in asked.values())),
+        memory=_total(Size, (item.memory for item in asked.values())),
         accelerator=next(iter(accelerators), None),
         custom=_custom(asked.values()) or None,
     )
@@ -221,14 +217,9 @@ def _wishes(placement: Placement | None) -> Iterator[tuple[tuple[str, ...], Any]
             yield (field,), value
 
 
-def _total(amounts: list[float | None]) -> float | None:
+def _total(kind: type[Amount], amounts: Iterable[Amount | None]) -> Amount | None:
     given = [amount for amount in amounts if amount is not None]
-    return sum(given) if given else None
-
-
-def _size(sizes: Iterable[Size | None]) -> Size | None:
-    given = [size for size in sizes if size is not None]
-    return Size(sum(given)) if given else None
+    return kind(sum(given)) if given else None
 
 
 def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling | None:
@@ -236,12 +227,8 @@ def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling |
     scalings = list(asked.values())
     if any(one != scalings[0] for one in scalings):
         first, second, *_ = asked
-        mistakes.append(
-            (
-                node_path(second, "scaling"),
-                f"{first!r} and {second!r} share a process but scale differently; keep one",
-            )
-        )
+        said = f"{first!r} and {second!r} share a process but scale differently; keep one"
+        mistakes.append((node_path(second, "scaling"), said))
     return scalings[0] if scalings else None
 
 
@@ -267,7 +254,7 @@ def _inside(graph: nx.DiGraph[str], group: tuple[str, ...]) -> set[str]:
     return {pick_of(name) if pick_of(name) in graph else name for name in group}
 
 
-def _check_convex(graph: nx.DiGraph[str], group: tuple[str, ...], mistakes: Mistakes) -> None:
+def _not_convex(graph: nx.DiGraph[str], group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
     inside = _inside(graph, group)
     leaving = sorted(set().union(*(graph.successors(name) for name in inside)) - inside)
     for start in leaving:
@@ -279,12 +266,10 @@ def _check_convex(graph: nx.DiGraph[str], group: tuple[str, ...], mistakes: Mist
             continue
         origin = min(set(graph.predecessors(start)) & inside)
         path = [origin, *nx.shortest_path(graph, start, entry)]
-        mistakes.append(
-            (
-                node_path(_node_of(entry), "placement"),
-                f"{', '.join(group)} cannot share a process: a path leaves it and comes back: "
-                f"{_readable(path)}",
-            )
+        yield (
+            node_path(_node_of(entry), "placement"),
+            f"{', '.join(group)} cannot share a process: a path leaves it and comes back: "
+            f"{_readable(path)}",
         )
         return
 

@@ -93,14 +93,20 @@ class Observer:
             logger.exception("a value was not observed")
 
     def _take(self, source: str, request: str, value: Any, access: Convert) -> None:
-        if isinstance(value, Future):
-            if not value.done() or value.cancelled() or value.exception() is not None:
-                return
-            value = value.result()
-        array = value if isinstance(value, Skipped) else access(value)
-        if not isinstance(array, Skipped):
+        array = made(value, access)
+        if array is not None:
             # A copy: whoever reads the value may change it, and a view may hold a whole request.
             self._offer(Seen(source, request, array.copy()), item_size(array))
+
+
+def made(value: Any, access: Convert) -> Array | None:
+    """Return the tensor of a value in a frame; None where it has failed or was left out."""
+    if isinstance(value, Future):
+        if not value.done() or value.cancelled() or value.exception() is not None:
+            return None
+        value = value.result()
+    array = value if isinstance(value, Skipped) else access(value)
+    return None if isinstance(array, Skipped) else array
 
 
 def item_size(array: Array) -> int:

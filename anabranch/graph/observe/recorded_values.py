@@ -6,12 +6,12 @@ requests that are logged have a place for them.
 
 from __future__ import annotations
 
-from asyncio import Future
 from collections.abc import Collection
 from typing import Any
 
 from anabranch.components.tensors.arrays import Array
-from anabranch.graph.calls.values import UNSET, Convert, Skipped, accessor
+from anabranch.graph.calls.values import UNSET, Convert, accessor
+from anabranch.graph.observe.monitor_copies import made
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.vertices import Vertices, is_here, vertex_of
 
@@ -39,10 +39,6 @@ class ValueRecorder:
             value = frame[slot]
             if value is UNSET or node in given:
                 continue
-            if isinstance(value, Future):
-                if not value.done() or value.cancelled() or value.exception() is not None:
-                    continue
-                value = value.result()
-            found = value if isinstance(value, Skipped) else access(value)
-            if not isinstance(found, Skipped):
-                values[name] = found
+            array = made(value, access)
+            if array is not None:
+                values[name] = array

@@ -7,6 +7,7 @@ from functools import reduce
 from operator import and_
 
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
+from anabranch.graph.plan.quorums import quorum_of, skippable
 from anabranch.graph.plan.vertices import vertex_of
 
 
@@ -53,12 +54,8 @@ def homes_of(plan: Plan) -> dict[str, str]:
 
 def _lacks_quorum(node: PlannedNode, failed: Mapping[str, PlannedNode]) -> bool:
     """Return whether too many inputs of a combiner are left out."""
-    quorum = getattr(node.spec, "quorum", None)
-    if quorum is None:
-        return False
-    sources = [failed.get(vertex_of(ref)) for ref in node.inputs.values()]
-    skipped = sum(one is not None and one.spec.on_error == "skip" for one in sources)
-    return len(sources) - skipped < int(quorum)
+    quorum = quorum_of(node)
+    return quorum is not None and len(node.inputs) - len(skippable(failed, node)) < quorum
 
 
 def _without(node: PlannedNode, blocked: Mapping[str, bool]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from html import escape
 
 _CHARACTER = 7.2
@@ -77,15 +78,8 @@ def _columns(boxes: Mapping[str, DrawnBox], arrows: Sequence[DrawnArrow]) -> lis
     for arrow in arrows:
         before[arrow.target].append(arrow.source)
     column: dict[str, int] = {}
-    waiting = list(boxes)
-    while waiting:
-        rest = []
-        for name in waiting:
-            if all(one in column for one in before[name]):
-                column[name] = max((column[one] + 1 for one in before[name]), default=0)
-            else:
-                rest.append(name)
-        waiting = rest
+    for name in TopologicalSorter(before).static_order():
+        column[name] = max((column[one] + 1 for one in before[name]), default=0)
     found: list[list[str]] = [[] for _ in range(max(column.values(), default=-1) + 1)]
     for name in boxes:
         found[column[name]].append(name)

@@ -219,15 +219,7 @@ class Plan:
 
     def type_of(self, ref: Ref) -> TensorSpec | None:
         """Return the type of a resolved source; None if it is unknown."""
-        if ref.node is None:
-            found = self.inputs.get(str(ref.output))
-            return None if found is None else found.tensor
-        outputs = self.nodes[ref.node].outputs if ref.node in self.nodes else None
-        if outputs is None:
-            return None
-        if ref.output is None:
-            return next(iter(outputs.values())) if len(outputs) == 1 else None
-        return outputs.get(ref.output)
+        return source_type(self.inputs, self.nodes, ref)
 
     @property
     def edges(self) -> tuple[DrawnArrow, ...]:
@@ -265,6 +257,21 @@ class Plan:
     def segment(self, name: str) -> Segment:
         """Return the segment of a name; raise KeyError for an unknown name."""
         return {segment.name: segment for segment in self.segments}[name]
+
+
+def source_type(
+    inputs: Mapping[str, InputSpec], nodes: Mapping[str, PlannedNode], ref: Ref
+) -> TensorSpec | None:
+    """Return the type of a resolved source; None if it is unknown."""
+    if ref.node is None:
+        found = inputs.get(str(ref.output))
+        return None if found is None else found.tensor
+    outputs = nodes[ref.node].outputs if ref.node in nodes else None
+    if outputs is None:
+        return None
+    if ref.output is None:
+        return next(iter(outputs.values())) if len(outputs) == 1 else None
+    return outputs.get(ref.output)
 
 
 def may_be_absent(

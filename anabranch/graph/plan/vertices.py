@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
@@ -97,17 +98,12 @@ def readers(plan: Plan) -> dict[str, int]:
 
     Explainers are left out: they evaluate for themselves.
     """
-    count: dict[str, int] = {}
+    count = Counter(map(vertex_of, plan.outputs.values()))
     for node in plan.nodes.values():
-        if node.type == "explainer":
-            continue
-        refs = [*node.inputs.values(), *(Ref(route, None) for route in node.routes)]
-        if node.fallback is not None:
-            refs.append(node.fallback)
-        for ref in refs:
-            count[vertex_of(ref)] = count.get(vertex_of(ref), 0) + 1
-    for ref in plan.outputs.values():
-        count[vertex_of(ref)] = count.get(vertex_of(ref), 0) + 1
+        if node.type != "explainer":
+            count.update(map(vertex_of, node.inputs.values()))
+            count.update(node.routes)
+            count.update([] if node.fallback is None else [vertex_of(node.fallback)])
     return count
 
 
