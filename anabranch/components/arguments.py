@@ -1,7 +1,8 @@
 """The ``args`` of a built-in, checked against its constructor without calling it.
 
-Python annotations are the single source: names, which are required, and what each may be. Where a
-constructor ends in ``**common`` and hands that on, the arguments of its base class count as well.
+Python annotations are the single source: names, which are required, and what each may be, with
+bounds such as ``Annotated[int, Field(ge=1)]``. Where a constructor ends in ``**common`` and hands
+that on, the arguments of its base class count as well.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase
 from anabranch.specs.units import Duration
 
+AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
+"""A number of things of which there must be some."""
+SomeSizes: TypeAlias = Annotated[list[AtLeastOne], Field(min_length=1)]
 _INJECTED = ("node", "root", "node_name")
 _WORDS: dict[Any, str] = {
     float: "a number",
@@ -29,6 +33,14 @@ _WORDS: dict[Any, str] = {
     Any: "anything",
     Duration: "a duration such as 5s",
 }
+_BOUNDS = {
+    "greater_than_equal": "at least {ge:.10g}",
+    "greater_than": "more than {gt:.10g}",
+    "less_than_equal": "at most {le:.10g}",
+    "less_than": "less than {lt:.10g}",
+    "too_short": "at least {min_length} long",
+}
+"""What is asked of a number, or a list, by Pydantic's name for the error."""
 
 
 def injected(cls: type, node: NodeBase, root: Path, node_name: str) -> dict[str, Any]:
@@ -70,16 +82,20 @@ def _ill_typed(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for name, value in args.items():
-        if name in accepted and not _is_a(accepted[name].annotation, value):
-            yield ("args", name), f"{shown(value)} is not {describe(accepted[name].annotation)}"
+        if name in accepted and (refusal := _refusal(accepted[name].annotation, value)):
+            yield ("args", name), refusal
 
 
-def _is_a(annotation: Any, value: Any) -> bool:
+def _refusal(annotation: Any, value: Any) -> str | None:
+    """Return why a value is not what an annotation allows; None if it is."""
     try:
         _adapter(annotation).validate_python(value)
-    except ValidationError:
-        return False
-    return True
+    except ValidationError as error:
+        for one in error.errors():
+            if one["type"] in _BOUNDS:
+                return f"must be {_BOUNDS[one['type']].format(**one['ctx'])}, not {shown(value)}"
+        return f"{shown(value)} is not {describe(annotation)}"
+    return None
 
 
 def describe(annotation: Any) -> str:
@@ -87,6 +103,8 @@ def describe(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(one) for one in inner if one is not type(None))
+    if origin is Annotated:
+        return describe(inner[0])
     if origin is Literal:
         return f"one of {', '.join(str(one) for one in inner)}"
     if origin is list:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
@@ -100,7 +102,13 @@ class Rules:
         status: Status of HTTP, from 400 to 599, with which a request fails if no rule holds.
     """
 
-    def __init__(self, node: Router, node_name: str, *, status: int = 404) -> None:
+    def __init__(
+        self,
+        node: Router,
+        node_name: str,
+        *,
+        status: Annotated[int, Field(ge=400, le=599)] = 404,
+    ) -> None:
         self._node, self._status = node_name, status
         self._rules = [(Condition(rule.when), rule.to) for rule in node.rules or ()]
         self._reads_inputs = any(condition.reads_inputs for condition, _ in self._rules)
@@ -115,9 +123,6 @@ class Rules:
             yield ("routes",), "weights belong to the strategy 'weighted', not 'rules'"
         if node.sticky is not None:
             yield ("sticky",), "sticky belongs to the strategy 'weighted', not 'rules'"
-        status = node.args.get("status", 404)
-        if isinstance(status, int) and not 400 <= status <= 599:
-            yield ("args", "status"), f"must be from 400 to 599, not {status}"
         if "status" in node.args and node.otherwise is not None:
             yield ("args", "status"), "has no meaning beside `otherwise`; remove one"
         for index, rule in enumerate(node.rules or ()):

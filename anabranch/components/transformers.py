@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.registry import Finding, register
@@ -65,7 +66,7 @@ class _PerInput:
             raise ValueError(str(conflict)) from None
 
 
-Factor = float | list[float]
+Factor = float | Annotated[list[float], Field(min_length=1)]
 _STEPS: Mapping[str, np.ufunc] = {
     "subtract": np.subtract,
     "divide_by": np.divide,
@@ -106,13 +107,10 @@ class Scale(_PerInput):
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a division by 0, empty lists, and a scale that does nothing."""
+        """Find a division by 0, and a scale that does nothing."""
         given = {name: value for name, value in node.args.items() if value is not None}
         if not given:
             yield ("args",), f"scale needs at least one of {', '.join(_STEPS)}"
-        for name, value in given.items():
-            if value == []:
-                yield ("args", name), "the list is empty"
         divisor = given.get("divide_by", 1)
         if 0 in (divisor if isinstance(divisor, list) else [divisor]):
             yield ("args", "divide_by"), "cannot divide by 0"
@@ -384,17 +382,15 @@ class Split:
         columns: Name of the output for each column.
     """
 
-    def __init__(self, *, columns: list[str]) -> None:
+    def __init__(self, *, columns: Annotated[list[str], Field(min_length=1)]) -> None:
         self._columns = columns
 
     @staticmethod
     def check(node: Transformer) -> Iterable[Finding]:
-        """Find several inputs, no columns, and names that are none or are there twice."""
+        """Find several inputs, and names that are none or are there twice."""
         if len(node.inputs) > 1:
             yield ("inputs",), f"split takes one matrix, not {len(node.inputs)} inputs"
         columns: Any = node.args["columns"]
-        if not columns:
-            yield ("args", "columns"), "the list is empty"
         for name, count in Counter(columns).items():
             if re.fullmatch(TENSOR_NAME, name) is None:
                 yield ("args", "columns"), f"{shown(name)} is no name of a tensor"

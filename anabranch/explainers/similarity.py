@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -76,7 +77,7 @@ class Similarity(ExplainerMethod):
         sim_fn: Literal["grad_dot", "grad_cos", "grad_asym_dot"] = "grad_dot",
         layer: str | None = None,
         precompute_grads: bool = True,
-        top: int = 5,
+        top: AtLeastOne = 5,
         label: str | None = None,
         **common: Any,
     ) -> None:
@@ -95,8 +96,6 @@ class Similarity(ExplainerMethod):
         losses = LOSSES[str(node.args.get("task", "classification"))]
         if node.args.get("loss") not in (None, *losses):
             yield ("args", "loss"), f"for this task it is one of {', '.join(losses)}"
-        if cast(int, node.args.get("top", 1)) < 1:
-            yield ("args", "top"), "must be at least 1"
 
     def load(self) -> None:
         """Compute the gradients of the sample; raise CannotLoad where it does not fit."""

@@ -27,9 +27,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.monitors.statistics import holm
 from anabranch.monitors.table import Array, Table, Unfit
@@ -91,15 +92,8 @@ class Comparing(MonitorMethod):
 
     least = 10
 
-    def __init__(self, *, false_alarm_rate: float = 0.01) -> None:
+    def __init__(self, *, false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01) -> None:
         self._rate = false_alarm_rate
-
-    @staticmethod
-    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield mistakes in the arguments."""
-        rate = monitor.args.get("false_alarm_rate", 0.01)
-        if not 0 < rate < 1:
-            yield ("args", "false_alarm_rate"), f"must be between 0 and 1, such as 0.01, not {rate}"
 
     def log_level(self, number: int) -> float:
         """Return the logarithm of the level of a window, for all its features together."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.registry import register
 from anabranch.monitors.base import Comparing, Finding, unlike
@@ -150,19 +150,16 @@ class PopulationStabilityIndex(Comparing):
 
     takes_texts = True
 
-    def __init__(self, *, bins: int = 10, threshold: float = 0.1, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        bins: Annotated[int, Field(ge=2, le=100)] = 10,
+        threshold: Annotated[float, Field(gt=0)] = 0.1,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         self._number = bins
         self._threshold = threshold
-
-    @staticmethod
-    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield mistakes in the arguments."""
-        yield from Comparing.check(monitor)
-        if not 2 <= monitor.args.get("bins", 10) <= 100:
-            yield ("args", "bins"), "must be 2 to 100"
-        if not monitor.args.get("threshold", 0.1) > 0:
-            yield ("args", "threshold"), "must be more than 0, such as 0.1"
 
     def fit(self, reference: Table) -> None:
         """Make the bins; raise Unfit if a feature of texts has too many values."""

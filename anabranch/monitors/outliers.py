@@ -12,10 +12,10 @@ Vovk, Gammerman, Shafer: "Algorithmic learning in a random world", 2005).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.extras import require
 from anabranch.components.registry import register
@@ -34,19 +34,16 @@ class Outliers(Comparing):
 
     least = 40
 
-    def __init__(self, *, contamination: float = 0.01, seed: int = 0, **common: Any) -> None:
+    def __init__(
+        self,
+        *,
+        contamination: Annotated[float, Field(gt=0, lt=0.5)] = 0.01,
+        seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         self._share = contamination
         self._seed = seed
-
-    @staticmethod
-    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield mistakes in the arguments."""
-        yield from Comparing.check(monitor)
-        if not 0 < monitor.args.get("contamination", 0.01) < 0.5:
-            yield ("args", "contamination"), "must be between 0 and 0.5, such as 0.01"
-        if not 0 <= monitor.args.get("seed", 0) < 2**32:
-            yield ("args", "seed"), "must be 0 to 4294967295"
 
     def learn(self, rows: Array) -> None:
         """Learn the usual rows from rows [rows, features] without missing values."""
@@ -147,16 +144,9 @@ class IsolationForest(Outliers):
         trees: Trees of the forest, 1 to 1000.
     """
 
-    def __init__(self, *, trees: int = 100, **common: Any) -> None:
+    def __init__(self, *, trees: Annotated[int, Field(ge=1, le=1000)] = 100, **common: Any) -> None:
         super().__init__(**common)
         self._trees = trees
-
-    @staticmethod
-    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield mistakes in the arguments."""
-        yield from Outliers.check(monitor)
-        if not 1 <= monitor.args.get("trees", 100) <= 1000:
-            yield ("args", "trees"), "must be 1 to 1000"
 
     def learn(self, rows: Array) -> None:
         """Grow the forest."""

@@ -7,9 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.registry import Finding
@@ -81,9 +82,9 @@ class Bandit(ABC):
         self,
         node: Router,
         *,
-        decay: float | None = None,
+        decay: Annotated[float, Field(ge=1)] | None = None,
         min_share: MinShare = 0.0,
-        seed: int | None = None,
+        seed: Annotated[int, Field(ge=0)] | None = None,
     ) -> None:
         self.routes = tuple(node.routes or ())
         self._keep = 1.0 if decay is None else 0.5 ** (1.0 / decay)
@@ -224,8 +225,6 @@ def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
     if router.sticky is not None:
         yield ("sticky",), f"sticky belongs to the strategy 'weighted', not {strategy!r}"
     yield from _wrong_shares(router)
-    yield from at_least(router, "decay", 1.0)
-    yield from at_least(router, "seed", 0)
 
 
 def _wrong_shares(router: Router) -> Iterable[Finding]:
@@ -247,11 +246,3 @@ def _wrong_shares(router: Router) -> Iterable[Finding]:
             ("args", "min_share"),
             f"the least shares of {len(routes)} routes are {total:g} together, more than 1",
         )
-
-
-def at_least(router: Router, name: str, least: float, most: float = math.inf) -> Iterable[Finding]:
-    """Find an argument below what it may be, or above."""
-    value = router.args.get(name)
-    if value is not None and not least <= cast(float, value) <= most:
-        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        yield ("args", name), f"must be {bounds}, not {shown(value)}"

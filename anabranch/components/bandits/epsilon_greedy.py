@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
     Decider,
     Standing,
-    at_least,
     normal_interval,
     problems,
 )
@@ -49,8 +49,8 @@ class EpsilonGreedy(ContextFree):
         self,
         node: Router,
         *,
-        epsilon: float = 0.1,
-        anneal: float | None = None,
+        epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1,
+        anneal: Annotated[float, Field(ge=1)] | None = None,
         prior: Given | None = None,
         **common: Any,
     ) -> None:
@@ -64,8 +64,6 @@ class EpsilonGreedy(ContextFree):
     def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and priors."""
         yield from problems(node, "epsilon_greedy")
-        yield from at_least(node, "epsilon", 0.0, 1.0)
-        yield from at_least(node, "anneal", 1.0)
         yield from priors.problems(PriorMean, node)
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.bandits.bandit import (
     Bandit,
     Standing,
-    at_least,
     normal_interval,
     problems,
 )
@@ -54,9 +54,9 @@ class LinUCB(Bandit):
         self,
         node: Router,
         *,
-        features: int | None = None,
-        alpha: float = 1.0,
-        ridge: float = 1.0,
+        features: Annotated[int, Field(ge=1, le=MAX_FEATURES)] | None = None,
+        alpha: Annotated[float, Field(ge=0)] = 1.0,
+        ridge: Annotated[float, Field(ge=1e-6)] = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(node, **common)
@@ -70,9 +70,6 @@ class LinUCB(Bandit):
     def check(node: Router) -> Iterable[Finding]:
         """Find wrong routes, shares and parameters, and missing inputs."""
         yield from problems(node, "linucb")
-        yield from at_least(node, "features", 1, MAX_FEATURES)
-        yield from at_least(node, "alpha", 0.0)
-        yield from at_least(node, "ridge", 1e-6)
         if not node.inputs:
             yield ("inputs",), "the strategy 'linucb' needs inputs, its features"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
 from anabranch.components.features.cache import (
     CallOutcome,
@@ -97,7 +98,7 @@ class Lookup:
         ttl: Duration | None = None,
         max_age: Duration | None = None,
         max_stale: Duration | None = None,
-        max_keys: int = 100_000,
+        max_keys: AtLeastOne = 100_000,
         token: str | None = None,
         offline: dict[str, str] | None = None,
     ) -> None:

@@ -230,5 +230,3 @@ def _time_problems(node: Transformer) -> Iterator[Finding]:
             ("args", "max_stale"),
             f"is below `max_age` ({args['max_age']}), up to which rows are used anyway",
         )
-    if args.get("max_keys", 1) < 1:
-        yield ("args", "max_keys"), "must be at least 1"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
@@ -44,7 +45,7 @@ class CatboostModel(BoostedTrees):
 
     methods = ("predict", "predict_proba", "raw")
 
-    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+    def __init__(self, node: Predictor, root: Path, *, threads: AtLeastOne = 1) -> None:
         self._catboost = require("catboost", "catboost")
         path = model_file(node, root)
         with reading(node, root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -112,13 +112,11 @@ class BoostedTrees:
 
     @classmethod
     def check(cls, node: Predictor) -> Iterable[Finding]:
-        """Find a missing model, an unknown method, and a number of threads below 1."""
+        """Find a missing model, and an unknown method."""
         yield from no_model(node)
         if node.method is not None and node.method not in cls.methods:
             method, there = node.method, hint(node.method, cls.methods)
             yield ("method",), f"the runtime {node.runtime!r} has no method {method!r}{there}"
-        if cast(int, node.args.get("threads", 1)) < 1:
-            yield ("args", "threads"), "at least one thread is needed"
 
     def without_shap(self) -> str | None:
         """Return why the trees have no SHAP values; None if they have."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
@@ -63,7 +64,7 @@ class LightgbmModel(BoostedTrees):
         root: Path,
         *,
         categories: list[str] | None = None,
-        threads: int = 1,
+        threads: AtLeastOne = 1,
     ) -> None:
         lightgbm = require("lightgbm", "lightgbm")
         path = model_file(node, root)

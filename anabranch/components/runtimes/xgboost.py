@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
@@ -61,7 +62,7 @@ class XgboostModel(BoostedTrees):
 
     methods = tuple(_METHODS)
 
-    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+    def __init__(self, node: Predictor, root: Path, *, threads: AtLeastOne = 1) -> None:
         self._xgboost = require("xgboost", "xgboost")
         path = model_file(node, root)
         with reading(node, root):

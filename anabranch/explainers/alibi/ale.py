@@ -6,13 +6,13 @@ Models, JRSS B 2020.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import CannotLoad
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.explainers.alibi.global_methods import Curves
 from anabranch.explainers.alibi.library import library
 from anabranch.explainers.explanation import Curve
@@ -40,7 +40,7 @@ class Ale(Curves):
         node: Explainer,
         root: Path,
         *,
-        min_bin_points: int = 4,
+        min_bin_points: AtLeastOne = 4,
         check_feature_resolution: bool = True,
         low_resolution_threshold: int = 10,
         extrapolate_constant: bool = True,
@@ -59,14 +59,6 @@ class Ale(Curves):
         }
 
     fits = staticmethod(partial(no_texts, "ale"))
-
-    @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
-        """Find a missing sample, and bins without points."""
-        yield from Curves.check(node)
-        args: Mapping[str, Any] = node.args
-        if args.get("min_bin_points", 1) < 1:
-            yield ("args", "min_bin_points"), "must be at least 1"
 
     def compute(self) -> Any:
         """Return Alibi's explanation; CannotLoad for features that are texts."""

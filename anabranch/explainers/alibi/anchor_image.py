@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
-from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.anchors import Anchors
 from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import no_texts
@@ -56,7 +57,7 @@ class AnchorImage(Anchors):
         channels: Literal["first", "last"] = "last",
         segmentation_fn: Literal["slic", "felzenszwalb", "quickshift"] = "slic",
         segmentation_kwargs: dict[str, int | float | bool] | None = None,
-        p_sample: float = 0.5,
+        p_sample: Annotated[float, Field(gt=0, lt=1)] = 0.5,
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)
@@ -70,15 +71,12 @@ class AnchorImage(Anchors):
 
     @staticmethod
     def check(node: Explainer) -> Iterable[Finding]:
-        """Find shapes that are no image's, and invalid parameters of the search."""
-        yield from bad_search(node)
+        """Find shapes that are no image's."""
         yield from already_fitted(node, "segmentation_fn", "segmentation_kwargs")
         args: Mapping[str, Any] = node.args
         shape = args.get("image_shape")
         if shape is not None and (len(shape) not in (2, 3) or min(shape) < 1):
             yield ("args", "image_shape"), "must be [height, width], or that with channels"
-        if not 0 < args.get("p_sample", 0.5) < 1:
-            yield ("args", "p_sample"), "must be above 0 and below 1"
 
     def prepare(self) -> None:
         """Determine the shape of an image; raise CannotLoad where args and types leave it open."""

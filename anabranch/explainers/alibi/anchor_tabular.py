@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.registry import Finding, register
-from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.anchors import Anchors
 from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
@@ -56,10 +56,9 @@ class AnchorTabular(Tabular, Anchors):
 
     @staticmethod
     def check(node: Explainer) -> Iterable[Finding]:
-        """Find a missing sample, and invalid parameters of the search."""
+        """Find a missing sample, and cuts that are no percentiles."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)
-        yield from bad_search(node)
         if any(not 0 < cut < 100 for cut in _cuts(node)):
             yield ("args", "disc_perc"), "percentiles are above 0 and below 100"
 

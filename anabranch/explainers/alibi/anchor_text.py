@@ -13,7 +13,7 @@ from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.source.classes import inside
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.anchors import Anchors, Chance
 from anabranch.explainers.alibi.library import already_fitted, library, quiet
 from anabranch.explainers.model import Array
 from anabranch.specs.models import Explainer, NodeBase
@@ -53,7 +53,7 @@ class AnchorText(Anchors):
         root: Path,
         *,
         sampling_strategy: Literal["unknown", "similarity"] = "unknown",
-        sample_proba: float = 0.5,
+        sample_proba: Chance = 0.5,
         top_n: int | None = None,
         temperature: float | None = None,
         use_proba: bool | None = None,
@@ -81,14 +81,11 @@ class AnchorText(Anchors):
 
     @staticmethod
     def check(node: Explainer) -> Iterable[Finding]:
-        """Find a sample, options of another strategy, and invalid parameters of the search."""
-        yield from bad_search(node)
+        """Find a sample, and options of another strategy."""
         yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args
         if node.data is not None:
             yield ("data",), "anchor_text is fitted on nothing; remove it"
-        if not 0 < args.get("sample_proba", 0.5) <= 1:
-            yield ("args", "sample_proba"), "must be above 0 and at most 1"
         if args.get("sampling_strategy", "unknown") == "unknown":
             for name in _SIMILARITY:
                 if args.get(name) is not None:

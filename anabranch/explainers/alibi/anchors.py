@@ -5,13 +5,15 @@ Ribeiro, Singh and Guestrin: Anchors: High-Precision Model-Agnostic Explanations
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import library, quiet, saved
@@ -23,9 +25,11 @@ from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import labels, plain_label
-from anabranch.specs.models import Explainer, NodeBase
+from anabranch.specs.models import Explainer
 
 _MOST = 1_000_000
+_Number: TypeAlias = Annotated[int, Field(ge=1, le=_MOST)]
+Chance: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 _DROPPED = frozenset({"examples", "instance", "instances"})
 """Parts of ``raw`` that are left out: drawn rows, and the row itself, which the client has."""
 
@@ -60,15 +64,15 @@ class Anchors(ExplainerMethod):
         node: Explainer,
         root: Path,
         *,
-        threshold: float = 0.95,
-        delta: float = 0.1,
-        tau: float = 0.15,
-        batch_size: int = 100,
-        coverage_samples: int = 10_000,
-        beam_size: int = 1,
-        max_anchor_size: int | None = None,
-        min_samples_start: int = 100,
-        precision_samples: int = 2000,
+        threshold: Chance = 0.95,
+        delta: Chance = 0.1,
+        tau: Chance = 0.15,
+        batch_size: _Number = 100,
+        coverage_samples: _Number = 10_000,
+        beam_size: _Number = 1,
+        max_anchor_size: AtLeastOne | None = None,
+        min_samples_start: _Number = 100,
+        precision_samples: Annotated[int, Field(ge=0, le=_MOST)] = 2000,
         resample: bool = False,
         **common: Any,
     ) -> None:
@@ -183,18 +187,3 @@ def unwrapped() -> Iterator[None]:
         yield
     except exceptions.PredictorCallError as error:
         raise (error.__cause__ or error) from None
-
-
-def bad_search(node: NodeBase) -> Iterable[tuple[tuple[str, str], str]]:
-    """Find invalid parameters of the search."""
-    args: Mapping[str, Any] = node.args
-    for name in ("threshold", "delta", "tau"):
-        if not 0 < args.get(name, 0.5) <= 1:
-            yield ("args", name), "must be above 0 and at most 1"
-    if not 0 <= args.get("precision_samples", 0) <= _MOST:
-        yield ("args", "precision_samples"), f"must be from 0 to {_MOST}"
-    for name in ("batch_size", "coverage_samples", "beam_size", "min_samples_start"):
-        if not 1 <= args.get(name, 1) <= _MOST:
-            yield ("args", name), f"must be from 1 to {_MOST}"
-    if args.get("max_anchor_size") is not None and args["max_anchor_size"] < 1:
-        yield ("args", "max_anchor_size"), "must be at least 1"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
 from anabranch.explainers.alibi.library import already_fitted, library, quiet, saved
@@ -64,10 +65,10 @@ class KernelShap(Tabular):
         root: Path,
         *,
         link: Literal["identity", "logit"] = "identity",
-        nsamples: int | None = None,
+        nsamples: AtLeastOne | None = None,
         l1_reg: str | float = "auto",
         summarise_background: bool | Literal["auto"] = False,
-        n_background_samples: int = 300,
+        n_background_samples: AtLeastOne = 300,
         groups: dict[str, list[str]] | None = None,
         categorical_names: Categories | None = None,
         **common: Any,
@@ -92,13 +93,9 @@ class KernelShap(Tabular):
 
     @staticmethod
     def check(node: Explainer) -> Iterable[Finding]:
-        """Find a missing sample, and numbers of samples below 1."""
+        """Find a missing sample."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)
-        args: Mapping[str, Any] = node.args
-        for name in ("nsamples", "n_background_samples"):
-            if args.get(name) is not None and args[name] < 1:
-                yield ("args", name), "must be at least 1"
 
     def load(self) -> None:
         """Fit on the sample, which calls the model for its rows, or load the fitted explainer."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.registry import Finding, register
@@ -41,7 +42,7 @@ class _Grids(Curves):
         root: Path,
         *,
         percentiles: list[float] | None = None,
-        grid_resolution: int = 100,
+        grid_resolution: Annotated[int, Field(ge=2)] = 100,
         categorical_names: Categories | None = None,
         **common: Any,
     ) -> None:
@@ -54,11 +55,9 @@ class _Grids(Curves):
 
     @staticmethod
     def check(node: Explainer) -> Iterable[Finding]:
-        """Find a missing sample, and what is no grid."""
+        """Find a missing sample, and percentiles that are no range."""
         yield from Curves.check(node)
         args: Mapping[str, Any] = node.args
-        if args.get("grid_resolution", 2) < 2:
-            yield ("args", "grid_resolution"), "must be at least 2"
         cuts = args.get("percentiles") or [0.0, 1.0]
         if len(cuts) != 2 or not 0 <= cuts[0] < cuts[1] <= 1:
             yield ("args", "percentiles"), "must be two numbers from 0 to 1, the lower one first"

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
@@ -65,10 +67,10 @@ class PermutationImportance(Whole):
         node: Explainer,
         root: Path,
         *,
-        metrics: list[Metric],
+        metrics: Annotated[list[Metric], Field(min_length=1)],
         method: Literal["estimate", "exact"] = "estimate",
         kind: Literal["ratio", "difference"] = "ratio",
-        n_repeats: int = 50,
+        n_repeats: AtLeastOne = 50,
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)
@@ -82,14 +84,9 @@ class PermutationImportance(Whole):
         """Find a missing sample, and metrics that need different outputs of the model."""
         yield from Whole.check(node)
         args: Mapping[str, Any] = node.args
-        metrics = args.get("metrics") or []
-        if not metrics:
-            yield ("args", "metrics"), "at least one metric is needed"
-        wanted = {_wants(metric) for metric in metrics}
+        wanted = {_wants(metric) for metric in args["metrics"]}
         if len(wanted) > 1:
             yield ("args", "metrics"), f"some want {' and some '.join(sorted(wanted))}: split them"
-        if args.get("n_repeats", 1) < 1:
-            yield ("args", "n_repeats"), "must be at least 1"
 
     def find(self) -> None:
         """Compute the importance for the node's seed."""

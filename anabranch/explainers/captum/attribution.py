@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding
@@ -26,8 +27,6 @@ from anabranch.specs.models import Explainer
 
 ROWS = 256
 """Most rows that go through the network at once, unless ``internal_batch_size`` says otherwise."""
-
-_SIZES = ("internal_batch_size", "n_steps", "sliding_window_shapes", "strides")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Attribution(ExplainerMethod):
         root: Path,
         *,
         feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
+        internal_batch_size: AtLeastOne = ROWS,
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)
@@ -109,14 +108,10 @@ class Attribution(ExplainerMethod):
 
     @staticmethod
     def check(node: Explainer) -> Iterator[Finding]:
-        """Find sizes below 1, and a sample or a fitted explainer, which the methods do not take."""
+        """Find a sample, or a fitted explainer, which the methods do not take."""
         yield from no_model(node)
         if node.data is not None:
             yield ("data",), f"{node.method} is fitted on nothing; remove it"
-        for name in _SIZES:
-            given = cast("list[int] | int", node.args.get(name, 1))
-            if (min(given, default=0) if isinstance(given, list) else given) < 1:
-                yield ("args", name), "must be at least 1"
 
     def load(self) -> None:
         """Import Captum and read the network; raise CannotLoad where it does not fit."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 from operator import gt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from anabranch.components.arguments import AtLeastOne, SomeSizes
 from anabranch.components.extras import require
 from anabranch.components.registry import register
 from anabranch.errors import InvalidRequest
@@ -20,6 +21,8 @@ from anabranch.explainers.networks import Network
 from anabranch.specs.models import Explainer
 
 _MOST_PARTS = 256
+_Sizes: TypeAlias = SomeSizes | AtLeastOne
+"""One number, or one for each dimension of a row."""
 
 
 @register("explainer", "integrated_gradients")
@@ -43,7 +46,7 @@ class IntegratedGradients(BaselineAttribution):
         node: Explainer,
         root: Path,
         *,
-        n_steps: int = 50,
+        n_steps: AtLeastOne = 50,
         method: Literal[
             "gausslegendre",
             "riemann_right",
@@ -182,8 +185,8 @@ class Occlusion(BaselineAttribution):
         node: Explainer,
         root: Path,
         *,
-        sliding_window_shapes: list[int] | int = 1,
-        strides: list[int] | int = 1,
+        sliding_window_shapes: _Sizes = 1,
+        strides: _Sizes = 1,
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)

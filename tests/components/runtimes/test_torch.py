@@ -284,8 +284,8 @@ def test_cuda_where_there_is_none(predictor):
         ("net.pt2", {"args": {"dtype": "int8"}}, "'int8' is not one of fp32, fp16, bf16"),
         ("net.pt2", {"args": {"cuda_graphs": [1], "device": "cpu"}},
          "cuda_graphs needs a CUDA device, but the model runs on the CPU"),
-        ("net.pt2", {"args": {"cuda_graphs": []}}, "at least one size is needed, and none below 1"),
-        ("net.pt2", {"args": {"cuda_graphs": [8, 0]}}, "at least one size is needed"),
+        ("net.pt2", {"args": {"cuda_graphs": []}}, "cuda_graphs: must be at least 1 long"),
+        ("net.pt2", {"args": {"cuda_graphs": [8, 0]}}, "cuda_graphs: must be at least 1, not"),
         ("net.pt", {"args": {"compile": True}}, "needs a torch.export program, not TorchScript"),
     ],
 )  # fmt: skip

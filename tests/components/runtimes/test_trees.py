@@ -251,7 +251,7 @@ def test_threads_that_predict_at_once_get_what_one_gets(predictor, runtime):
          "sepal_length, .*, and the node's inputs a, b are unknown"),
         ("xgboost", "iris.ubj", {"method": "probabilities"},
          "'xgboost' has no method 'probabilities' .*predict_proba"),
-        ("xgboost", "iris.ubj", {"args": {"threads": 0}}, "at least one thread"),
+        ("xgboost", "iris.ubj", {"args": {"threads": 0}}, "threads: must be at least 1, not 0"),
         ("lightgbm", "cut.txt", {}, "cut.txt is not whole: its trees are not as long"),
         ("lightgbm", "no-end.txt", {}, "no-end.txt is not whole"),
         ("lightgbm", "named.json", {}, "named.json is no text model of LightGBM"),
@@ -261,7 +261,7 @@ def test_threads_that_predict_at_once_get_what_one_gets(predictor, runtime):
         ("catboost", "cut.cbm", {}, "cannot load cut.cbm: CatBoostError"),
         ("catboost", "iris.txt", {}, "iris.txt is neither .cbm nor .json"),
         ("catboost", "line.cbm", {"method": "predict_proba"}, "classifier, not the loss RMSE"),
-        ("catboost", "iris.cbm", {"args": {"threads": 0}}, "at least one thread"),
+        ("catboost", "iris.cbm", {"args": {"threads": 0}}, "threads: must be at least 1, not 0"),
     ],
 )  # fmt: skip
 def test_errors_say_what_is_wrong(predictor, root, runtime, model, fields, message):

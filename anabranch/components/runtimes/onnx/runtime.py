@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
@@ -78,7 +79,7 @@ class OnnxModel:
         root: Path,
         *,
         outputs: list[str] | None = None,
-        threads: int = 1,
+        threads: AtLeastOne = 1,
         providers: list[ProviderName] | None = None,
     ) -> None:
         runtime = require("onnxruntime", "onnx")
@@ -102,11 +103,9 @@ class OnnxModel:
 
     @staticmethod
     def check(node: Predictor) -> Iterable[Finding]:
-        """Find a missing model, a method, no thread, and providers that are none or doubled."""
+        """Find a missing model, a method, and providers that are none or doubled."""
         yield from no_model(node)
         yield from no_method(node)
-        if node.args.get("threads", 1) < 1:  # type: ignore[operator]
-            yield ("args", "threads"), "at least one thread is needed"
         providers = cast("list[str] | None", node.args.get("providers"))
         if providers is not None and (not providers or len(set(providers)) < len(providers)):
             yield ("args", "providers"), f"at least one of {_NAMES} is needed, and none twice"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from anabranch.components.arguments import SomeSizes
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
@@ -63,7 +64,7 @@ class TorchModel:
         device: Literal["auto", "cpu", "cuda"] = "auto",
         dtype: Literal["fp32", "fp16", "bf16"] | None = None,
         compile: bool = False,
-        cuda_graphs: list[int] | None = None,
+        cuda_graphs: SomeSizes | None = None,
     ) -> None:
         self._torch = require("torch", "torch")
         path = model_file(node, root)
@@ -92,12 +93,9 @@ class TorchModel:
 
     @staticmethod
     def check(node: Predictor) -> Iterable[Finding]:
-        """Find a missing model, a method, and sizes of batches below 1."""
+        """Find a missing model, and a method."""
         yield from no_model(node)
         yield from no_method(node)
-        sizes = cast("list[int] | None", node.args.get("cuda_graphs"))
-        if sizes is not None and (not sizes or min(sizes) < 1):
-            yield ("args", "cuda_graphs"), "at least one size is needed, and none below 1"
 
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
         """Return the model's outputs as arrays on the CPU.

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
@@ -78,7 +79,7 @@ class VllmModel:
         root: Path,
         *,
         task: Literal["chat", "completions", "embeddings"] = "chat",
-        max_tokens: int = 1024,
+        max_tokens: AtLeastOne = 1024,
         options: dict[str, Any] | None = None,
     ) -> None:
         self._vllm = require("vllm", "vllm", "it needs Linux and a GPU")
@@ -107,8 +108,6 @@ class VllmModel:
         yield from no_method(node)
         if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'vllm' takes one input"
-        if cast(int, node.args.get("max_tokens", 1)) < 1:
-            yield ("args", "max_tokens"), "must be at least 1"
         options = cast("dict[str, Any]", node.args.get("options") or {})
         for name in _OWN:
             if name in options:

@@ -154,7 +154,7 @@ def test_bf16_is_refused_where_the_model_says_nothing(predictor):
         ("sequence.onnx", {}, r"gives 'y' as seq\(tensor\(float\)\), which cannot be a tensor"),
         ("in16.onnx", {}, "in16.onnx has 'x' as BF16"),
         ("out16.onnx", {}, "out16.onnx has 'y' as BF16, .* cast it inside of the model"),
-        ("double.onnx", {"args": {"threads": 0}}, "at least one thread is needed"),
+        ("double.onnx", {"args": {"threads": 0}}, "args.threads: must be at least 1, not 0"),
         ("double.onnx", {"args": {"providers": []}}, "at least one of tensorrt, cuda, cpu is"),
         ("double.onnx", {"args": {"providers": ["cpu", "cpu"]}}, "is needed, and none twice"),
         ("double.onnx", {"args": {"providers": ["rocm"]}}, "providers"),
