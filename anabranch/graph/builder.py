@@ -117,22 +117,21 @@ class GraphBuilder:
         """
         self.name = name
         self._labels = dict(labels or {})
-        self._timeout = timeout
-        self._scaling = plain(scaling)
-        self._placement = plain(placement)
-        self._serving = plain(serving)
-        self._protocols = list(protocols)
-        self._cache = plain(cache)
+        self._inputs: dict[str, Any] = {}
+        self._nodes: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+        self._rest = _given(
+            timeout=timeout,
+            scaling=scaling,
+            placement=placement,
+            serving=serving,
+            protocols=list(protocols) or None,
+            cache=cache,
+        )
+        """Further fields of the spec."""
         self.root = Path(root or ".").resolve()
         self.is_model = False
         """Whether it stands for a shared model, whose document it was loaded from."""
-        self._inputs: dict[str, Any] = {}
-        self._nodes: dict[str, dict[str, Any]] = {}
-        self._outputs: dict[str, str] = {}
-        self._traffic: Any = None
-        self._rollout: Any = None
-        self._telemetry: Any = None
-        self._monitors: dict[str, Any] = {}
         self._loaded: Loaded | None = None
         self._local: LocalGraph | None = None
 
@@ -152,22 +151,10 @@ class GraphBuilder:
     def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Self:
         """Make a graph from a validated spec."""
         data = spec.to_dict()
-        body = data["spec"]
-        graph = cls(
-            spec.name,
-            labels=data["metadata"].get("labels"),
-            timeout=body.get("timeout"),
-            scaling=body.get("scaling"),
-            placement=body.get("placement"),
-            serving=body.get("serving"),
-            protocols=body.get("protocols", ()),
-            cache=body.get("cache"),
-            root=root,
-        )
-        graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
-        graph._traffic, graph._rollout = body.get("traffic"), body.get("rollout")
-        graph._telemetry = body.get("telemetry")
-        graph._monitors = body.get("monitors", {})
+        graph = cls(spec.name, labels=data["metadata"].get("labels"), root=root)
+        graph._rest = data["spec"]
+        parts = (graph._rest.pop(part) for part in ("inputs", "nodes", "outputs"))
+        graph._inputs, graph._nodes, graph._outputs = parts
         return graph
 
     def input(
@@ -372,13 +359,12 @@ class GraphBuilder:
         grace: Duration | str | None = None,
     ) -> Self:
         """Set how requests are split between revisions: sticky keys, rules, grace period."""
-        given = {"sticky": sticky, "rules": rules, "compare": compare, "grace": grace}
-        self._traffic = {key: plain(value) for key, value in given.items() if value is not None}
+        self._rest["traffic"] = _given(sticky=sticky, rules=rules, compare=compare, grace=grace)
         return self._changed()
 
     def rollout(self, rollout: Rollout | Fields | None = None, **fields: Any) -> Self:
         """Set how a new revision takes over: a Rollout, or its fields as keywords."""
-        self._rollout = plain(rollout if rollout is not None else fields)
+        self._rest["rollout"] = plain(rollout if rollout is not None else fields)
         return self._changed()
 
     def monitor(
@@ -398,17 +384,16 @@ class GraphBuilder:
         The monitor is your class as ``component``, or the built-in ``method``. ``window`` is in
         rows.
         """
-        given = {
-            "component": component_name(component) if isinstance(component, type) else component,
-            "method": method,
-            "args": args,
-            "watches": watches,
-            "reference": reference,
-            "window": window,
-            "sample": None if sample is None else str(sample),
-        }
-        monitor = {key: plain(value) for key, value in given.items() if value is not None}
-        return self._put(self._monitors, name, monitor, "monitor")
+        monitor = _given(
+            component=component_name(component) if isinstance(component, type) else component,
+            method=method,
+            args=args,
+            watches=watches,
+            reference=reference,
+            window=window,
+            sample=None if sample is None else str(sample),
+        )
+        return self._put(self._rest.setdefault("monitors", {}), name, monitor, "monitor")
 
     def telemetry(
         self,
@@ -417,8 +402,8 @@ class GraphBuilder:
         requests: RequestLog | Fields | None = None,
     ) -> Self:
         """Set the share of traced requests, and the request log."""
-        given = {"trace": None if trace is None else str(trace), "requests": requests}
-        self._telemetry = {key: plain(value) for key, value in given.items() if value is not None}
+        share = None if trace is None else str(trace)
+        self._rest["telemetry"] = _given(trace=share, requests=requests)
         return self._changed()
 
     @property
@@ -524,8 +509,7 @@ class GraphBuilder:
             local.close()
 
     def _node(self, name: str, kind: str, options: NodeOptions, **fields: Any) -> Self:
-        given = {"type": kind, **fields, **options}
-        node = {key: plain(value) for key, value in given.items() if value is not None}
+        node = _given(type=kind, **fields, **options)
         if isinstance(fields["component"], type):
             node["component"] = component_name(fields["component"])
         if "outputs" in node:
@@ -549,25 +533,18 @@ class GraphBuilder:
         return self._loaded
 
     def _data(self) -> dict[str, Any]:
-        body = {"inputs": self._inputs, "nodes": self._nodes, "outputs": self._outputs}
-        optional = {
-            "timeout": None if self._timeout is None else str(self._timeout),
-            "scaling": self._scaling,
-            "placement": self._placement,
-            "traffic": self._traffic,
-            "rollout": self._rollout,
-            "telemetry": self._telemetry,
-            "monitors": self._monitors or None,
-            "serving": self._serving,
-            "protocols": self._protocols or None,
-            "cache": self._cache,
-        }
+        parts = {"inputs": self._inputs, "nodes": self._nodes, "outputs": self._outputs}
         return {
             "apiVersion": "anabranch/v1",
             "kind": "InferenceGraph",
             "metadata": {"name": self.name, "labels": self._labels},
-            "spec": body | {key: value for key, value in optional.items() if value is not None},
+            "spec": parts | self._rest,
         }
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are given, as plain data."""
+    return {name: plain(value) for name, value in fields.items() if value is not None}
 
 
 def _count(parts: Mapping[str, Any], what: str) -> str:

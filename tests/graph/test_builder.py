@@ -167,6 +167,13 @@ def test_everything_that_yaml_can_say_can_be_built() -> None:
         assert word in text
 
 
+def test_what_no_method_sets_is_kept_from_a_spec() -> None:
+    text = full().to_yaml().replace("spec:\n", "spec:\n  warmup: {requests: 3}\n", 1)
+    graph = load_text(text).graph
+    assert graph.spec.warmup is not None
+    assert Graph.from_spec(graph).spec == graph
+
+
 def test_a_class_is_a_component() -> None:
     graph = Graph("g").input("x", "FP32", [-1]).output("y", "d")
     graph.transformer("d", component=Double, inputs={"x": "x"})
