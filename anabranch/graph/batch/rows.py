@@ -12,6 +12,7 @@ from anabranch.errors import NodeError
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
 """Inputs of one request, by parameter."""
+_BATCHED = "with `batching`, every output has one row for each of the input"
 
 
 def rows_of(node: str, values: Values) -> int:
@@ -55,13 +56,12 @@ def split(node: str, value: Array | Values, sizes: Sequence[int]) -> list[Any]:
     return [{name: value[name][start:end] for name in value} for start, end in bounds]
 
 
-def check_rows(node: str, value: Array | Values, rows: int) -> None:
-    """Raise NodeError where an output has not exactly ``rows`` rows."""
+def check_rows(node: str, value: Array | Values, rows: int, why: str = _BATCHED) -> None:
+    """Raise NodeError, which says why, where an output has not exactly ``rows`` rows."""
     outputs = {"output": value} if isinstance(value, np.ndarray) else value
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
+            shape = list(array.shape)
             raise NodeError(
-                node,
-                f"output {name!r} has shape {list(array.shape)} for {rows} rows of input; "
-                "with `batching`, every output has one row for each of the input",
+                node, f"output {name!r} has shape {shape} for {rows} rows of input; {why}"
             )

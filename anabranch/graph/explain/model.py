@@ -29,6 +29,7 @@ from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import DeadlineExceeded, NodeError
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
+from anabranch.graph.batch.rows import check_rows
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
 from anabranch.graph.compile.explainers import ExplainedPart
 from anabranch.specs.models import NodeBase, TensorSpec
@@ -45,6 +46,7 @@ beside what a call takes by itself."""
 _CALM = 16
 """Parts after one that took too long before they may grow again."""
 MOST_ROWS = 1024
+_BY_ROWS = "what is explained must have one row for each of its input"
 MOST_BYTES = 64 * 2**20
 """Bytes of inputs in a part, wherever it goes."""
 
@@ -221,7 +223,7 @@ class AskedModel:
             for start, end in spans:
                 part = {name: array[start:end] for name, array in values.items()}
                 found[start] = await self._part(part, context, end - start)
-                _check(self._name, found[start], end - start)
+                check_rows(self._name, found[start], end - start, _BY_ROWS)
 
         tasks = Tasks(self._left_behind)
 
@@ -266,16 +268,6 @@ def _rows(name: str, values: Values) -> int | None:
     """The rows of all inputs; None where they have none, or not the same."""
     found = {array.shape[0] if array.ndim else None for array in values.values()}
     return found.pop() if len(found) == 1 else None
-
-
-def _check(name: str, outputs: Values, rows: int) -> None:
-    for output, array in outputs.items():
-        if array.shape[:1] != (rows,):
-            raise NodeError(
-                name,
-                f"output {output!r} has shape {list(array.shape)} for {rows} rows of input; "
-                "what is explained must have one row for each of its input",
-            )
 
 
 def _joined(parts: list[Values]) -> Values:

@@ -134,11 +134,11 @@ _MIRRORS = Section(
     Panel(
         "Copies",
         "ops",
-        (
-            _arm.rate(d.MIRROR_SELECTED).part("due"),
-            _arm.rate(d.MIRROR_SENT).part("sent"),
-            _arm.rate(d.MIRROR_DROPPED).part("dropped"),
-            _arm.rate(d.MIRROR_COMPARED).part("compared"),
+        _arm.rates(
+            due=d.MIRROR_SELECTED,
+            sent=d.MIRROR_SENT,
+            dropped=d.MIRROR_DROPPED,
+            compared=d.MIRROR_COMPARED,
         ),
     ),
     Panel(
@@ -177,14 +177,7 @@ _EXPLANATIONS = Section(
 )
 _REWARDS = Section(
     "Rewards",
-    Panel(
-        "Rewards",
-        "ops",
-        (
-            _arm.rate(d.ARM_REWARDS).part("counted"),
-            _arm.rate(d.ARM_REWARDS_REPEATED).part("repeated"),
-        ),
-    ),
+    Panel("Rewards", "ops", _arm.rates(counted=d.ARM_REWARDS, repeated=d.ARM_REWARDS_REPEATED)),
     Panel(
         "Mean reward",
         "short",
@@ -200,11 +193,11 @@ _MODELS = Section(
     Panel(
         "Models asked for",
         "ops",
-        (
-            _node.rate(d.MULTIPLEX_HITS).part("in memory"),
-            _node.rate(d.MULTIPLEX_MISSES).part("loaded"),
-            _node.rate(d.MULTIPLEX_FAILURES).part("failed"),
-            _node.rate(d.MULTIPLEX_EVICTIONS).part("let go"),
+        _node.rates(
+            in_memory=d.MULTIPLEX_HITS,
+            loaded=d.MULTIPLEX_MISSES,
+            failed=d.MULTIPLEX_FAILURES,
+            let_go=d.MULTIPLEX_EVICTIONS,
         ),
     ),
     Panel(
@@ -231,10 +224,7 @@ _CACHES = Section(
     Panel(
         "Evictions and errors",
         "ops",
-        (
-            _node.rate(d.CACHE_EVICTIONS).part("evictions"),
-            _node.rate(d.CACHE_ERRORS).part("errors"),
-        ),
+        _node.rates(evictions=d.CACHE_EVICTIONS, errors=d.CACHE_ERRORS),
     ),
     folded=True,
 )
@@ -245,14 +235,7 @@ _MONITORS = Section(
         "Distance by feature", "short", _monitor.level(d.MONITOR_FEATURE_SCORE, "feature"), alarm=1
     ),
     Panel("Drift", "short", _monitor.level(d.MONITOR_DRIFT), kind="state-timeline"),
-    Panel(
-        "Rows",
-        "cps",
-        (
-            _monitor.rate(d.MONITOR_ROWS).part("seen"),
-            _monitor.rate(d.MONITOR_OUTLIERS).part("outliers"),
-        ),
-    ),
+    Panel("Rows", "cps", _monitor.rates(seen=d.MONITOR_ROWS, outliers=d.MONITOR_OUTLIERS)),
     Panel(
         "Alarms and errors",
         "short",
@@ -269,14 +252,7 @@ _MONITORS = Section(
 )
 _OUTLETS = Section(
     "Telemetry",
-    Panel(
-        "Items",
-        "cps",
-        (
-            _outlet.rate(d.OUTLET_SELECTED).part("selected"),
-            _outlet.rate(d.OUTLET_SENT).part("delivered"),
-        ),
-    ),
+    Panel("Items", "cps", _outlet.rates(selected=d.OUTLET_SELECTED, delivered=d.OUTLET_SENT)),
     Panel("Dropped", "cps", _outlet.rate(d.OUTLET_DROPPED, "reason").called("{outlet}: {reason}")),
     Panel("Waiting", "short", _outlet.level(d.OUTLET_WAITING)),
     folded=True,

@@ -86,6 +86,12 @@ class Queries:
         """Return how fast a counter grows, a second."""
         return self._grown("rate", metric, by)
 
+    def rates(self, **metrics: MetricDefinition) -> tuple[Expr, ...]:
+        """Return how fast some counters grow, each with its word behind the name."""
+        return tuple(
+            self.rate(metric).part(word.replace("_", " ")) for word, metric in metrics.items()
+        )
+
     def increase(self, metric: MetricDefinition, *by: str) -> Expr:
         """Return by how much a counter grew."""
         return self._grown("increase", metric, by, RANGE)
