@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from anabranch.components import registry
-from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
 from anabranch.graph.plan.absence import is_conditional, optional_outputs
 from anabranch.graph.plan.plan import PlannedNode, Ref, may_be_absent
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Explainer
 
-Found = Iterator[tuple[FieldPath, str]]
+Found = Iterator[Mistake]
 
 
 def mark_absent(draft: Draft) -> Draft:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import networkx as nx
 
 from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, needed_by, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, edges, needed_by, node_path
 
 MAX_SHOWN = 12
 
@@ -55,9 +55,7 @@ def prune(draft: Draft) -> Draft:
     )
 
 
-def _describe(
-    graph: nx.DiGraph[str], component: set[str], position: dict[str, int]
-) -> tuple[FieldPath, str]:
+def _describe(graph: nx.DiGraph[str], component: set[str], position: dict[str, int]) -> Mistake:
     start = min(component, key=position.__getitem__)
     inside = graph.subgraph(component)
     back = min(inside.predecessors(start), key=position.__getitem__)

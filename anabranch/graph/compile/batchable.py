@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, node_path
 from anabranch.graph.plan.plan import PlannedNode
 from anabranch.specs.models import TensorSpec
 
@@ -19,7 +19,7 @@ def check_batching(draft: Draft) -> Draft:
     )
 
 
-def _problems(draft: Draft, node: PlannedNode) -> Iterator[tuple[FieldPath, str]]:
+def _problems(draft: Draft, node: PlannedNode) -> Iterator[Mistake]:
     for key, ref in node.inputs.items():
         if _has_no_rows(draft.type_of(ref)):
             text = f"{str(ref)!r} has no rows, which `batching` gathers along dimension 0"

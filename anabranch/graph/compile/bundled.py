@@ -12,7 +12,7 @@ from anabranch.components.artefacts.paths import check_in_bundle
 from anabranch.components.fitting import component_problems
 from anabranch.components.registry import Finding
 from anabranch.errors import ArtefactError
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, node_path
 from anabranch.graph.compile.monitors import monitor_path, parameter_of
 from anabranch.monitors import user_monitors
 from anabranch.specs.models import NodeBase, Predictor
@@ -41,7 +41,7 @@ def check_bundled(draft: Draft, root: Path) -> Draft:
     return draft.with_problems(found)
 
 
-def named_files(draft: Draft) -> Iterator[tuple[FieldPath, str]]:
+def named_files(draft: Draft) -> Iterator[Mistake]:
     """Yield the files and folders of the bundle that nodes and monitors name, each with its field.
 
     Only fields that hold nothing but paths: arguments of components are texts of any meaning.

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from anabranch.components import registry
 from anabranch.components.artefacts.uris import is_mlflow, is_uri
 from anabranch.components.rules import reads_call
-from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode
 from anabranch.specs.models import NodeBase, Predictor, Router
 from anabranch.specs.shared.reference import shared_reference
 
-_Mistakes = Iterator[tuple[FieldPath, str]]
+_Mistakes = Iterator[Mistake]
 
 
 def check_caches(draft: Draft) -> Draft:

@@ -26,6 +26,8 @@ from anabranch.specs.models import TensorSpec
 from anabranch.specs.shared.reference import SharedReference
 
 FieldPath = tuple[str | int, ...]
+Mistake = tuple[FieldPath, str]
+"""Where, and what is wrong there."""
 
 
 class KnownModels(Protocol):
@@ -55,7 +57,7 @@ class Draft:
     models: KnownModels | None = None
     """None where shared models are not known: then their nodes are taken for right."""
 
-    def with_problems(self, problems: Iterable[tuple[FieldPath, str]]) -> Draft:
+    def with_problems(self, problems: Iterable[Mistake]) -> Draft:
         """The draft with more mistakes on record."""
         found = tuple(Problem(path, message) for path, message in problems)
         return replace(self, problems=self.problems + found)
@@ -70,9 +72,9 @@ def node_path(name: str, *rest: str | int) -> FieldPath:
     return ("spec", "nodes", name, *rest)
 
 
-def data_sources(node: PlannedNode) -> list[tuple[FieldPath, str]]:
+def data_sources(node: PlannedNode) -> list[Mistake]:
     """Every node that ``node`` may need, with the field that says so."""
-    found: list[tuple[FieldPath, str]] = []
+    found: list[Mistake] = []
     for key, ref in node.inputs.items():
         if ref.node is not None:
             found.append(

@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 
 from anabranch.components import registry
 from anabranch.explainers.applicable import fitting
-from anabranch.graph.compile.draft import Draft, FieldPath, needed_by, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
 from anabranch.graph.plan.dependence import homes_of
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer
 from anabranch.specs.shared.reference import shared_reference
-
-Mistake = tuple[FieldPath, str]
 
 _SAYS_NOTHING = {
     "outputs": "an explainer gives no tensors",

@@ -17,7 +17,7 @@ from anabranch.components import registry
 from anabranch.components.arguments import constructor_problems
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import inside
-from anabranch.graph.compile.draft import Draft, FieldPath, needed_by
+from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, needed_by
 from anabranch.graph.compile.resolve import Mistakes, resolve
 from anabranch.graph.compile.typing import check_ref
 from anabranch.graph.plan.plan import PlannedMonitor, Ref
@@ -25,8 +25,6 @@ from anabranch.monitors.references import check_format
 from anabranch.monitors.table import MAX_FEATURES
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Monitor, TensorSpec
-
-Mistake = tuple[FieldPath, str]
 
 
 def check_monitors(draft: Draft) -> Draft:

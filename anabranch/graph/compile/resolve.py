@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.specs.checks import Partial
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Explainer, NodeBase, Router, StandIn
 
-Mistakes = list[tuple[FieldPath, str]]
+Mistakes = list[Mistake]
 
 
 def resolve_sources(draft: Draft) -> Draft:
@@ -65,7 +65,7 @@ def _inputs(node: NodeBase) -> Iterator[tuple[str | int, str]]:
     yield from enumerate(inputs) if isinstance(inputs, list) else inputs.items()
 
 
-def _named_nodes(name: str, node: NodeBase) -> Iterator[tuple[FieldPath, str]]:
+def _named_nodes(name: str, node: NodeBase) -> Iterator[Mistake]:
     """Fields that must name another node, rather than any source."""
     if node.placement is not None and node.placement.with_ is not None:
         yield node_path(name, "placement", "with"), node.placement.with_

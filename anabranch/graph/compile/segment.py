@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 import networkx as nx
 
 from anabranch.components.bandits.nodes import strategy_of
-from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, edges, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode, Segment
 from anabranch.graph.plan.vertices import pick_of
 from anabranch.specs.models import NodeBase, Placement, Resources, Scaling
 from anabranch.specs.shared.reference import shared_reference
 from anabranch.specs.units import Size
 
-Mistakes = list[tuple[FieldPath, str]]
+Mistakes = list[Mistake]
 Amount = TypeVar("Amount", float, Size)
 
 
@@ -86,7 +86,7 @@ def _machines(placement: Placement | None) -> dict[str, Any]:
     return placement.model_dump(include={"labels", "node_affinity", "spread"}, exclude_none=True)
 
 
-def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
+def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[Mistake]:
     """Routers that learn get what was learned in the head alone."""
     for name in group:
         spec = draft.nodes[name].spec
@@ -116,7 +116,7 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
     )
 
 
-def _unshared(specs: Mapping[str, NodeBase]) -> Iterator[tuple[FieldPath, str]]:
+def _unshared(specs: Mapping[str, NodeBase]) -> Iterator[Mistake]:
     """Yield what nodes that share a process cannot have."""
     for name, spec in specs.items():
         others = ", ".join(other for other in specs if other != name)
@@ -169,7 +169,7 @@ def _custom(asked: Iterable[Resources]) -> dict[str, float]:
     return {name: round(amount, 4) for name, amount in total.items()}
 
 
-def _fractions(asked: Mapping[str, Resources], total: Resources) -> Iterator[tuple[FieldPath, str]]:
+def _fractions(asked: Mapping[str, Resources], total: Resources) -> Iterator[Mistake]:
     """Yield what Ray does not give: it gives a part of one device, or whole devices."""
     amounts: list[tuple[tuple[str, ...], float | None]] = [(("gpu",), total.gpu)]
     amounts += [(("custom", name), amount) for name, amount in (total.custom or {}).items()]
@@ -254,7 +254,7 @@ def _inside(graph: nx.DiGraph[str], group: tuple[str, ...]) -> set[str]:
     return {pick_of(name) if pick_of(name) in graph else name for name in group}
 
 
-def _not_convex(graph: nx.DiGraph[str], group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
+def _not_convex(graph: nx.DiGraph[str], group: tuple[str, ...]) -> Iterator[Mistake]:
     inside = _inside(graph, group)
     leaving = sorted(set().union(*(graph.successors(name) for name in inside)) - inside)
     for start in leaving:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from anabranch.components.rules import mistakes
 from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, node_path
 from anabranch.graph.compile.segment import is_apart
 from anabranch.specs.models import NodeBase
 
@@ -45,7 +45,7 @@ def check_pool(draft: Draft) -> Draft:
     return draft.with_problems(_needs(draft, serving.pool))
 
 
-def _needs(draft: Draft, pool: str) -> Iterator[tuple[FieldPath, str]]:
+def _needs(draft: Draft, pool: str) -> Iterator[Mistake]:
     for name, node in draft.nodes.items():
         field = next((field for field in _ALONE if _has(node.spec, field)), None)
         if field is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, node_path
 from anabranch.graph.plan.absence import absentable
 from anabranch.graph.plan.constants import constant
 from anabranch.graph.plan.plan import PlannedNode
@@ -18,7 +18,7 @@ from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import StandIn
 
-Found = Iterator[tuple[FieldPath, str]]
+Found = Iterator[Mistake]
 
 
 def check_stand_ins(draft: Draft) -> Draft:

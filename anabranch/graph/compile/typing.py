@@ -14,7 +14,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.sticky.keys import check_key_type
 from anabranch.components.tensors.types import TypeConflict
 from anabranch.errors import AnabranchError
-from anabranch.graph.compile.draft import Draft, FieldPath, KnownModels, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, KnownModels, Mistake, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref, Signature
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint
@@ -61,7 +61,7 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
     return replace(draft, nodes=nodes).with_problems(problems)
 
 
-def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[Mistake]]:
     """Return the types of a node's outputs, as far as its kind can tell, and the problems."""
     reference = shared_reference(node.spec)
     if reference is not None:
@@ -87,7 +87,7 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
 
 def _of_model(
     models: KnownModels | None, reference: SharedReference, node: PlannedNode, types: Outputs
-) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+) -> tuple[Outputs | None, list[Mistake]]:
     """Return the outputs of a shared model, as far as it is known, and what does not fit it."""
     if models is None:
         return None, []
@@ -102,7 +102,7 @@ def _of_model(
 
 def _unfit(
     found: Signature, reference: SharedReference, node: PlannedNode, types: Outputs
-) -> Iterator[tuple[FieldPath, str]]:
+) -> Iterator[Mistake]:
     """Yield which inputs and optional outputs of a node do not fit a shared model."""
     takes = ", ".join(f"{name} {spec}" for name, spec in found.inputs.items())
     for name in types.keys() - found.inputs.keys():
@@ -127,7 +127,7 @@ def _optional_outputs(node: PlannedNode) -> list[str]:
 
 def _of_any_subset(
     node: PlannedNode, kind: registry.Kind, whole: Outputs | None, types: Outputs
-) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+) -> tuple[Outputs | None, list[Mistake]]:
     """Return the outputs of a combiner for any subset of its inputs, and the problems.
 
     The datatype and the rank may not depend on the subset; a size that does is -1. ``whole`` is
@@ -150,9 +150,7 @@ def _of_any_subset(
     return ({DEFAULT_OUTPUT: merged} if whole is not None else None), []
 
 
-def _agree(
-    node: PlannedNode, inferred: Outputs | None, problems: list[tuple[FieldPath, str]]
-) -> Outputs | None:
+def _agree(node: PlannedNode, inferred: Outputs | None, problems: list[Mistake]) -> Outputs | None:
     """Declared outputs, checked against what the kind says it returns."""
     declared = node.spec.outputs
     if declared is None or inferred is None:
@@ -166,9 +164,7 @@ def _agree(
     return declared
 
 
-def _unify_routes(
-    draft: Draft, node: PlannedNode
-) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+def _unify_routes(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[Mistake]]:
     """A router returns what every route returns: equal names, types that unify.
 
     Single outputs of different names become one of the default name.
@@ -182,7 +178,7 @@ def _unify_routes(
         known = {route: _normal(outputs) for route, outputs in known.items()}
     first, *others = known.items()
     merged: dict[str, TensorSpec | None] = dict(first[1])
-    problems: list[tuple[FieldPath, str]] = []
+    problems: list[Mistake] = []
     for route, outputs in others:
         if outputs.keys() != merged.keys():
             return None, []
@@ -206,9 +202,7 @@ def _clash(draft: Draft, one: str, two: str) -> str:
     )
 
 
-def _check_fallback(
-    draft: Draft, node: PlannedNode, outputs: Outputs | None
-) -> list[tuple[FieldPath, str]]:
+def _check_fallback(draft: Draft, node: PlannedNode, outputs: Outputs | None) -> list[Mistake]:
     """Return the problems of a node's stand-in, which must be of the type of the node's output."""
     if node.fallback is None:
         return []
@@ -223,7 +217,7 @@ def _check_fallback(
     return problems
 
 
-def check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, str]]:
+def check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[Mistake]:
     """A bare name needs a single output; a named output must be one that the node has."""
     node = draft.nodes.get(ref.node or "")
     if node is None or node.outputs is None:
@@ -237,7 +231,7 @@ def check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, 
     return []
 
 
-def check_trigger(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, str]]:
+def check_trigger(draft: Draft, ref: Ref, path: FieldPath) -> list[Mistake]:
     """Any output of a node will do as a trigger; a named one must be one that the node has."""
     return check_ref(draft, ref, path) if ref.output is not None else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, node_path
 from anabranch.specs.models import Explainer, NodeBase, Secret
 
 
@@ -31,7 +31,7 @@ def _processes(draft: Draft) -> Iterator[tuple[str, ...]]:
         yield (*(other for other in others if other in copied), name)
 
 
-def _differences(draft: Draft, names: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
+def _differences(draft: Draft, names: tuple[str, ...]) -> Iterator[Mistake]:
     first: dict[str, tuple[str, str | Secret]] = {}
     for name in names:
         for field, variable, value in _variables(draft.nodes[name].spec):

@@ -10,7 +10,7 @@ from anabranch.components.artefacts.uris import is_archive, is_uri, redacted, sp
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import inside
 from anabranch.errors import ArtefactError
-from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.draft import Draft, Mistake, node_path
 from anabranch.graph.plan.plan import Segment
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import NodeBase, Predictor
@@ -29,7 +29,7 @@ def check_model_sizes(draft: Draft, root: Path) -> Draft:
     )
 
 
-def _oversized(draft: Draft, segment: Segment, root: Path) -> Iterator[tuple[FieldPath, str]]:
+def _oversized(draft: Draft, segment: Segment, root: Path) -> Iterator[Mistake]:
     memory = None if segment.resources is None else segment.resources.memory
     if memory is None:
         return
