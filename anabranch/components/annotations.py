@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import numpy as np
+from msgspec import Struct, field
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -76,8 +76,7 @@ class Names(dict[str, list[str]]):
         super().__setitem__(_checked_name("tensor", tensor), found)
 
 
-@dataclass(slots=True)
-class Annotations:
+class Annotations(Struct):
     """The tags, names and measures of one request."""
 
     tags: Tags = field(default_factory=Tags)

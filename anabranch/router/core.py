@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -46,13 +46,12 @@ TIMEOUT = "timeout"
 """Request parameter that lowers the deadline: whole microseconds, 0 for the graph's own."""
 
 
-@dataclass(slots=True)
-class Evaluated:
+class Evaluated(Struct):
     """A graph's outputs by name, and the seconds that they took where they were made."""
 
     outputs: Mapping[str, Array]
     seconds: float
-    path: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = {}
     """Routes that were picked, by router node."""
     annotations: Annotations | None = None
     """Tags, names of columns and measures of components; None where there are none."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from anabranch.components.annotations import Annotations, Measure, Names, Tag, Tags
 from anabranch.components.contract import Choice, Context, NodeFeedback
@@ -86,8 +88,8 @@ def _make_compare(rtol: float, atol: float) -> Compare:
     return Compare(rtol=rtol, atol=atol)
 
 
-def _of_fields(cls: type) -> Record:
-    names = [field.name for field in fields(cls)]
+def _of_fields(cls: Any) -> Record:
+    names: tuple[str, ...] = cls.__match_args__
     if len(names) == 1:
         (name,) = names
         return Record(cls, lambda value: (getattr(value, name),), cls)
