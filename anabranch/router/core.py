@@ -174,6 +174,8 @@ class InferenceResponse(Struct):
     """Parameters of the answer, beside its tensors."""
     annotations: Annotations | None = None
     """Tags, names of columns and measures of components; None where there are none."""
+    size: int = 0
+    """Bytes of the outputs, as ``check_outputs`` counts them."""
 
     @property
     def cache_status(self) -> str:
@@ -308,11 +310,11 @@ class InferenceCore:
             optional = self.signature.optional_outputs
             names = [name for name in names if name in results or name not in optional]
         outputs = [_output(name, results[name]) for name in names]
-        check_outputs(results, names, self.max_output)
+        size = check_outputs(results, names, self.max_output)
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
         response = InferenceResponse(
-            self.name, self.version, request.id, outputs, found.seconds, found.path
+            self.name, self.version, request.id, outputs, found.seconds, found.path, size=size
         )
         if found.annotations is not None:
             response.annotations = found.annotations

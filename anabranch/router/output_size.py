@@ -12,8 +12,8 @@ from anabranch.router.errors import UnencodableOutput
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
-def check_outputs(outputs: Mapping[str, Array], names: Sequence[str], most: int) -> None:
-    """Raise UnencodableOutput where these outputs have over ``most`` bytes together.
+def check_outputs(outputs: Mapping[str, Array], names: Sequence[str], most: int) -> int:
+    """Return how many bytes these outputs have together; UnencodableOutput if over ``most``.
 
     The error names the largest of them. The bytes are those in memory; a text counts as in UTF-8,
     and with eight bytes more.
@@ -23,6 +23,7 @@ def check_outputs(outputs: Mapping[str, Array], names: Sequence[str], most: int)
         total += bytes_of(outputs[name])
     if total > most:
         raise UnencodableOutput(_over({name: outputs[name] for name in names}, total, most))
+    return total
 
 
 def _over(outputs: Mapping[str, Array], total: int, most: int) -> str:

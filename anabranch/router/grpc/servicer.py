@@ -38,7 +38,6 @@ from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
-from anabranch.router.output_size import bytes_of
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
@@ -177,7 +176,7 @@ class GraphServicer:
                     is_last = await ahead.ends(patience)
                     patience = 0.0
                     answer = part(encode_response(response, decoded.is_typed, is_last))
-                    await write_held(write, answer, held.split(_size_of(response)))
+                    await write_held(write, answer, held.split(counted(response.size)))
             if not is_last and wants_last(decoded):
                 await write(last(decoded))
 
@@ -187,12 +186,8 @@ async def _counted_each(
 ) -> AsyncGenerator[InferenceResponse, None]:
     async with aclosing(responses):
         async for response in responses:
-            held.add(_size_of(response))
+            held.add(counted(response.size))
             yield response
-
-
-def _size_of(response: InferenceResponse) -> int:
-    return counted(sum(bytes_of(output.array) for output in response.outputs))
 
 
 def watched(

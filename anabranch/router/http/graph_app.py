@@ -21,18 +21,17 @@ of the traffic that the table sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 import orjson
-from msgspec.structs import replace
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import Forbidden, NotFound
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
+from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.access import FOREIGN, is_foreign
@@ -58,13 +57,7 @@ from anabranch.router.later import AsyncStore
 from anabranch.router.limits import LARGE
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.decode import DecodedBody, decode_body
-from anabranch.router.oip.encode import (
-    ResponseForm,
-    encode_as_buffer,
-    encode_metadata,
-    encode_response,
-    json_size,
-)
+from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each
 from anabranch.router.oip.helper_process import WORTH, apart
 from anabranch.router.oip.raw_tensors import Buffer
@@ -325,7 +318,7 @@ class GraphApp(HttpApp):
             else:
                 decoded, form = await self._large_body(body, length, revision, request)
             told_of_call(decoded, request)
-            running = Started(arms.infer(decoded, partial(_encode, form), revision))
+            running = Started(arms.infer(decoded, form.encode, revision))
             if not running.done:
                 async with CancelOnDisconnect(request.receive):
                     return self._calls.answered(*(await running), request)
@@ -370,16 +363,6 @@ class GraphApp(HttpApp):
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
-
-
-def _encode(
-    form: ResponseForm, response: InferenceResponse
-) -> HttpReply | Coroutine[Any, Any, HttpReply]:
-    """Encode an answer; one that takes long in a helper process."""
-    size = json_size(response, form)
-    if size < WORTH:
-        return encode_response(response, form)
-    return apart(size, encode_as_buffer, replace(response, annotations=None), form)
 
 
 def _of_version(path: str) -> tuple[str, str]:

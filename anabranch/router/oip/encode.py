@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from msgspec.structs import replace
 
 from anabranch.components.tensors.unwarned import unwarned
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import HttpReply, UnencodableOutput
+from anabranch.router.oip.helper_process import WORTH, apart
 from anabranch.router.oip.raw_tensors import Buffer, raw_buffer
 
 _OCTETS = (b"content-type", b"application/octet-stream")
@@ -33,6 +35,20 @@ class ResponseForm(NamedTuple):
         """Return whether that output is to be binary."""
         return self.own.get(output, self.is_binary)
 
+    def encode(self, response: InferenceResponse) -> HttpReply | Coroutine[Any, Any, HttpReply]:
+        """Encode an answer; one that takes long in a helper process. Raises UnencodableOutput."""
+        if response.size < WORTH or (size := self._json_size(response)) < WORTH:
+            return encode_response(response, self)
+        return apart(size, encode_as_buffer, replace(response, annotations=None), self)
+
+    def _json_size(self, response: InferenceResponse) -> int:
+        """Return how many bytes of an answer's numbers become JSON."""
+        return sum(
+            output.array.nbytes
+            for output in response.outputs
+            if not (output.array.dtype.hasobject or self.of(output.name))
+        )
+
 
 JSON_ONLY = ResponseForm()
 
@@ -46,16 +62,6 @@ def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY)
     if not tail:
         return HttpReply(200, head)
     return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
-
-
-def json_size(response: InferenceResponse, form: ResponseForm) -> int:
-    """Return how many bytes of an answer's numbers become JSON."""
-    size = 0
-    for output in response.outputs:
-        array = output.array
-        if not (array.dtype.hasobject or form.of(output.name)):
-            size += array.nbytes
-    return size
 
 
 def encode_as_buffer(response: InferenceResponse, form: ResponseForm) -> HttpReply:
