@@ -187,7 +187,7 @@ class ControllerParts:
         runner = FaceRunner(settings, serving, applications)
         keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see, self._busy)
         jobs = JobBook(store.database)
-        self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings))
+        self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings), settings.jobs)
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
         self.graphs = GraphApi(
             settings.url, store, releases, self.reconciler, topics, totals, self.monitors,

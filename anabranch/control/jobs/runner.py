@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.metrics import JobMetrics
+from anabranch.control.jobs.places import check_job
 from anabranch.control.jobs.record import JobRecord
 from anabranch.control.jobs.replicas import ReplicaSpec
 from anabranch.control.jobs.worker import JobStatus, JobWorker
 from anabranch.control.lifecycle.operations import GONE
 from anabranch.control.release.releases import Releases
+from anabranch.control.settings.job_places import JobPlace
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import WokenLoop
@@ -86,6 +88,7 @@ class JobRunner(WokenLoop[str]):
         book: JobBook,
         releases: Releases,
         processes: JobProcesses,
+        allowed: tuple[JobPlace, ...],
         clock: Callable[[], float] = time.time,
         metrics: JobMetrics | None = None,
     ) -> None:
@@ -94,6 +97,7 @@ class JobRunner(WokenLoop[str]):
         self._book = book
         self._releases = releases
         self._processes = processes
+        self._allowed = allowed
         self._clock = clock
         self._metrics = metrics or JobMetrics()
         self._may_run = True
@@ -183,6 +187,7 @@ class JobRunner(WokenLoop[str]):
     def _start(self, record: JobRecord) -> None:
         """Start the process of a job, which fails where that can never be."""
         try:
+            check_job(record.job, self._allowed)
             self._processes.start(record, self._replicas(record))
         except Unavailable:
             raise  # the next round tries again

@@ -22,6 +22,9 @@ from anabranch.names import DEFAULT_NAMESPACE, PART, namespace_of
 _PLACE = re.compile(r"(?P<scheme>[a-z][a-z0-9+]*)://(?P<path>[^?#]*)")
 _OF_NAMESPACE = re.compile(rf"(?:(?P<namespace>{PART}|\*)\s*=\s*)?(?P<url>[^\s=].*)")
 _LOCAL = "file"
+_AZURE = ("az", "abfs", "abfss")
+"""Schemes that mean the same files."""
+_ACCOUNT = re.compile(r"(?<=^az://)([^/@]*)@[^/]*")
 EVERY = "*"
 """Stands for all namespaces."""
 EXPECTED = (
@@ -44,7 +47,8 @@ class JobPlace(NamedTuple):
 def place(url: str) -> str | None:
     """Return a path or URL in the form in which it is compared; None for what may be neither.
 
-    Paths are those of the engine's machine, absolute, and where their links lead to.
+    Paths are those of the engine's machine, absolute, and where their links lead to. All schemes
+    of Azure are ``az``.
     """
     if url.startswith("/"):
         url = f"{_LOCAL}://{url}"
@@ -54,6 +58,8 @@ def place(url: str) -> str | None:
     if found["scheme"] == _LOCAL:
         path = found["path"]
         return f"{_LOCAL}://{os.path.realpath(path)}" if path.startswith("/") else None
+    if found["scheme"] in _AZURE:
+        return f"az://{found['path'].rstrip('/')}"
     return url.rstrip("/") if found["scheme"] in bundle_store.SCHEMES else None
 
 
@@ -82,11 +88,14 @@ def read_places(text: str) -> tuple[JobPlace, ...]:
     """Return the places of a setting; ValueError for what is none, and for one within another."""
     found = tuple(_read(part.strip()) for part in text.split(",") if part.strip())
     for one, other in permutations(found, 2):
-        if one.namespace != other.namespace and _is_below(
-            str(place(one.url)), str(place(other.url))
-        ):
+        if one.namespace != other.namespace and _is_below(_anywhere(one), _anywhere(other)):
             raise ValueError(one.url)
     return found
+
+
+def _anywhere(one: JobPlace) -> str:
+    """Return a place without the account of Azure, which may be the one of the environment."""
+    return _ACCOUNT.sub(r"\1", str(place(one.url)))
 
 
 def _read(text: str) -> JobPlace:

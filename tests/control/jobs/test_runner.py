@@ -18,6 +18,7 @@ from anabranch.control.jobs.worker import JobStatus
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.releases import Releases
+from anabranch.control.settings.job_places import read_places
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.errors import Unavailable
@@ -25,10 +26,16 @@ from anabranch.telemetry.definitions import JOB_ROWS
 from anabranch.telemetry.registry import Registry
 from tests.clock import Clock
 from tests.control.control_api import TestControl
-from tests.control.jobs.test_book import record
+from tests.control.jobs import test_book
 
 MOMENT = Moment(1.0, 1.0)
+PLACES = read_places("s3://bucket,/out")
 PROGRESS = {"rows": 10, "done": 0, "failed": 0, "resumed": 0}
+
+
+def record(id: str, at: float = 0.0) -> JobRecord:
+    one = test_book.record(id, at)
+    return replace(one, job=replace(one.job, input=f"s3://bucket/{id}.csv"))
 
 
 class Processes:
@@ -77,7 +84,9 @@ def runner(
 ) -> JobRunner:
     settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
     store.ensure_revision("digits", "spec", "d")
-    return JobRunner(store, book, Releases(settings), processes, Clock(50.0), JobMetrics(registry))
+    return JobRunner(
+        store, book, Releases(settings), processes, PLACES, Clock(50.0), JobMetrics(registry)
+    )
 
 
 def events(store: Store) -> list[str]:
@@ -178,7 +187,7 @@ def test_a_job_keeps_to_the_revision_with_which_its_replicas_began(
     control.up(1)
     releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(tmp_path / "home")}))
     book = JobBook(control.store.database)
-    runner = JobRunner(control.store, book, releases, processes, Clock(50.0))
+    runner = JobRunner(control.store, book, releases, processes, PLACES, Clock(50.0))
     one = record("a")
     book.add(replace(one, plan=replace(one.plan, replicas=2)))
     book.add(record("b"))
@@ -192,6 +201,27 @@ def test_a_job_keeps_to_the_revision_with_which_its_replicas_began(
     begun = [one for one in processes.replicas if one is not None]
     assert [one.revision for one in begun] == [1, 1]
     control.store.close()
+
+
+@pytest.mark.parametrize(
+    ("places", "text"),
+    [("s3://bucket", "output: '/out/a/' is not below"), ("/out", "input: 's3://bucket/a.csv' is")],
+)
+def test_a_job_goes_on_only_where_the_settings_still_let_it(
+    runner: JobRunner, book: JobBook, processes: Processes, places: str, text: str
+) -> None:
+    """After a restart of the engine with narrower settings: one that ran, and one that waited."""
+    for at in range(MOST_AT_ONCE):
+        book.add(record(f"j{at}" if at else "a", float(at)))
+    runner.round()
+    book.add(record("later", 9.0))
+    processes.told.clear()
+    runner._allowed = read_places(places)
+    runner.round()
+    runner.round()
+    assert processes.running() == set()
+    assert {one.state for one in book.all()} == {"failed"}
+    assert text in book.get("a").reason and "ANABRANCH_JOBS" in book.get("later").reason
 
 
 def test_jobs_of_a_graph_that_is_deleted_fail(

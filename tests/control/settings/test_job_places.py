@@ -53,6 +53,18 @@ def test_links_lead_where_they_lead(tmp_path: Path) -> None:
         check_place("output", str(inside / "link" / "a.csv"), "shop", [JobPlace("*", str(inside))])
 
 
+@pytest.mark.parametrize("scheme", ["az", "abfs", "abfss"])
+def test_all_names_of_azure_mean_the_same_files(scheme: str) -> None:
+    for one in ("az", "abfs", "abfss"):
+        check_place("input", f"{scheme}://rows/a/b.csv", "shop", read_places(f"{one}://rows/a"))
+    account = "@one.dfs.core.windows.net/a"
+    other = read_places(f"abfss://rows{account}")
+    check_place("input", f"{scheme}://rows{account}/b.csv", "shop", other)
+    for url in (f"{scheme}://rows/a/b.csv", f"{scheme}://rows@two.dfs.core.windows.net/a/b.csv"):
+        with pytest.raises(InvalidRequest, match="not below what ANABRANCH_JOBS allows"):
+            check_place("input", url, "shop", other)
+
+
 def test_nothing_is_allowed_unless_it_is_listed() -> None:
     with pytest.raises(InvalidRequest, match="namespace 'default': nothing"):
         check_place("input", "/srv/rows/a.csv", "shop", ())
@@ -104,7 +116,8 @@ def test_jobs_have_the_places_of_their_graphs_namespace(graph: str, below: set[s
 @pytest.mark.parametrize(
     "text",
     ["/srv,a=/srv/a", "a=/srv/a,/srv", "a=/srv,b=/srv", "*=/srv/all,a=/srv/all/a",
-     "a=s3://bucket,b=s3://bucket/b/"],
+     "a=s3://bucket,b=s3://bucket/b/", "a=az://rows,b=abfs://rows/b",
+     "a=abfss://rows@one.dfs.core.windows.net/x,b=az://rows"],
 )  # fmt: skip
 def test_no_namespace_has_a_place_within_anothers(text: str) -> None:
     with pytest.raises(ValueError):

@@ -30,7 +30,6 @@ from tests.control.watching.registry import (
 from tests.control.web import Answer, Asked
 from tests.waiting import until
 
-
 MLFLOW = Actor("engine", "mlflow")
 
 

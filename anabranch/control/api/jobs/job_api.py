@@ -30,9 +30,10 @@ from anabranch.control.api.endpoints import (
 )
 from anabranch.control.api.jobs.job_request import JobRequest
 from anabranch.control.jobs.book import JobBook
+from anabranch.control.jobs.places import check_job
 from anabranch.control.jobs.record import JobRecord
 from anabranch.control.lifecycle.operations import GONE
-from anabranch.control.settings.job_places import JobPlace, check_place
+from anabranch.control.settings.job_places import JobPlace
 from anabranch.control.store.store import Store
 
 _JOB = "/jobs/(?P<key>[^/]{1,64})"
@@ -77,8 +78,7 @@ class JobApi:
     async def _start(self, call: ApiCall) -> ApiAnswer:
         asked = read_body(call.body, JobRequest)
         _check(call, "operate", asked.graph)
-        check_place("input", asked.input, asked.graph, self._allowed)
-        check_place("output", asked.output, asked.graph, self._allowed)
+        check_job(asked.job(), self._allowed)
         record = JobRecord(
             uuid4().hex[:12], asked.job(), asked.plan(), str(call.identity), time.time()
         )
