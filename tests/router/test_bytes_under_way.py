@@ -269,7 +269,9 @@ def test_large_bodies_are_unpacked_and_decoded_off_the_event_loop(
         return call
 
     for module, name in (
-        (compression, "_unpack"), (graph_app, "decode_body"), (graph_app, "decode_generate"),
+        (compression.Unpacking, "go_on"),
+        (graph_app, "decode_body"),
+        (graph_app, "decode_generate"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, noted(getattr(module, name)))
     url, _ = graph()
@@ -279,7 +281,7 @@ def test_large_bodies_are_unpacked_and_decoded_off_the_event_loop(
     plain = {"x": [[0.5, 0.5]] * ROWS}
     assert httpx.post(f"{url}/generate", json=plain).status_code == 200
     assert seen == [
-        (name, "anabranch-large") for name in ("_unpack", "decode_body", "decode_generate")
+        (name, "anabranch-large") for name in ("go_on", "decode_body", "decode_generate")
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from anabranch.access.identity import Identity
 from anabranch.router.backend import GraphState
-from anabranch.router.http.compression import coding_of, unpacked
+from anabranch.router.http.compression import coding_of
 from anabranch.router.http.doors.openai.fields import model_of
 from anabranch.router.http.doors.openai.models import list_document, model_document
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive
@@ -25,7 +25,7 @@ async def graph_in_body(request: HttpRequest, rule: BodyRule) -> str:
     request.receive = _again(sent, request.receive)
     name = request.headers.get("content-encoding")
     coding = None if name is None else coding_of(name)
-    body = sent if coding is None else bytes(await unpacked(sent, coding, rule.limit))
+    body = sent if coding is None else bytes(await request.unpacked(sent, coding, rule))
     return await off_loop(lambda: model_of(body)) if len(body) > LARGE else model_of(body)
 
 

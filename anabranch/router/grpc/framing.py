@@ -34,17 +34,18 @@ _UNENCODED = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Characters of a status's message that are sent as they are, with letters and digits."""
 
 
-def unframed(body: Buffer) -> Buffer:
-    """Return the message of a body, a view of a large one.
+def unframed(body: Buffer, coding: str | None = None) -> tuple[Buffer, str | None]:
+    """Return the message of a body, a view of a large one, and the ``coding`` if it is packed.
 
-    Ended where that is not one whole message, uncompressed.
+    Ended where that is not one whole message, packed only if there is a coding.
     """
     view = memoryview(body)
     size = len(view) - PREFIX
-    if size < 0 or view[:PREFIX] != _prefix.pack(0, size):
-        text = "the body is not one whole message of gRPC, uncompressed"
+    is_packed = coding is not None and view[:1] == b"\1"
+    if size < 0 or view[:PREFIX] != _prefix.pack(is_packed, size):
+        text = "the body is not one whole message of gRPC, in the encoding that the call names"
         raise Ended(Status(StatusCode.INTERNAL, text, ()))
-    return view[PREFIX:] if size > LARGE else bytes(view[PREFIX:])
+    return view[PREFIX:] if size > LARGE else bytes(view[PREFIX:]), coding if is_packed else None
 
 
 def framed(message: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,6 @@
 """ModelInfer and Seldon's Predict on a router's lean socket: the edge sends calls as HTTP/1.1.
 
-Only calls whose whole message is there come this way, uncompressed. The servicer that answers on
+Only calls of one message come this way, which may be packed. The servicer that answers on
 gRPC's own server answers here too. What such a call does not need of that server is left out: its
 threads, its task for each call, and its queues.
 
@@ -32,6 +32,7 @@ from anabranch.router.grpc.seldon.messages import path as seldon_path
 from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
+from anabranch.router.http.compression import coding_of
 from anabranch.router.http.request import (
     BodyRule,
     Exchange,
@@ -49,7 +50,7 @@ Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 INFER = path("ModelInfer")
 PREDICT = seldon_path("Predict")
 _PATHS = frozenset((INFER, PREDICT))
-_TIMEOUT, _TYPE = b"grpc-timeout", b"content-type"
+_TIMEOUT, _TYPE, _ENCODING = b"grpc-timeout", b"content-type", b"grpc-encoding"
 _TYPES = (b"application/grpc", b"application/grpc+proto")
 
 
@@ -114,7 +115,11 @@ class LeanCalls:
         it (RFC 9113, 8.7), and clients of gRPC send such a call again by themselves.
         """
         request.check_headers(self._arms.limits.max_headers)
-        message = unframed(await request.sent(self._body))
+        name = request.head.last.get(_ENCODING)
+        known = None if name is None else coding_of(name.decode("latin-1"))
+        message, coding = unframed(await request.sent(self._body), known)
+        if coding is not None:
+            message = await request.unpacked(message, coding, self._body)
         if not self._arms.routing.is_idempotent:
             reply.begin_reply(HEADERS)
         running = Started(self._methods[request.path](message, call))

@@ -1,7 +1,7 @@
 """gzip and deflate in both directions, after RFC 9110 (8.4, 12.5.3).
 
 A body is unpacked piece by piece and no further than its limit, whatever it would grow to. Large
-bodies go to a thread, so that they do not hold the event loop.
+ones are to be unpacked in a thread, so that they do not hold the event loop.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import re
 import zlib
 from collections.abc import Iterator
-from functools import partial
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers, HttpReply, ReplyBody, UnsupportedBody
-from anabranch.router.off_loop import off_loop
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
@@ -22,9 +20,9 @@ MAX_MEMBERS = 4096
 """Parts of one gzip body: each costs time, however little is in it."""
 _PACKED_INLINE = 64 * 2**10
 """Bodies of at most so many bytes are packed in the event loop."""
-_UNPACKED_INLINE = 4 * 2**10
-"""Bodies of at most so many bytes, which grow a thousandfold at most, are unpacked there."""
 _PIECE = 64 * 2**10
+"""Bytes of which a thread holds Python's lock while it adds them."""
+_STEP = 4 * 2**20
 _LEVEL = 1
 _WORTH = 0.9
 """A body whose start does not shrink to this part is sent as it is."""
@@ -54,24 +52,35 @@ def coding_of(header: str) -> str | None:
     return name
 
 
-async def unpacked(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytearray:
-    """A request's body, unpacked. Raises InvalidRequest, and TooLarge at ``limit`` bytes."""
-    if len(body) <= _UNPACKED_INLINE:
-        return _unpack(body, coding, limit)
-    return await off_loop(partial(_unpack, body, coding, limit))
+class Unpacking:
+    """A request's body that is unpacked step by step, to ``limit`` bytes at most."""
 
+    def __init__(self, body: bytes | bytearray | memoryview, coding: str, limit: int) -> None:
+        self._coding = coding
+        self._limit = limit
+        self._pieces = _pieces(body, coding)
+        self.whole = bytearray()
+        """What has come of it."""
 
-def _unpack(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytearray:
-    found = bytearray()
-    try:
-        for piece in _pieces(body, coding):
-            found += piece
-            if len(found) > limit:
-                raise TooLarge(f"the body unpacks to more than the limit of {limit} bytes")
-    except zlib.error as error:
-        problem = str(error).partition(": ")[2] or "it is cut short"
-        raise InvalidRequest(f"the body is not {coding}: {problem}") from None
-    return found
+    def go_on(self, size: int = _STEP) -> bool:
+        """Unpack about ``size`` bytes more; return whether that was all.
+
+        Raises InvalidRequest, and TooLarge beyond the limit.
+        """
+        due = len(self.whole) + size
+        try:
+            for piece in self._pieces:
+                self.whole += piece
+                if len(self.whole) > self._limit:
+                    raise TooLarge(
+                        f"the body unpacks to more than the limit of {self._limit} bytes"
+                    )
+                if len(self.whole) >= due:
+                    return False
+        except zlib.error as error:
+            problem = str(error).partition(": ")[2] or "it is cut short"
+            raise InvalidRequest(f"the body is not {self._coding}: {problem}") from None
+        return True
 
 
 def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes]:
@@ -87,10 +96,10 @@ def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes
             unpacker = zlib.decompressobj(window)
         if not left:
             left, view = bytes(view[:_PIECE]), view[_PIECE:]
-        yield unpacker.decompress(left, 2**20)
+        yield unpacker.decompress(left, _PIECE)
         left = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     while not unpacker.eof:
-        piece = unpacker.decompress(b"", 2**20)
+        piece = unpacker.decompress(b"", _PIECE)
         if not piece and not unpacker.eof:
             raise zlib.error(": it is cut short")
         yield piece

@@ -20,9 +20,10 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, ReplyBody, SlowBody
-from anabranch.router.http.compression import coding_of, unpacked
+from anabranch.router.http.compression import Unpacking, coding_of
 from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
+from anabranch.router.off_loop import THREADS, off_loop
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -87,6 +88,8 @@ class BodyRule(NamedTuple):
     rate: int
     arriving: Arriving
     under_way: BytesUnderWay
+    unpacking: asyncio.Semaphore
+    """Held while a body is unpacked: each is whole, and used, before too many others are begun."""
     prefix: int = 0
     """Bytes in front that do not count in the limit."""
 
@@ -100,6 +103,7 @@ class BodyRule(NamedTuple):
             limits.body_rate,
             Arriving(limits.max_arriving),
             under_way or BytesUnderWay(limits.max_under_way, "this process"),
+            asyncio.Semaphore(THREADS),
         )
 
     def time(self, size: int) -> float:
@@ -219,12 +223,24 @@ class HttpRequest:
         if _ENCODING not in self.head.last:
             return body
         coding = coding_of(self.headers["content-encoding"])
-        if coding is None:
-            return body
-        found = await unpacked(body, coding, rule.limit)
-        if len(found) > LARGE:
-            self.hold(len(found), rule.under_way)
-        return found
+        return body if coding is None else await self.unpacked(body, coding, rule)
+
+    async def unpacked(self, body: Body, coding: str, rule: BodyRule) -> bytearray:
+        """Unpack a body of ``gzip`` or ``deflate``, and count what it becomes meanwhile.
+
+        Raises InvalidRequest, TooLarge at the rule's limit, and Unavailable.
+        """
+        found = Unpacking(body, coding, rule.limit)
+        if len(body) <= LARGE and found.go_on(LARGE):
+            return found.whole
+        async with rule.unpacking:
+            is_whole, counted = False, 0
+            while not is_whole:
+                is_whole = await off_loop(found.go_on)
+                if len(found.whole) > LARGE:
+                    self.hold(len(found.whole) - counted, rule.under_way)
+                    counted = len(found.whole)
+        return found.whole
 
     def _taken(self, rule: BodyRule) -> Body | None:
         """Take the body if it is all there; TooLarge over the limit, there or not."""

@@ -17,8 +17,6 @@ from pathlib import Path
 
 OVERRIDE = "ANABRANCH_HAPROXY"
 """Variable that names the HAProxy binary to use."""
-_TLS = b"+OPENSSL "
-"""Feature of an HAProxy that speaks TLS, as it tells them itself."""
 _VERSION = re.compile(rb"^HAProxy version (\d+)\.(\d+)\S*")
 _OLDEST = 2, 8
 """The oldest HAProxy that has all rules of the edge."""
@@ -40,6 +38,7 @@ def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:
 
 def haproxy_problem(binary: str | None, needs_tls: bool = False) -> str | None:
     """Why HAProxy cannot run here, or cannot speak TLS where it has to; None if it can."""
+    needed = ("Lua", "OpenSSL") if needs_tls else ("Lua",)
     if not sys.platform.startswith("linux"):
         return "the edge runs HAProxy on Linux only"
     if binary is None:
@@ -54,4 +53,5 @@ def haproxy_problem(binary: str | None, needs_tls: bool = False) -> str | None:
     if version is None or (int(version[1]), int(version[2])) < _OLDEST:
         found = "no HAProxy" if version is None else version[0].decode()
         return f"{binary} is {found}; the edge needs {_OLDEST[0]}.{_OLDEST[1]} or newer"
-    return f"{binary} is built without OpenSSL" if needs_tls and _TLS not in done.stdout else None
+    missing = [name for name in needed if f"+{name.upper()} ".encode() not in done.stdout]
+    return f"{binary} is built without {missing[0]}" if missing else None

@@ -34,7 +34,7 @@ from anabranch.serve.edge.crowding import (
     too_many,
 )
 from anabranch.serve.edge.graph_paths import GRAPH, graph_rules
-from anabranch.serve.edge.grpc_frontend import BUFFER, MAX_CALLS, grpc_frontend
+from anabranch.serve.edge.grpc_frontend import BUFFER, MAX_CALLS, UNPACKED, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
 from anabranch.serve.edge.refusing import refusal_rules, tables
 from anabranch.serve.edge.replies import EdgeError, form_rules, page
@@ -155,6 +155,7 @@ def _global(options: EdgeOptions) -> list[str]:
         "no strict-limits",
         f"nbthread {options.threads}",
         "tune.stick-counters 4",
+        f'lua-load-per-thread "{UNPACKED}"',
         f"tune.bufsize {BUFFER}",
         f"tune.http.maxhdr {MAX_HEADERS}",
         f"tune.h2.fe.max-concurrent-streams {MAX_CALLS}",

@@ -2,9 +2,10 @@
 
 ModelInfer goes to the routers of the graph that the message names, and Seldon's Predict to those of
 the graph that the call's metadata name, as HTTP/1.1, if one whole message is in HAProxy's buffer,
-or the start of a larger one, and nothing about the call is unusual. All other calls go to the
-front, which speaks gRPC itself: other methods, streams, compressed messages, graphs without
-routers, and calls that are malformed. So a client cannot tell the two ways apart.
+or the start of a larger one, and nothing about the call is unusual. Of a message that is packed,
+the start is unpacked for its name, by a few lines of Lua. All other calls go to the front, which
+speaks gRPC itself: other methods, streams, graphs without routers, and calls that are malformed.
+So a client cannot tell the two ways apart.
 
 HAProxy has no pings of HTTP/2, so TCP finds clients that have gone. A status of HAProxy's own is a
 reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200: clients go by
@@ -12,6 +13,8 @@ reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from grpc import StatusCode
 
@@ -64,16 +67,20 @@ _STATUSES = {
 """Status that a client is told in place of an HTTP status."""
 _FULL = f"{MAX_CALLS} calls are in progress, the most that may pass; try again later"
 _TOLD = "if { res.hdr(grpc-status) -m found }"
+UNPACKED = Path(__file__).with_name("unpacked.lua")
+"""File of what HAProxy has as ``lua.unpacked``: the start of a packed message."""
+_PACKED = 2**32
+"""The first five bytes as one number, of a packed message without a byte."""
 _USUAL = (
     "METH_POST { req.hdr(content-type) application/grpc application/grpc+proto }"
-    " one-message !{ req.hdr(grpc-encoding) -m found }"
+    " one-message usual-coding"
     f" in-time !{{ req.fhdr_cnt(grpc-timeout) gt 1 }} {{ req.hdrs,length le {MAX_HEADERS} }}"
 )
 """Conditions under which a call goes to a router.
 
 The first five bytes are a flag and a size: as one number, that is the size of the rest of a body of
-one message only if the message is not compressed. The router sees whether that holds for a message
-that is larger than the buffer.
+one message, and ``_PACKED`` more if the message is packed. The router sees whether that holds for a
+message that is larger than the buffer.
 """
 _ROUTED = "if { var(txn.route) -m found }"
 
@@ -127,9 +134,17 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         ),
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
-        "acl one-message req.body_size,sub(txn.size) eq 0",
-        f"acl one-message var(txn.size) -m int {BUFFER}:{_LARGEST}",
-        f"http-request set-var(txn.route) req.body,bytes({PREFIX}),protobuf(1)"
+        f"acl packed var(txn.size) -m int {_PACKED + PREFIX}:{_PACKED + _LARGEST}",
+        f"http-request set-var(txn.length) var(txn.size),and({_LARGEST}) if once",
+        "acl one-message req.body_size,sub(txn.length) eq 0",
+        f"acl one-message var(txn.length) -m int {BUFFER}:{_LARGEST}",
+        "http-request set-var(txn.uncoded) bool(true)"
+        " if !packed !{ req.hdr(grpc-encoding) -m found }",
+        "acl usual-coding var(txn.uncoded) -m found",
+        "acl usual-coding req.hdr(grpc-encoding) gzip deflate",
+        f"http-request set-var(txn.start) req.body,bytes({PREFIX}) if infer",
+        "http-request set-var(txn.start) lua.unpacked if infer packed",
+        "http-request set-var(txn.route) var(txn.start),protobuf(1)"
         f",map_str({routes_map}) if infer !by-metadata {_USUAL}",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAME}) if by-metadata",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAMESPACE}),concat(/,txn.graph)"

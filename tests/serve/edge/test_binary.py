@@ -19,8 +19,9 @@ def script(path, text):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("echo HAProxy version 2.8.0-1", None),
-        ("echo HAProxy version 10.0.1", None),
+        ("echo HAProxy version 2.8.0-1; echo +LUA +MATH", None),
+        ("echo HAProxy version 10.0.1; echo +LUA +MATH", None),
+        ("echo HAProxy version 2.8.0-1; echo -LUA +MATH", "is built without Lua"),
         ("echo HAProxy version 2.6.12-1", "HAProxy version 2.6.12-1; the edge needs 2.8 or newer"),
         ("echo something else", "is no HAProxy"),
         ("exit 3", "exits with 3"),

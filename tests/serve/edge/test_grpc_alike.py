@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ UNUSUAL = [
     (("grpc-timeout", "20S"), ("grpc-timeout", "30S")),
     (("grpc-encoding", "identity"),),
     (("grpc-encoding", "gzip"),),
+    (("grpc-encoding", "deflate"),),
     (("grpc-encoding", "nonsense"),),
     (("content-type", "text/plain"),),
     (("content-type", "application/grpc+proto"),),
@@ -90,7 +93,9 @@ def bodies(draw: st.DrawFn) -> bytes:
     message = draw(st.one_of(requests(), requests(), damaged))
     if len(message) > 2**16:
         message = b""
-    body = framed(message, flag=draw(st.sampled_from([0, 0, 0, 0, 1])))
+    pack = draw(st.sampled_from([None, None, None, gzip.compress, zlib.compress]))
+    is_packed = pack is not None or draw(st.sampled_from([False] * 4 + [True]))
+    body = framed(message if pack is None else pack(message), flag=is_packed)
     cut = draw(st.sampled_from([None, None, None, None, None, 0, 3, 5, -1]))
     more = draw(st.sampled_from([b"", b"", b"", b"", b"x", body, framed(b"")]))
     return (body + more)[:cut]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
+import zlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
+from itertools import product
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
@@ -15,9 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.limits import RequestLimits
+from anabranch.router.traffic.arms import Arms
 from anabranch.serve.edge import configuration, grpc_frontend
 from anabranch.serve.edge.routes import EdgeRoute
-from tests.router.conftest import make_arms
+from tests.router.conftest import StepHead, double, make_arms, make_signature, make_table
 from tests.router.grpc.conftest import Stub, failure, infer_request, trailer
 from tests.router.grpc.test_servicer import Hanging
 from tests.serve.edge import http2
@@ -149,6 +155,78 @@ def test_large_messages_take_the_same_way(floats: int) -> None:
     asyncio.run(main())
 
 
+def packings() -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+    """Ways to pack a message, each with its coding: stored, by fixed codes, by codes of its own."""
+
+    def pack(window: int, level: int, strategy: int, data: bytes) -> bytes:
+        packer = zlib.compressobj(level, zlib.DEFLATED, window, 8, strategy)
+        return packer.compress(data) + packer.flush()
+
+    def named(data: bytes) -> bytes:
+        file = io.BytesIO()
+        with gzip.GzipFile("a-name", "wb", fileobj=file) as packer:
+            packer.write(data)
+        return file.getvalue()
+
+    yield "gzip", named
+    for coding, window in (("deflate", 15), ("gzip", 31)):
+        yield coding, partial(pack, window, 0, zlib.Z_DEFAULT_STRATEGY)
+        for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY):
+            yield coding, partial(pack, window, 6, strategy)
+
+
+def test_packed_messages_take_the_same_way() -> None:
+    """Of a name as long as it can be, a start of all bytes, and more than the edge's buffer."""
+    name = f"{'n' * 63}/{'g' * 63}"
+    noise = np.random.default_rng(1).integers(0, 2**30, 2**16, np.uint32).view(np.float32)
+    xs = np.ones((1, 2), np.float32), noise.reshape(-1, 2)
+
+    async def main() -> None:
+        arms = Arms(name, lambda revision: StepHead(double), RequestLimits())
+        arms.apply(make_table(revisions={3: make_signature()}))
+        async with (
+            served_graphs({"demo": arms}) as (at, routers),
+            http2.connected(at.site.grpc) as client,
+        ):
+            await at.route(**{name: EdgeRoute((routers["demo"].lean,), False)})
+            for seen, (x, (coding, pack)) in enumerate(product(xs, packings()), 1):
+                message = infer_request(name=name, id="i" * seen, x=x)
+                message.outputs.add(name="rows")
+                body = http2.framed(pack(message.SerializeToString()), flag=1)
+                found = await client.call(body, ("grpc-encoding", coding))
+                assert (found.code, len(routers["demo"].seen)) == (0, seen), coding
+            assert arms.under_way.held == 0
+
+    asyncio.run(main())
+
+
+def test_packed_messages_that_are_damaged_or_too_large_are_refused_and_hold_nothing() -> None:
+    size = 10**6
+    message = infer_request(x=np.zeros((size // 16, 2), np.float32)).SerializeToString()
+    larger = infer_request(x=np.zeros((size // 7, 2), np.float32)).SerializeToString()
+    whole = gzip.compress(message)
+    refusals = {
+        whole[:-9]: (StatusCode.INVALID_ARGUMENT, "the body is not gzip: "),
+        whole + b"x": (StatusCode.INVALID_ARGUMENT, "the body is not gzip: "),
+        gzip.compress(larger): (StatusCode.RESOURCE_EXHAUSTED, "unpacks to more than the limit"),
+    }
+
+    async def main() -> None:
+        arms = make_arms(limits=RequestLimits(max_body=size))
+        async with (
+            served_graphs({"demo": arms}) as (at, routers),
+            http2.connected(at.site.grpc) as client,
+        ):
+            for packed, (code, details) in refusals.items():
+                body = http2.framed(packed, flag=1)
+                found = await client.call(body, ("grpc-encoding", "gzip"))
+                assert (found.code, details in found.details) == (code.value[0], True), found
+                assert arms.under_way.held == arms.gate.inside == 0
+            assert len(routers["demo"].seen) == len(refusals)
+
+    asyncio.run(main())
+
+
 def test_a_large_message_that_is_slow_or_too_large_or_cut_is_told_so_and_holds_nothing() -> None:
     size = 10**6
     limits = RequestLimits(max_body=size, body_timeout=0.3, max_arriving=4 * size)
@@ -172,7 +250,7 @@ def test_a_large_message_that_is_slow_or_too_large_or_cut_is_told_so_and_holds_n
             large = infer_request(x=np.zeros((size // 8, 2), np.float32))
             error = await failure(at.stub("ModelInfer", large))
             assert error.code() is StatusCode.RESOURCE_EXHAUSTED
-            assert "over the limit of 1000005 bytes" in str(error.details())
+            assert "over the limit of 1000000 bytes" in str(error.details())
             assert routers["demo"].seen == [METHOD] * 3
 
     asyncio.run(main())
@@ -192,10 +270,6 @@ def test_all_else_is_the_front_s() -> None:
             health = health_pb2_grpc.HealthStub(stub.channel)
             found = await health.Check(health_pb2.HealthCheckRequest(service="demo"))
             assert found.status == health_pb2.HealthCheckResponse.SERVING
-            packed = await stub.channel.unary_unary(METHOD)(
-                infer_request().SerializeToString(), compression=grpc.Compression.Gzip
-            )
-            assert packed
             assert (await failure(stub.channel.unary_unary("/a/b")(b""))).code() is (
                 StatusCode.UNIMPLEMENTED
             )
