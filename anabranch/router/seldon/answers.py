@@ -11,7 +11,8 @@ Which payload carries an answer, as the Python wrapper chooses it (``construct_r
 
 A single element of BYTES without dimensions is one of the three to ``data`` too. A JSON object in
 it is ``jsonData`` to any payload, other JSON to ``jsonData`` alone; what is not text in UTF-8 is
-``binData``.
+``binData``. A component's list of objects, or of several datatypes, is such an element, whose
+columns have names: it is ``data.ndarray``.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ALL_ROUTES, NO_ROUTE = -1, -2
 """Numbers of no route (``executor/predictor/predictor_process.go``)."""
 MAX_NAMES = 2**16
 """Columns of an output beyond which they get no names."""
+
+_decode_list = msgspec.json.Decoder(list[Any]).decode
 
 Nested: TypeAlias = Array | list[Any] | bool | int | float | str
 """A tensor of numbers, nested lists of texts, or a scalar of either."""
@@ -76,12 +79,22 @@ def _of_texts(output: OutputTensor, asked: PayloadKind, names: list[str]) -> Ans
         return Answer("ndarray", nested(output), names)
     element = array.item()
     text = _text(element)
+    if names and not array.ndim and text is not None and (rows := _rows(text)) is not None:
+        return Answer("ndarray", rows, names)
     document = None if text is None else _document(text, asked == "jsonData")
     if document is not None:
         return Answer("jsonData", document, [])
     if text is None or asked == "binData":
         return Answer("binData", _octets(output, element), [])
     return Answer("strData", text, [])
+
+
+def _rows(text: str) -> list[Any] | None:
+    """Return the JSON list that a text is; None for any other text."""
+    try:
+        return _decode_list(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _document(text: str, any_kind: bool) -> JsonText | None:
@@ -103,7 +116,7 @@ def names_of(response: InferenceResponse, output: OutputTensor, signature: Signa
     (``client_class_names``).
     """
     shape = output.array.shape
-    if len(shape) < 2:
+    if len(shape) == 1 or (not shape and output.datatype != "BYTES"):
         return []
     named = {} if response.annotations is None else response.annotations.names
     tensor = signature.sources.get(output.name, "")
@@ -114,8 +127,10 @@ def names_of(response: InferenceResponse, output: OutputTensor, signature: Signa
         is_own = is_own and tensor in response.path
         tensor = before
     found = named.get(tensor, [])
-    if found and (is_own or len(found) == shape[1]):
+    if found and (is_own or (shape and len(found) == shape[1])):
         return found
+    if not shape:
+        return []
     return [f"t:{column}" for column in range(shape[1])] if shape[1] <= MAX_NAMES else []
 
 

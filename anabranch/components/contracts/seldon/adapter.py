@@ -28,7 +28,13 @@ from anabranch.components.contracts.seldon.metadata import (
     put_names,
     put_tags,
 )
-from anabranch.components.contracts.seldon.payloads import Payload, reader, shaped, tensor_of
+from anabranch.components.contracts.seldon.payloads import (
+    Payload,
+    reader,
+    shape_of,
+    shaped,
+    tensor_of,
+)
 from anabranch.components.registry import type_of
 from anabranch.components.tensors.arrays import Array
 from anabranch.specs.models import NodeBase
@@ -128,8 +134,9 @@ class AdaptedSeldon:
             return self._route(returned.payload)
         tensor = shaped(tensor_of(returned.payload), self._rank)
         if context is not None:
-            names = returned.names
-            found = columns(self.component, tensor) if names is None else names
+            found = returned.names
+            if found is None:
+                found = columns(self.component, shape_of(returned.payload, tensor))
             put_names(context, self._name, found)
         return {self._output: tensor}
 
@@ -146,7 +153,7 @@ class AdaptedSeldon:
             return self._from_plain(self._plain(*given, meta=meta), context)
         except Exception as error:
             if is_left_out(error) and self._method in SELDON_TRANSFORMS:
-                return ReturnedPayload(given.payload, given.names)
+                return ReturnedPayload(given.payload)
             raise
 
     def _message(self, given: GivenPayload, meta: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -170,14 +177,13 @@ class AdaptedSeldon:
         return ReturnedPayload(returned.data if is_response else returned)
 
     def _tell(self, context: Context, response: Any) -> None:
-        """Tags of the response win over those of ``tags``; metrics of both count."""
-        if response is not None:
-            measure(context, response.metrics)
+        """Tags and metrics of the response come last, so its tags and gauges win."""
         if self._metrics is not None:
             measure(context, asked(self._metrics) or [])
         if self._tags is not None:
             put_tags(context, asked(self._tags) or {})
         if response is not None:
+            measure(context, response.metrics)
             put_tags(context, response.tags)
 
 

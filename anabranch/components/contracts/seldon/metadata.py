@@ -14,7 +14,6 @@ import orjson
 from anabranch.components.annotations import MAX_COLUMNS, MeasureKind
 from anabranch.components.contract import Context
 from anabranch.components.contracts.seldon.calling import asked
-from anabranch.components.tensors.arrays import Array
 from anabranch.specs.excerpts import shown
 
 _KINDS: dict[str, MeasureKind] = {"COUNTER": "counter", "GAUGE": "gauge", "TIMER": "timer"}
@@ -76,17 +75,17 @@ def _measures(metrics: Any) -> Iterator[tuple[str, float, MeasureKind]]:
         yield key, float(value) / (_MILLISECONDS if kind == "timer" else 1.0), kind
 
 
-def columns(component: Any, result: Array) -> Sequence[str]:
+def columns(component: Any, shape: Sequence[int]) -> Sequence[str]:
     """Return the names of a result's columns: ``class_names`` of the component, or ``t:0``….
 
     Results of one dimension or none have no names (``client_class_names`` in ``user_model.py``).
     """
-    if result.ndim < 2:
+    if len(shape) < 2:
         return ()
     own = getattr(component, "class_names", None)
     if inspect.ismethod(own):
         own = asked(own)
-    return _numbered(result.shape[1]) if own is None else [str(one) for one in own]
+    return _numbered(shape[1]) if own is None else [str(one) for one in own]
 
 
 @lru_cache(maxsize=64)

@@ -142,6 +142,14 @@ def _encoded(document: Any) -> str:
         raise TypeError(f"{shown(document)} is no JSON document: {error}") from None
 
 
+def shape_of(payload: Payload, tensor: Array) -> tuple[int, ...]:
+    """Return the shape of a result; of a list that is a document, its rows and columns."""
+    rows = payload.tolist() if isinstance(payload, np.ndarray) else payload
+    if tensor.ndim or not isinstance(rows, list):
+        return tensor.shape
+    return len(rows), len(rows[0]) if isinstance(rows[0], list) else 1
+
+
 def shaped(tensor: Array, rank: int | None) -> Array:
     """Return a text, bytes or a document with as many dimensions as its output is declared with."""
     if rank is None or tensor.ndim or tensor.dtype.kind != "O":

@@ -61,6 +61,16 @@ class Words:
         return {"rows": len(X), "names": list(names)}
 
 
+class Labels:
+    def predict(self, X, names):
+        return [{"label": "cat", "score": 0.5}]
+
+
+class Rows:
+    def predict(self, X, names):
+        return np.array([["cat", 1], ["dog", None]], dtype=object)
+
+
 class Pick:
     def route(self, X, names):
         return int(X[0, 0] * 10)
@@ -157,6 +167,21 @@ def test_a_dict_is_json_data(graph: Graph) -> None:
     found = predicted(graph.output("y", "pick"), message(2.0, ["x", "y"]))
     assert found["jsonData"] == {"rows": 1, "names": ["t:0", "t:1"]}
     assert found["meta"]["routing"] == {"pick": 2}
+
+
+@pytest.mark.parametrize(
+    ("cls", "data"),
+    [
+        ("Labels", {"names": ["t:0"], "ndarray": [{"label": "cat", "score": 0.5}]}),
+        ("Rows", {"names": ["t:0", "t:1"], "ndarray": [["cat", 1], ["dog", None]]}),
+    ],
+)
+def test_a_list_of_objects_or_of_several_datatypes_is_an_ndarray(
+    graph: Graph, cls: str, data: Any
+) -> None:
+    graph.predictor("list", component=f"components.py:{cls}", contract="seldon",
+                    inputs={"X": "scale"})  # fmt: skip
+    assert predicted(graph.output("y", "list"), message(0.0))["data"] == data
 
 
 def test_a_tensor_comes_back_through_an_output_transformer(graph: Graph) -> None:
