@@ -28,11 +28,11 @@ def imports_of(package: Path, library: str, allowed: Collection[str]) -> list[st
         f"{path}:{node.lineno}"
         for path, tree in modules(package, library)
         for node in ast.walk(tree)
-        if library in _imported(node) and not lies_in(path.relative_to(package), allowed)
+        if library in imported(node) and not lies_in(path.relative_to(package), allowed)
     ]
 
 
-def _imported(node: ast.AST) -> set[str]:
+def imported(node: ast.AST) -> set[str]:
     """Return the packages that a statement imports."""
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
@@ -51,7 +51,7 @@ def imported_on_collection(tests: Path, library: str) -> list[str]:
 def _at_once(statements: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the packages that statements import, `importorskip` too, but not in functions."""
     for node in statements:
-        yield from _imported(node)
+        yield from imported(node)
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 continue

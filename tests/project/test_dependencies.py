@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.project import layout
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -36,14 +38,8 @@ packages_distributions = cache(metadata.packages_distributions)
 @cache
 def imported(package: Path) -> set[str]:
     """Return the top-level modules that any file of a package imports."""
-    found: set[str] = set()
-    for file in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.split(".")[0])
-    return found
+    statements = (node for _, tree in layout.modules(package) for node in ast.walk(tree))
+    return {module for node in statements for module in layout.imported(node)}
 
 
 def test_every_core_dependency_is_imported() -> None:
