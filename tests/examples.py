@@ -1,4 +1,4 @@
-"""How many examples property tests take: a quarter by day, all at night.
+"""How many examples property tests take: a quarter by day or fewer, all at night.
 
 ``tests/project/test_all_examples.py`` runs them with all.
 """
@@ -12,6 +12,9 @@ ALL = "ANABRANCH_ALL_EXAMPLES"
 FEWEST = 8
 
 
-def examples(most: int) -> int:
-    """Return how many of at most ``most`` examples are to be taken now."""
-    return most if os.environ.get(ALL) else max(most // 4, min(most, FEWEST))
+def examples(most: int, by_day: int | None = None) -> int:
+    """Return how many of at most ``most`` examples are to be taken now.
+
+    ``by_day`` is for tests whose examples take a tenth of a second and more each.
+    """
+    return most if os.environ.get(ALL) else by_day or max(most // 4, min(most, FEWEST))

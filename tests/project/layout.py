@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -138,6 +139,7 @@ def modules(package: Path, word: str = "") -> Iterator[tuple[Path, ast.Module]]:
     for path, text in _texts(package):
         if re.search(rf"\b{word}\b", text):
             yield path, _tree(text)
+    gc.freeze()  # the trees stay, and a collection that walked them would take a second
 
 
 @cache

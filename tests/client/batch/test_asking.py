@@ -166,11 +166,15 @@ def test_other_errors_come_through() -> None:
     assert issubclass(JobError, AnabranchError)
 
 
-@pytest.mark.parametrize("kind", [Interrupted, ConnectionBroken])
-def test_a_row_that_ends_each_process_fails_alone(kind: type[AnabranchError]) -> None:
+@pytest.mark.parametrize("error", [Interrupted("gone", 0), ConnectionBroken("gone", 0)])
+def test_a_row_that_ends_each_process_fails_alone(
+    error: AnabranchError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.001)
+
     def end(x: Array) -> None:
         if (x == ENDS).any():
-            raise kind("gone")
+            raise error
 
     good, failed = answers(graph := Doubling(before=end), [0.0, 1.0, 2.0, ENDS, 4.0])
     assert good == {0: 0.0, 1: 2.0, 2: 4.0, 4: 8.0}
@@ -183,7 +187,7 @@ def test_a_row_whose_process_ends_by_chance_has_its_answer() -> None:
 
     def end(x: Array) -> None:
         if next(ends, False):
-            raise Interrupted("gone")
+            raise Interrupted("gone", 0)
 
     assert answers(Doubling(before=end), [3.0]) == ({0: 6.0}, {})
 
@@ -220,7 +224,7 @@ def test_what_has_ended_a_process_is_asked_again_alone() -> None:
             try:
                 await asyncio.sleep(0.001)
                 if ends:
-                    raise Interrupted("gone")
+                    raise Interrupted("gone", 0)
                 return await super().infer(tensors)
             finally:
                 under_way -= 1

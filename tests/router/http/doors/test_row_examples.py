@@ -14,6 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.graph.plan.plan import ExplainerTerms
 from anabranch.specs.models import PROTOCOLS, ProtocolName
+from tests.examples import FEWEST
+from tests.examples import examples as all_or_few
 from tests.router.http.doors.door_graphs import DoorGraph, echo_graph, shop_graph
 
 DOCUMENT = "/v2/models/demo/openapi.json"
@@ -50,7 +52,7 @@ def examples(graph: DoorGraph) -> dict[str, int]:
     return tried
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=all_or_few(100, by_day=FEWEST))
 @given(inputs, st.booleans())
 def test_examples_work(types: Any, is_raw: bool) -> None:
     raw = tuple(types) if is_raw else ()
