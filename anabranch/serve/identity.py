@@ -1,4 +1,4 @@
-"""The revision and graph that a process serves, or a task of a pool, and their counts."""
+"""The revision and graph that a process serves, or a task of a pool."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from anabranch.graph.calls.counts import Counts
 from anabranch.names import slashless
 from anabranch.telemetry.logs import SERVED
 
@@ -38,8 +37,3 @@ def here() -> ServedRevision:
 def serve_as(graph: str, revision: int) -> None:
     """Have the running task, and all that it begins from now on, serve a revision of a graph."""
     SERVED.set((graph, str(revision)))
-
-
-def counts_here() -> Counts:
-    """Return the counts of the nodes that this process serves."""
-    return Counts(*here())

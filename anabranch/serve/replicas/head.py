@@ -13,6 +13,7 @@ from contextlib import aclosing
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import DeployError, Unavailable
 from anabranch.graph.calls.cache_status import GRAPH
+from anabranch.graph.calls.counts import Counts
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
@@ -32,7 +33,7 @@ from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered
 from anabranch.serve.export.multiplexed_models import parameter_of
-from anabranch.serve.identity import counts_here
+from anabranch.serve.identity import here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted, StartError
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
@@ -56,7 +57,7 @@ class HostedHead:
     ) -> None:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
-        counts = counts_here()
+        counts = Counts(*here())
         self._models = DeployedModels(plan, plan.nodes, counts)
         own = {
             segment.name: remote_segment(

@@ -9,13 +9,14 @@ from typing import Any
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.annotated import annotator
+from anabranch.graph.calls.counts import Counts
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
 from anabranch.serve.cache.opening import close_caches
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.sending import sender_for
 from anabranch.serve.calls.tracing import entered
-from anabranch.serve.identity import counts_here
+from anabranch.serve.identity import here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
@@ -35,13 +36,13 @@ class SegmentReplica(AnsweringReplica):
         del peers
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
-        here = hosted.segment(segment)
+        own = hosted.segment(segment)
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
-        self._caches = caches = await hosted.caches(here.nodes)
-        counts = counts_here()
+        self._caches = caches = await hosted.caches(own.nodes)
+        counts = Counts(*here())
         self._executor = SegmentExecutor(
-            plan, here, hosted.bound, counts.recovered, counts, offer, hung_nodes(), caches
+            plan, own, hosted.bound, counts.recovered, counts, offer, hung_nodes(), caches
         )
         methods: Mapping[str, Method] = {
             "evaluate": self.evaluate, "streaming": self.streaming, "feedback": self.feedback,
