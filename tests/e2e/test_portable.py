@@ -148,6 +148,7 @@ def test_an_engine_that_asks_for_signatures_refuses_a_bundle_without(
 def test_a_changed_byte_is_refused_and_changes_nothing(
     engine: Engine, released: Released, tmp_path: Path
 ) -> None:
+    deployed(engine, released.plain)
     content = bytearray(released.plain.read_bytes())
     before = engine.graph("portable")["revisions"]
     for at in range(100, len(content), len(content) // 5):
@@ -162,13 +163,19 @@ def test_a_changed_byte_is_refused_and_changes_nothing(
 
 
 @pytest.mark.nightly
-def test_an_engine_that_starts_anew_still_has_the_models(strict: Engine) -> None:
+def test_an_engine_that_starts_anew_still_has_the_models(
+    strict: Engine, released: Released
+) -> None:
+    deployed(strict, released.signed)
     strict.down()
     strict.up()
     assert answer(strict) == ANSWER
 
 
-def test_a_backup_brings_the_models_to_another_home(strict: Engine, tmp_path: Path) -> None:
+def test_a_backup_brings_the_models_to_another_home(
+    strict: Engine, released: Released, tmp_path: Path
+) -> None:
+    deployed(strict, released.signed)
     done(strict.command("backup", tmp_path / "backup.zip"))
     other = Engine(tmp_path / "home")
     done(other.command("restore", tmp_path / "backup.zip"))
