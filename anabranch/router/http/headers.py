@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -85,6 +85,15 @@ class RequestHeaders(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._all()[name]
+
+    # The mapping's own two look each name up by ``__getitem__``.
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def items(self) -> ItemsView[str, str]:
+        """Return names and values."""
+        return self._all().items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

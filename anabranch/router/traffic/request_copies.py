@@ -62,7 +62,7 @@ class Copies:
         inputs = self.copied(request.inputs, size)
         if inputs is None:
             return None
-        headers = dict(request.headers)
+        headers = dict(request.headers.items())
         kept = replace(request, inputs=inputs, parameters=parameters, headers=headers)
         return Copy(kept, size)
 

@@ -38,8 +38,9 @@ class Record:
 
 def _take_context(context: Context) -> tuple[Any, ...]:
     return (
-        *(context.id, dict(context.headers), dict(context.parameters), context.remaining()),
-        *(context.path, context.trace, context.is_traffic, _asked(context.annotations)),
+        *(context.id, dict(context.headers.items()), dict(context.parameters)),
+        *(context.remaining(), context.path, context.trace, context.is_traffic),
+        _asked(context.annotations),
     )
 
 

@@ -29,7 +29,9 @@ from tests.router.conftest import Demo, double
 def test_a_header_that_comes_several_times_is_one_list(
     raw: list[tuple[bytes, bytes]], headers: dict[str, str]
 ) -> None:
-    assert dict(RequestHeaders(raw)) == headers
+    found = RequestHeaders(raw)
+    assert dict(found) == dict(found.items()) == headers
+    assert all((name in found) == (name in headers) for name in ("a", "A", "cookie"))
 
 
 def test_a_cookie_is_found_in_whichever_header_it_came() -> None:
