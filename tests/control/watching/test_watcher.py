@@ -314,6 +314,8 @@ def test_status_of_all_graphs_lists_what_cannot_be_followed(
     assert (one["model"], one["pin"]) == (CHAMPION, "models:/m/1") and one["since"]
     line = rf"digits  {CHAMPION} +.*answers 503.* \(since .+\)"
     assert re.search(rf"GRAPH   DOES NOT FOLLOW +TROUBLE\n{line}", status_text(found))
+    own = status_text(control.call("GET", "/graphs/digits")[1])
+    assert re.search(rf"WATCHES .* TROUBLE\n{CHAMPION} .*answers 503.* \(since .+\)", own)
 
 
 def test_a_file_is_watched_by_its_digest(

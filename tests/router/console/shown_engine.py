@@ -56,6 +56,13 @@ def machine(now: float, name: str, **fields: Any) -> dict[str, Any]:
     } | fields  # fmt: skip
 
 
+def watch(now: float, model: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "model": model, "nodes": ["forest"], "every": 30.0, "pin": "models:/m/1",
+        "found": "models:/m/1", "looked_at": iso(now - 30), "trouble": "", "since": None,
+    } | fields  # fmt: skip
+
+
 class ShownEngine(LetsIn):
     """Answers as the controller does; ``now`` is Unix time when it was made."""
 
@@ -72,6 +79,7 @@ class ShownEngine(LetsIn):
         self.waits_for_approval = False
         self.nodes = [machine(self.now, "engine", head=True)]
         self.waiting: list[dict[str, Any]] = []
+        self.watches: list[dict[str, Any]] = []
         self.me: dict[str, Any] = {
             "kind": "token", "name": "", "roles": [], "actions": ["call", "operate", "view"],
         }  # fmt: skip
@@ -135,6 +143,7 @@ class ShownEngine(LetsIn):
     def graphs_view(self) -> dict[str, Any]:
         shop = {
             "graph": NAME, "state": "live", "live": 2, "drifting": ["inputs"],
+            "unfollowed": [one for one in self.watches if one["trouble"]],
             "rollout": {"revision": 3, "phase": "running", "weight": 25.0},
         }  # fmt: skip
         quiet = [
@@ -164,7 +173,7 @@ class ShownEngine(LetsIn):
         return {
             "graph": NAME, "state": "live", "live": 2, "inlined": 2, "arms": arms,
             "mirrors": [], "rollout": self.rollout(), "revisions": revisions,
-            "segments": self.segments(),
+            "segments": self.segments(), "watches": self.watches,
         }  # fmt: skip
 
     def rollout(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.router.conftest import lean_serving
-from tests.router.console.shown_engine import NAME, POINTS, TOKEN, ShownEngine, machine
+from tests.router.console.shown_engine import NAME, POINTS, TOKEN, ShownEngine, iso, machine, watch
 from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -245,6 +245,28 @@ def test_the_past_is_there_after_a_reload_and_read_by_pointer_and_keys(url: str,
     picture.focus()
     page.keyboard.press("PageDown")
     sync_api.expect(reading(page, "Latency").locator(".fact")).not_to_have_text(before)
+
+
+def test_a_watch_that_fails_is_told_in_the_list_and_on_the_graph_s_page(
+    url: str, engine: ShownEngine, page: Any, check: Any
+) -> None:
+    engine.watches = [watch(engine.now, "models:/m@champion")]
+    opened(page, url)
+    watches = page.get_by_role("region", name="Watched models")
+    sees(watches.get_by_role("row", name=re.compile("models:.m@champion forest 1 1 ")))
+    assert page.get_by_text("unfollowed").count() == 0
+    why = "MLflow does not answer: status 503"
+    engine.watches.append(
+        watch(engine.now, "models:/m@next", found=None, looked_at=None, trouble=why,
+              since=iso(engine.now - 900))
+    )  # fmt: skip
+    sees(
+        watches.get_by_role("row", name=re.compile(f"models:.m@next forest 1 – – unfollowed {why}"))
+    )
+    check("watches")
+    page.get_by_role("link", name="Graphs").click()
+    sees(page.get_by_role("row", name=re.compile("team.shop live unfollowed r2 ")))
+    assert page.get_by_text("unfollowed").count() == 1
 
 
 def test_a_rollout_shows_the_candidate_against_stable_with_limits_and_verdicts(

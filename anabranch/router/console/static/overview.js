@@ -12,7 +12,7 @@ const lately = ({ numbers }) => numbers ?? {};
 // Title, cell, class, and what the list is sorted by.
 const columns = (rates) => [
   ["Graph", ({ graph }) => h("a", { href: `#/graphs/${encodeURIComponent(graph)}` }, graph), "", ({ graph }) => graph],
-  ["State", ({ state }) => badge(state), "", ({ state }) => state],
+  ["State", (row) => [badge(row.state), unfollowed(row)], "", ({ state }) => state],
   ["Stable", ({ live }) => (live === null ? NONE : `r${live}`), "", ({ live }) => live],
   ["Requests", (row) => rate(lately(row).per_second), "number", (row) => lately(row).per_second],
   ["Last ten minutes", ({ graph }) => sparkline((rates?.graphs[graph] ?? []).slice(-SPARKS), SPARKS), "spark-cell"],
@@ -23,6 +23,9 @@ const columns = (rates) => [
   ["Rollout", ({ rollout }) => rollout && h("span", { class: "together" },
     badge(rollout.phase), ` r${rollout.revision} at ${percents(rollout.weight)}`), "", ({ rollout }) => rollout?.phase],
 ];
+
+// Whether some watched model of a graph cannot be followed; its page says which, and why.
+const unfollowed = ({ unfollowed: models }) => models?.length > 0 && [" ", badge("unfollowed")];
 
 // The monitors that tell of drift; nothing of graphs without monitors.
 const drift = (names) =>

@@ -5,7 +5,7 @@ import { short, when, whole } from "./format.js";
 import { state } from "./state.js";
 
 const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok", "alive"]);
-const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing", "dead", "lost"]);
+const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing", "dead", "lost", "unfollowed"]);
 const BUSY = new Set(["deploying", "running", "starting", "updating", "stopping", "paused", "pending", "inconclusive", "deleting", "gathering", "waiting", "draining"]);
 
 // A word for a state; what it means is in the word, the colour only helps.

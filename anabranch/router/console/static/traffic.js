@@ -5,12 +5,12 @@ import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { duration, NONE, percent, percents, rate, short } from "./format.js";
 import { nodePanel } from "./node.js";
-import { badge, button, nothing, operation, section, table } from "./parts.js";
+import { badge, button, nothing, operation, section, table, time } from "./parts.js";
 import { trends } from "./trends.js";
 
 export function traffic(state) {
   const { page } = state;
-  return [picture(state), panel(state), trends(state), arms(page.graph), mirrors(page.graph), nodes(state), monitors(page.monitors)];
+  return [picture(state), panel(state), trends(state), arms(page.graph), mirrors(page.graph), nodes(state), monitors(page.monitors), watches(page.graph.watches)];
 }
 
 // The revision whose plan is drawn: what was chosen, or else the stable one.
@@ -139,3 +139,20 @@ const monitors = (found) =>
   section("Monitors",
     h("p", { class: "legend" }, "A score above 1 is drift."),
     table("What watches the data", MONITORS, found, (one) => `${one.revision} ${one.monitor}`));
+
+const WATCHES = [
+  ["Model", (one) => one.model],
+  ["Nodes", (one) => one.nodes.join(", ")],
+  ["Stable has", (one) => version(one.pin)],
+  ["Found", (one) => version(one.found)],
+  ["Looked", (one) => (one.looked_at ? time(new Date(one.looked_at)) : NONE)],
+  ["Trouble", (one) => one.trouble && [badge("unfollowed"), ` ${one.trouble}, since `, time(new Date(one.since))], "wide"],
+];
+const SHOWN = 12; // digits of a mark or digest, which stand behind a colon
+
+// A version of a registry comes last in its pin: models:/name/3.
+const version = (pin) => (pin ? pin.split("/").at(-1).split(":").at(-1).slice(0, SHOWN) : NONE);
+
+const watches = (found) =>
+  found?.length > 0 &&
+  section("Watched models", table("Models that the graph follows", WATCHES, found, (one) => one.model));
