@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +20,8 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
-NOTICE_S = 90
-"""Time between the notice and the end of the machine; the graph's requests take 15 s at most."""
+NOTICE_S = 1800
+"""Time between the notice and the end of the machine: more than the test waits for anything."""
 LONG_S = 10
 """Length of the long request, which is longer than a stopped edge gives to what is under way."""
 CODE = f"""
@@ -120,7 +119,10 @@ def asking(cluster: Cluster, *machines: Machine) -> Iterator[Counter[str]]:
 
 
 def test_replicas_move_and_requests_end_before_the_machine_goes(cluster: Cluster) -> None:
-    """At the edge of the machine, too: it answers what it has taken, and takes nothing more."""
+    """At the edge of the machine, too: it answers what it has taken, and takes nothing more.
+
+    It does not wait for the end of the notice, which would come after the test has failed.
+    """
     where = node("Where", resources={"cpu": 1}, scaling={"replicas": 2})
     graph = spec("where", where=where)
     graph["spec"]["timeout"] = "15s"
@@ -136,20 +138,16 @@ def test_replicas_move_and_requests_end_before_the_machine_goes(cluster: Cluster
     with asking(cluster, *edges) as found:
         until(lambda: all(found[f"ok {one.name}"] > 100 for one in edges), 60)
         waiting.start()
-        began = time.monotonic()
         cluster.notice(cluster.two)
         until(lambda: found["refused two"] > 0, 60)
         waiting.join()
-        until(lambda: "two" not in cluster.nodes(), NOTICE_S)
-        took = time.monotonic() - began
+        until(lambda: "two" not in cluster.nodes(), 120)
         enough = found["ok three"] + 100
         until(lambda: found["ok three"] > enough, 60)
     assert found.keys() == {"ok two", "ok three", "refused two"}, found
     assert [reply.status_code for reply in long] == [200], long[0].text
-    assert LONG_S < took < NOTICE_S
     assert cluster.infer(cluster.three).json()["outputs"][0]["data"] == [3.0, 3.0]
     until(lambda: not runs_engine(cluster.two), 60)
-    print(f"gone {took:.1f} s after the notice, {dict(found)}")
 
 
 def runs_engine(machine: Machine) -> bool:
