@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from anabranch.specs.excerpts import hint, shown
+from anabranch.specs.messages import Said
 from anabranch.specs.models import NodeBase
 from anabranch.specs.units import Duration
 
@@ -49,9 +50,7 @@ def injected(cls: type, node: NodeBase, root: Path, node_name: str) -> dict[str,
     return {name: offered[name] for name in _INJECTED if name in constructor_parameters(cls)}
 
 
-def constructor_problems(
-    cls: type, args: Mapping[str, Any], owner: str
-) -> list[tuple[tuple[str | int, ...], str]]:
+def constructor_problems(cls: type, args: Mapping[str, Any], owner: str) -> list[Said]:
     """Return (path below the node, message) for each unknown, missing or ill-typed argument."""
     accepted = spec_arguments(cls)
     return [
@@ -63,7 +62,7 @@ def constructor_problems(
 
 def _unknown(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], owner: str
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+) -> Iterator[Said]:
     for name in args:
         if name not in accepted:
             there = hint(name, accepted) or " (it takes none)"
@@ -72,7 +71,7 @@ def _unknown(
 
 def _missing(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], owner: str
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+) -> Iterator[Said]:
     for name, parameter in accepted.items():
         if parameter.default is inspect.Parameter.empty and name not in args:
             yield ("args",), f"{owner} needs the argument {name!r}"
@@ -80,7 +79,7 @@ def _missing(
 
 def _ill_typed(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+) -> Iterator[Said]:
     for name, value in args.items():
         if name in accepted and (refusal := _refusal(accepted[name].annotation, value)):
             yield ("args", name), refusal

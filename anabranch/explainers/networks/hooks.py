@@ -37,7 +37,8 @@ def with_activations(module: Any) -> Any:
         return module
     graph = copy.deepcopy(module.graph)
     found = fx.GraphModule(module, graph)
-    for number, node in enumerate(_activations(graph)):
+    activations = [node for node in graph.nodes if _name(node) in _MODULES]
+    for number, node in enumerate(activations):
         _replace(found, node, f"activation_{number}")
     found.recompile()
     return found
@@ -98,10 +99,6 @@ def _output_of(graph: fx.Graph, name: str) -> fx.Node:
             "name one that gives a single tensor in a single run"
         )
     return outputs[0]
-
-
-def _activations(graph: fx.Graph) -> list[fx.Node]:
-    return [node for node in graph.nodes if _name(node) in _MODULES]
 
 
 def _name(node: fx.Node) -> str:

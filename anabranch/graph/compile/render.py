@@ -8,7 +8,7 @@ from anabranch.graph.compile.explainers import explained_part
 from anabranch.graph.compile.memory.budgets import BUDGETS, reserved_bytes
 from anabranch.graph.plan.drawing import DrawnArrow
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Segment
-from anabranch.specs.models import InputSpec, TensorSpec
+from anabranch.specs.models import TensorSpec
 
 SHAPES = {
     "transformer": ("[", "]"),
@@ -102,7 +102,7 @@ def _type(spec: TensorSpec | None) -> str | None:
 def to_mermaid(plan: Plan) -> str:
     """Return a Mermaid flowchart: segments as boxes, routes and stand-ins as dotted arrows."""
     lines = ["flowchart LR"]
-    lines += [f"  in_{name}([{_label(name, spec)}])" for name, spec in plan.inputs.items()]
+    lines += [f"  in_{name}([{_quoted(f'{name}: {spec}')}])" for name, spec in plan.inputs.items()]
     for segment in plan.segments:
         if segment.nodes:
             lines += [f'  subgraph seg_{segment.name} ["{_title(segment)}"]']
@@ -128,10 +128,6 @@ def _title(segment: Segment) -> str:
     if segment.model is not None:
         return f"{segment.name}, {segment.model}"
     return ", ".join([segment.name, *(f"{key} {value}" for key, value in asked.items())])
-
-
-def _label(name: str, spec: InputSpec) -> str:
-    return _quoted(f"{name}: {spec}")
 
 
 def _quoted(text: str) -> str:

@@ -33,7 +33,7 @@ def segment(draft: Draft) -> Draft:
     """Group the nodes into segments, the head first, and count the hops."""
     mistakes: Mistakes = []
     groups = _groups(draft)
-    remote = [group for group in groups if _asks(draft, group)]
+    remote = [group for group in groups if any(_asks(draft.nodes[name]) for name in group)]
     away = {name for group in remote for name in group}
     inside = tuple(name for name in draft.order if name not in away)
     asked = draft.source.placement
@@ -62,11 +62,7 @@ def _groups(draft: Draft) -> list[tuple[str, ...]]:
     return sorted(groups, key=lambda group: rank[group[0]])
 
 
-def _asks(draft: Draft, group: tuple[str, ...]) -> bool:
-    return any(_asks_alone(draft.nodes[name]) for name in group)
-
-
-def _asks_alone(node: PlannedNode) -> bool:
+def _asks(node: PlannedNode) -> bool:
     spec = node.spec
     is_explainer = node.type == "explainer"
     is_elsewhere = shared_reference(spec) is not None

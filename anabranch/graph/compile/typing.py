@@ -104,6 +104,7 @@ def _unfit(
     found: Signature, reference: SharedReference, node: PlannedNode, types: Outputs
 ) -> Iterator[Mistake]:
     """Yield which inputs and optional outputs of a node do not fit a shared model."""
+    declared = getattr(node.spec, "optional_outputs", None) or ()
     takes = ", ".join(f"{name} {spec}" for name, spec in found.inputs.items())
     for name in types.keys() - found.inputs.keys():
         said = f"{reference} takes no input {name!r}; it takes {takes}"
@@ -115,14 +116,10 @@ def _unfit(
         if given is not None and unify(given, spec.tensor) is None:
             said = f"{reference} takes {spec}, but {node.inputs[name]} is {given}"
             yield node_path(node.name, "inputs", name), said
-    lacking = sorted(found.optional_outputs - set(_optional_outputs(node)))
+    lacking = sorted(found.optional_outputs.difference(declared))
     if lacking:
         said = f"{reference} may leave out {', '.join(lacking)}; say so in `optional_outputs`"
         yield node_path(node.name, "model"), said
-
-
-def _optional_outputs(node: PlannedNode) -> list[str]:
-    return getattr(node.spec, "optional_outputs", None) or []
 
 
 def _of_any_subset(

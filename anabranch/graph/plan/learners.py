@@ -9,7 +9,7 @@ from typing import cast
 from anabranch.components.bandits import Bandit, State
 from anabranch.components.bandits.nodes import bandit_of, strategy_of
 from anabranch.components.contract import Bound
-from anabranch.graph.plan.plan import Plan, PlannedNode
+from anabranch.graph.plan.plan import Plan
 from anabranch.specs.models import Router
 
 
@@ -53,12 +53,10 @@ def learners(plan: Plan, bound: Mapping[str, Bound] | None = None) -> dict[str, 
         name: LearningRouter(
             cast(Router, node.spec),
             bandit_of(node.spec) if bound is None else bound[name].instance,
-            strategy.size(_types(plan, node), node.spec.args),
+            strategy.size(
+                {key: plan.type_of(ref) for key, ref in node.inputs.items()}, node.spec.args
+            ),
         )
         for name, node in plan.nodes.items()
         if (strategy := strategy_of(node.spec)) is not None
     }
-
-
-def _types(plan: Plan, node: PlannedNode) -> dict[str, object]:
-    return {key: plan.type_of(ref) for key, ref in node.inputs.items()}

@@ -20,7 +20,7 @@ import ray
 
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.ray_metrics import RayMetrics
-from anabranch.telemetry.activity import ACTIVITY, Activity, Pace
+from anabranch.telemetry.activity import ACTIVITY, Pace
 from anabranch.telemetry.registry import REGISTRY, Labels, Registry, Snapshot, Value
 
 INTERVAL_S = 1.0
@@ -52,14 +52,12 @@ class Exporter:
         show: Show,
         tell: Tell | None,
         interval: float = INTERVAL_S,
-        activity: Activity = ACTIVITY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._show = show
         self._tell = tell
-        self._activity = activity
-        self._pace = Pace(activity, interval, REFRESH_S)
+        self._pace = Pace(ACTIVITY, interval, REFRESH_S)
         self._clock = clock
         self._process = os.urandom(8).hex()
         self._told: dict[str, dict[Labels, Value]] = {}
@@ -75,7 +73,7 @@ class Exporter:
     def close(self) -> None:
         """Export a last time, and end; waits for that, a few seconds at most."""
         self._closing.set()
-        self._activity.mark()
+        ACTIVITY.mark()
         self._thread.join(2 * LAST_S)
 
     def _run(self) -> None:

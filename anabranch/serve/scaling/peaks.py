@@ -15,18 +15,18 @@ LEAD_S = 30.0
 """How long before a peak its replicas are started, in seconds: models take their time to load."""
 
 
-def floor(peaks: Iterable[Peak], now: float, lead: float = LEAD_S) -> int:
+def floor(peaks: Iterable[Peak], now: float) -> int:
     """The fewest replicas at the Unix time ``now``: the most that any peak asks for, or 0.
 
-    A peak asks from ``lead`` seconds before each of its starts until ``for`` after it. Its starts
+    A peak asks from ``LEAD_S`` seconds before each of its starts until ``for`` after it. Its starts
     are those of the clock on the wall of its time zone, its length is in real seconds: on the day
     on which clocks change too.
     """
-    return max((peak.min for peak in peaks if _asks(peak, now, lead)), default=0)
+    return max((peak.min for peak in peaks if _asks(peak, now)), default=0)
 
 
-def _asks(peak: Peak, now: float, lead: float) -> bool:
-    started = _last_start(peak.cron, peak.timezone, int(now + lead))
+def _asks(peak: Peak, now: float) -> bool:
+    started = _last_start(peak.cron, peak.timezone, int(now + LEAD_S))
     return started is not None and now < started + peak.for_.seconds
 
 
