@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from select import POLLIN, poll
 from struct import Struct
 from typing import Any, TypeVar
@@ -188,6 +189,13 @@ def _part(of: socket.socket, size: int) -> memoryview:
     return view
 
 
-if __name__ == "__main__":
+def _give_way() -> None:
+    """Leave the processor to others first, also where Linux shares it by sessions."""
     os.nice(_NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+if __name__ == "__main__":
+    _give_way()
     serve(socket.socket(fileno=int(sys.argv[1])))
