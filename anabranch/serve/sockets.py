@@ -89,6 +89,14 @@ def tcp_connection(address: str, timeout: float) -> socket.socket:
     return socket.create_connection(split_address(address), timeout)
 
 
+def accepts(address: str, timeout: float) -> bool:
+    """Return whether anybody takes a connection at ``host:port`` within ``timeout`` seconds."""
+    with suppress(OSError):
+        tcp_connection(address, timeout).close()
+        return True
+    return False
+
+
 async def patiently(bind: Callable[[], Awaitable[T]]) -> T:
     """Have a port bound as soon as it is free; EngineError where that takes too long."""
     ends = asyncio.get_running_loop().time() + BIND_S

@@ -24,7 +24,7 @@ from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.settings.settings import Settings
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError, EngineError
-from anabranch.serve.sockets import tcp_connection
+from anabranch.serve.sockets import accepts
 
 NAMESPACE = "anabranch"
 _PAUSE_S, _CONNECT_S = 0.05, 1.0
@@ -72,7 +72,7 @@ def bring_up(settings: Settings, deadline: float) -> None:
 
 def connect(address: str, deadline: float) -> None:
     """Connect as soon as Ray can take a driver; its last complaint once time is up."""
-    while not _accepts(address):
+    while not accepts(address, _CONNECT_S):
         if time.monotonic() > deadline:
             raise EngineError(f"Ray does not answer at {address}")
         time.sleep(_PAUSE_S)
@@ -91,14 +91,6 @@ def _join(address: str) -> None:
 
     level = logging.WARNING
     ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=level)
-
-
-def _accepts(address: str) -> bool:
-    try:
-        tcp_connection(address, _CONNECT_S).close()
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

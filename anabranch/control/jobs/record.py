@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from anabranch.client.batch.manifest import BatchJob, job_document
 from anabranch.components.artefacts.uris import redacted
-from anabranch.control.timestamps import timestamp
+from anabranch.control.timestamps import timestamp, timestamp_if_any
 
 JobState: TypeAlias = Literal["pending", "running", "finished", "failed", "cancelled"]
 OVER: frozenset[JobState] = frozenset({"finished", "failed", "cancelled"})
@@ -68,14 +68,6 @@ class JobRecord:
     def view(self) -> dict[str, Any]:
         """Return the job as the control API shows it; URLs without their secrets."""
         job = job_document(self.job)
-        times = {
-            name: None if at is None else timestamp(at)
-            for name, at in (
-                ("created_at", self.created_at),
-                ("started_at", self.started_at),
-                ("ended_at", self.ended_at),
-            )
-        }
         return {
             "id": self.id,
             **job,
@@ -85,6 +77,8 @@ class JobRecord:
             "author": self.actor,
             "state": self.state,
             "reason": self.reason,
-            **times,
+            "created_at": timestamp(self.created_at),
+            "started_at": timestamp_if_any(self.started_at),
+            "ended_at": timestamp_if_any(self.ended_at),
             "progress": dict(self.progress),
         }

@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +81,8 @@ def _keys(folder: GraphFolder) -> dict[str, str]:
 
 
 def _value(content: bytes) -> tuple[str, str]:
-    try:
+    with suppress(UnicodeDecodeError):
         text = content.decode()
-    except UnicodeDecodeError:
-        return "binaryData", base64.b64encode(content).decode()
-    return (
-        ("data", text) if "\0" not in text else ("binaryData", base64.b64encode(content).decode())
-    )
+        if "\0" not in text:
+            return "data", text
+    return "binaryData", base64.b64encode(content).decode()

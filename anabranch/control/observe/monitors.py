@@ -15,7 +15,7 @@ from typing import Any
 
 from anabranch.control.lifecycle.analysis import DriftScore
 from anabranch.control.store.store import Store
-from anabranch.control.timestamps import timestamp
+from anabranch.control.timestamps import timestamp_if_any
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.monitors.base import Feature
 
@@ -145,7 +145,7 @@ def _view(result: Result) -> dict[str, Any]:
         "watches": list(result.watches),
         "state": _state(result),
         "score": result.score,
-        "drift_since": None if result.drift_since is None else timestamp(result.drift_since),
+        "drift_since": timestamp_if_any(result.drift_since),
         "window": result.window,
         "windows": result.windows,
         "rows": result.rows,
@@ -156,7 +156,7 @@ def _view(result: Result) -> dict[str, Any]:
         "alarms": result.alarms,
         "errors": result.errors,
         "error": result.error,
-        "looked_at": None if result.at is None else timestamp(result.at),
+        "looked_at": timestamp_if_any(result.at),
         "features": [_feature(feature) for feature in result.features[:SHOWN]],
     }
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from anabranch.control.lifecycle.rollouts import Move, RolloutState
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.settings.destinations import allowed, shown
+from anabranch.control.timestamps import timestamp
 
 ATTEMPTS = 3
 FIRST_PAUSE = 0.5
@@ -61,5 +61,5 @@ def question(
         "steps": len(state.plan.steps),
         "weight": state.weight,
         "next_weight": following,
-        "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        "at": timestamp(at),
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from anabranch.serve.attached.entry import Places
 from anabranch.serve.attachment import PREFIX
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.replicas.edge import EDGE_ACTOR
-from anabranch.serve.sockets import tcp_connection
+from anabranch.serve.sockets import accepts
 
 _CONNECT_S, _MACHINE_S = 5.0, 60.0
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     """Remove the engine of an id from the Ray at an address; exit 1 with the reason if not."""
     address, engine = arguments
     try:
-        if _answers(address):
+        if accepts(address, _CONNECT_S):
             remove(address, engine)
     except AnabranchError as error:
         sys.exit(f"error: {error}")
@@ -95,13 +94,6 @@ def clear(engine: str, folder: str) -> None:
     """Remove what an engine has on this machine: processes that are left, and its folder."""
     processes.kill(engine, Path(folder))
     remove_runtime(Path(folder))
-
-
-def _answers(address: str) -> bool:
-    with suppress(OSError):
-        tcp_connection(address, _CONNECT_S).close()
-        return True
-    return False
 
 
 if __name__ == "__main__":

@@ -11,17 +11,10 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from anabranch.control.engine import processes
-from anabranch.control.engine.supervision.excess import ExcessiveProcesses
-from anabranch.control.engine.supervision.heartbeats import Heartbeats
-from anabranch.control.engine.supervision.helpers import Helpers, answers_at
-from anabranch.control.engine.supervision.snapshot import Lookout
-from anabranch.control.engine.supervision.stopped import StoppedProcesses
+from anabranch.control.engine.supervision.helpers import Helpers, answers_at, own_processes
 from anabranch.control.engine.supervision.supervisor import (
-    ATTACH,
     PYTHON,
     START_TIMEOUT_S,
     Launch,
@@ -29,20 +22,14 @@ from anabranch.control.engine.supervision.supervisor import (
     begin,
     main,
 )
-from anabranch.control.settings.process_bounds import ProcessBounds
 from anabranch.environment import Environment
 from anabranch.pulse import PULSE
-from anabranch.serve.sockets import FOLDER, tcp_connection
+from anabranch.serve.sockets import FOLDER, accepts
 
 _PAUSE_S, _CONNECT_S = 2.0, 2.0
 _PACKAGE = "anabranch.control.engine.attaching"
 
 logger = logging.getLogger("anabranch.supervisor")
-
-
-def arguments(address: str) -> list[str]:
-    """The arguments of the supervisor of an engine on the Ray at an address."""
-    return [ATTACH, address]
 
 
 class Return:
@@ -54,11 +41,8 @@ class Return:
     def __call__(self, launch: Launch, runs: bool, stopping: threading.Event) -> Launch:
         """Return once something answers there, or ``stopping`` is set."""
         logger.info("waiting for the Ray at %s", self._address)
-        while not stopping.is_set():
+        while not (stopping.is_set() or accepts(self._address, _CONNECT_S)):
             PULSE.beat()
-            with suppress(OSError):
-                tcp_connection(self._address, _CONNECT_S).close()
-                break
             stopping.wait(_PAUSE_S)
         return launch
 
@@ -68,16 +52,7 @@ def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
     _, address = arguments
     home, sockets = Environment(os.environ).home, Path(os.environ[FOLDER])
     state = begin(home)
-    runtime = Path(state.runtime)
-    watch = Helpers(
-        [],
-        answers_at(state),
-        Heartbeats(sockets),
-        Lookout(
-            StoppedProcesses(lambda pid: processes.belongs(pid, state.id, runtime)),
-            ExcessiveProcesses(sockets, ProcessBounds.from_env()),
-        ),
-    )
+    watch = Helpers([], answers_at(state), *own_processes(state, sockets))
     presence = [*PYTHON, f"{_PACKAGE}.presence", address]
     driver = [*PYTHON, f"{_PACKAGE}.driver", address, "--timeout", str(START_TIMEOUT_S)]
     launch = Launch(presence, driver, home, [sockets])

@@ -152,6 +152,14 @@ def answers_at(state: EngineState) -> Helper:
     return Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S)
 
 
+def own_processes(state: EngineState, sockets: Path) -> tuple[Lost, ...]:
+    """What finds the engine's own processes on this machine that must be replaced."""
+    return Heartbeats(sockets), Lookout(
+        StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
+        ExcessiveProcesses(sockets, ProcessBounds.from_env()),
+    )
+
+
 def watch_over(
     options: Mapping[str, str], state: EngineState, token: Path, sockets: Path, engine: Helper
 ) -> Helpers:
@@ -162,11 +170,7 @@ def watch_over(
     return Helpers(
         helpers_of(options, token),
         engine,
-        Heartbeats(sockets),
-        Lookout(
-            StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
-            ExcessiveProcesses(sockets, ProcessBounds.from_env()),
-        ),
+        *own_processes(state, sockets),
         GrownController(state.id, Path(state.runtime)),
     )
 
