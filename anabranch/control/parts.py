@@ -36,7 +36,7 @@ from anabranch.control.clock import SteadyClock
 from anabranch.control.deployments import Deployments
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.jobs.book import JobBook
-from anabranch.control.jobs.runner import JobRunner, RayJobProcesses
+from anabranch.control.jobs.runner import JobProcesses, JobRunner
 from anabranch.control.later.keeping import AsyncKeeper
 from anabranch.control.later.sending import RouterSender
 from anabranch.control.later.worker import AsyncWorker
@@ -156,7 +156,10 @@ class ControllerParts:
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)
-        self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits, experiments])
+        self.rewards = RewardCounter(
+            store.database, catalogue.of, [self.bandits.learn, experiments.learn],
+            self.bandits.committed,
+        )  # fmt: skip
         self.memory = DecisionMemory()
         self.traces = RecentTraces()
         self.monitors = Monitors(store, clock)
@@ -187,7 +190,7 @@ class ControllerParts:
         runner = FaceRunner(settings, serving, applications)
         keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see, self._busy)
         jobs = JobBook(store.database)
-        self._jobs = JobRunner(store, jobs, releases, RayJobProcesses(settings), settings.jobs)
+        self._jobs = JobRunner(store, jobs, releases, JobProcesses(settings), settings.jobs)
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
         self.graphs = GraphApi(
             settings.url, store, releases, self.reconciler, topics, totals, self.monitors,

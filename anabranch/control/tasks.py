@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -43,7 +44,7 @@ async def within(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
 
 
-class WokenLoop(Generic[K]):
+class WokenLoop(ABC, Generic[K]):
     """Looks for work when it is woken, and after a while anyway; on one event loop.
 
     What a look starts runs beside it, one task for each key: it wakes the loop at its end, and ends
@@ -58,15 +59,19 @@ class WokenLoop(Generic[K]):
         """Look now; something was written to the store."""
         self._woken.set()
 
-    async def _go_round(self, look: Callable[[], Awaitable[float]]) -> None:
-        """Look for ever; a look returns the longest time until the next one, in seconds."""
+    async def run(self) -> None:
+        """Look for ever, until cancelled."""
         try:
             while True:
                 self._woken.clear()
-                await self._until_woken(await look())
+                await self._until_woken(await self._round())
         finally:
             for task in self._tasks.values():
                 task.cancel()
+
+    @abstractmethod
+    async def _round(self) -> float:
+        """Look once; return the longest time until the next look, in seconds."""
 
     async def _until_woken(self, seconds: float) -> None:
         await within(seconds, self._woken)

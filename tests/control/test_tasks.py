@@ -67,10 +67,7 @@ def test_work_beside_a_loop_wakes_it_at_its_end_is_logged_and_ends_with_it(
     class Loop(WokenLoop[str]):
         looks = 0
 
-        async def run(self) -> None:
-            await self._go_round(self._look)
-
-        async def _look(self) -> float:
+        async def _round(self) -> float:
             self.looks += 1
             if self.looks == 1:
                 self._start("bad", self._fail())

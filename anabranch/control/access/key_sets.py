@@ -25,7 +25,7 @@ from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.documents import document, keep_documents, put_document
-from anabranch.control.tasks import within
+from anabranch.control.tasks import WokenLoop
 from anabranch.errors import Unavailable
 
 EVERY_S = 1.0
@@ -65,7 +65,7 @@ class _KeySet:
         return kid != "" and any(key.kid == kid for key in self.keys)
 
 
-class KeySets:
+class KeySets(WokenLoop[str]):
     """The keys of all issuers; ``publish`` puts them in force.
 
     Apart from ``issuers``, for one event loop.
@@ -78,13 +78,13 @@ class KeySets:
         caller: Caller | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self._database = database
         self._publish = publish
         self._caller = caller or Caller()
         self._clock = clock
         self._sets: Mapping[str, _KeySet] = {}
         """By the names of documents."""
-        self._woken = asyncio.Event()
 
     def issuers(self, trusted: Iterable[TrustedIssuer]) -> tuple[Issuer, ...]:
         """Return the issuers of a policy with their keys, and forget all others."""
@@ -92,20 +92,17 @@ class KeySets:
         self._sets = {one.name: one for one in sets}
         return tuple(one.trusted.with_keys(one.keys) for one in sets)
 
-    def wake(self) -> None:
-        """Look at issuers that are new."""
-        self._woken.set()
-
     async def run(self) -> None:
         """Look at what is due, for ever."""
         try:
-            while True:
-                self._woken.clear()
-                await self.look()
-                due = min((one.due for one in self._sets.values()), default=inf)
-                await within(min(max(due - self._clock(), 0.0), _REST_S), self._woken)
+            await super().run()
         finally:
             await self._caller.close()
+
+    async def _round(self) -> float:
+        await self.look()
+        due = min((one.due for one in self._sets.values()), default=inf)
+        return min(max(due - self._clock(), 0.0), _REST_S)
 
     async def look(self) -> None:
         """Look at the keys that are due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from anabranch.control.api.endpoints import (
     read_body,
     views,
 )
+from anabranch.control.nodes.cluster import RayCluster
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.shared import LOOPBACK, shared_values
 from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
@@ -36,19 +37,6 @@ from anabranch.specs.models import Model
 Apps = Mapping[str, Any]
 """Serve's details of its applications, by name."""
 _Text = Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class Cluster(Protocol):
-    """The machines of an engine; ``RayCluster`` is one."""
-
-    def address(self) -> str:
-        """Where other machines reach Ray's GCS: host:port."""
-
-    def look(self) -> ClusterLook:
-        """All machines, and what waits for resources."""
-
-    def drain(self, node: str, why: str) -> None:
-        """Have replicas moved from the machine of an id, which ends then."""
 
 
 class _Joining(Model):
@@ -82,7 +70,7 @@ class NodeApi:
         self,
         settings: Settings,
         log: Store,
-        cluster: Cluster,
+        cluster: RayCluster,
         applications: Callable[[], Apps],
         turns: JoinTurns,
         env: Mapping[str, str] = os.environ,

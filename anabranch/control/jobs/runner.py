@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from anabranch.control.jobs.book import JobBook
 from anabranch.control.jobs.metrics import JobMetrics
@@ -37,24 +37,10 @@ ACTOR = "job."
 _PATIENCE_S = 2.0
 
 
-class JobProcesses(Protocol):
-    """The processes that run jobs, by the jobs' ids; ``RayJobProcesses`` is one."""
-
-    def running(self) -> set[str]:
-        """Return the jobs that have a process."""
-
-    def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
-        """Start the process of a job, if it has none; returns before it is up."""
-
-    def status(self, id: str) -> JobStatus | None:
-        """Return what a job's process tells; None if it does not answer now."""
-
-    def stop(self, id: str) -> None:
-        """End the process of a job."""
-
-
-class RayJobProcesses:
-    """Actors on the engine's own machine, which Ray starts again where they die."""
+class JobProcesses:
+    """The processes that run jobs, by the jobs' ids: actors on the engine's own machine, which Ray
+    starts again where they die.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._home = settings.home
@@ -65,12 +51,12 @@ class RayJobProcesses:
         return {name.removeprefix(ACTOR) for name in names if name.startswith(ACTOR)}
 
     def start(self, record: JobRecord, replicas: ReplicaSpec | None) -> None:
-        """Start an actor."""
+        """Start the actor of a job, if it has none; returns before it is up."""
         name, text = ACTOR + record.id, record.to_json()
         bound_actors.start_on(node_id(), JobWorker, name, text, self._home, replicas)
 
     def status(self, id: str) -> JobStatus | None:
-        """Ask the actor."""
+        """Return what a job's actor tells; None if it does not answer now."""
         found: Any = bound_actors.ask(ACTOR + id, "status", _PATIENCE_S)
         return found if isinstance(found, JobStatus) else None
 
@@ -103,11 +89,7 @@ class JobRunner(WokenLoop[str]):
         self._may_run = True
         """Whether a job may have a process: one of a controller before this one, at first."""
 
-    async def run(self) -> None:
-        """Look for ever: each second while there are jobs that are not over, else when woken."""
-        await self._go_round(self._look)
-
-    async def _look(self) -> float:
+    async def _round(self) -> float:
         return PERIOD_S if await asyncio.to_thread(self.round) else _REST_S
 
     def round(self) -> bool:
@@ -160,7 +142,7 @@ class JobRunner(WokenLoop[str]):
     def _follow(self, record: JobRecord, has_process: bool) -> None:
         """Note how far a job is; start its process again if it has none."""
         if not has_process:
-            self._start(record)
+            self._launch(record)
             return
         status = self._processes.status(record.id)
         if status is None:
@@ -182,9 +164,9 @@ class JobRunner(WokenLoop[str]):
             return
         after = self._book.change(record.id, lambda before: begun)
         if after.state == "running":
-            self._start(after)
+            self._launch(after)
 
-    def _start(self, record: JobRecord) -> None:
+    def _launch(self, record: JobRecord) -> None:
         """Start the process of a job, which fails where that can never be."""
         try:
             check_job(record.job, self._allowed)

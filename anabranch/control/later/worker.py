@@ -71,7 +71,7 @@ class AsyncWorker(WokenLoop[tuple[str, str]]):
         """Answer for ever; first go on with what another has left running."""
         for graph in await _noted(self._requests.recover):
             self._over(graph, "lost")
-        await self._go_round(self._round)
+        await super().run()
 
     async def _round(self) -> float:
         """Look once; a store that does not answer must not end what is being evaluated."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from typing import Any
 
 from anabranch.control.nodes.cluster import log_folder
 from anabranch.control.nodes.files import MachineFiles
-from anabranch.control.observe.ended import EndedProcess
 from anabranch.control.observe.log_bounds import keep_within
-from anabranch.control.observe.logs import LoggedReplica, Logs, Wanted
 from anabranch.serve.attachment import is_attached
 from anabranch.serve.bound_actors import start_on
 from anabranch.serve.export.logs import write_logs
@@ -25,7 +23,7 @@ PERIOD_S = 60.0
 
 
 class MachineAgent:
-    """The actor's class; its methods are those of ``MachineFiles``."""
+    """The actor's class."""
 
     async def __init__(self, bounds: LogBounds) -> None:  # type: ignore[misc]  # Ray awaits it
         write_logs()
@@ -33,20 +31,9 @@ class MachineAgent:
         self._files = MachineFiles(log_folder, unix_folder())
         self._running = asyncio.create_task(_bound(bounds))
 
-    async def lines(
-        self,
-        replicas: Sequence[LoggedReplica],
-        graph: str,
-        wanted: Wanted,
-        most: int,
-        cursor: str | None,
-    ) -> Logs:
-        """Read the logs of replicas of this machine."""
-        return await asyncio.to_thread(self._files.lines, replicas, graph, wanted, most, cursor)
-
-    async def ended(self, heard: Collection[str]) -> list[EndedProcess]:
-        """Return the processes that were ended here."""
-        return await asyncio.to_thread(self._files.ended, heard)
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """Return what a method of ``MachineFiles`` does here."""
+        return await asyncio.to_thread(getattr(self._files, method), *arguments)
 
     async def close(self) -> None:
         """Make ready to end."""

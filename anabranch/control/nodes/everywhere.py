@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from anabranch.control.nodes.files import MachineFiles
 from anabranch.control.nodes.ingress import AGENT, named
@@ -24,13 +24,6 @@ AGAIN_S = 10.0
 """Time for which a machine that did not answer is not asked."""
 
 logger = logging.getLogger("anabranch.control")
-
-
-class Agent(Protocol):
-    """The actor of a machine, as ``NamedActor`` calls it."""
-
-    async def call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
-        """Await what a method answers."""
 
 
 def by_name(nodes: Iterable[Node]) -> Mapping[str, Node]:
@@ -51,14 +44,14 @@ class Everywhere:
         self,
         own: MachineFiles,
         present: Present,
-        agent: Callable[[str], Agent] = NamedActor,
+        agent: Callable[[str], NamedActor] = NamedActor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._own = own
         self._present = present
         self._agent = agent
         self._clock = clock
-        self._agents: dict[str, Agent] = {}
+        self._agents: dict[str, NamedActor] = {}
         self._silent: dict[str, float] = {}
         """Until when machines are not asked, by their ids."""
 
@@ -78,7 +71,7 @@ class Everywhere:
             return None
         agent = self._agents.setdefault(machine.id, self._agent(named(AGENT, machine)))
         try:
-            found = await agent.call(method, *arguments, timeout=PATIENCE_S)
+            found = await agent.call("ask", method, *arguments, timeout=PATIENCE_S)
         except Exception as error:
             logger.warning("machine %s does not tell its %s: %s", machine.name, method, error)
             self._silent[machine.id] = self._clock() + AGAIN_S

@@ -69,7 +69,7 @@ class Applications(Protocol):
 
 
 class FaceRunner:
-    """Starts and stops what belongs to machines other than the head's, see ``Runner``.
+    """Starts and stops what belongs to machines other than the head's.
 
     ``known`` are Serve's applications as they were some seconds ago, by name.
     """
@@ -82,11 +82,14 @@ class FaceRunner:
         self._known = known
 
     def running(self) -> Set[str]:
-        """Names of the engine's actors, and of the applications that are known."""
+        """Names of the engine's actors, and of the applications that are known.
+
+        What has been started a few seconds ago may lack.
+        """
         return {*bound_actors.actors(), *self._known()}
 
     def start(self, kind: str, node: Node) -> None:
-        """Start an agent, an edge, a gateway or a front."""
+        """Start an agent, an edge, a gateway or a front; returns before it is up."""
         if kind == AGENT:
             start_agent(node.id, named(kind, node), self._settings.logs)
         elif kind == EDGE_ACTOR:

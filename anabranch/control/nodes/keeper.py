@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container, Sequence, Set
+from collections.abc import Callable, Container, Sequence
 from functools import partial
-from typing import Protocol
 
 from anabranch.control.nodes import ingress
-from anabranch.control.nodes.node import ClusterLook, Node
+from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.faces import FaceRunner
+from anabranch.control.nodes.node import Node
 from anabranch.control.settings.ingress import Ingress
 from anabranch.errors import Unavailable
 
@@ -22,29 +23,6 @@ _LAST_S = 6.0
 logger = logging.getLogger("anabranch.control")
 
 
-class MachineLooks(Protocol):
-    """Knows the machines; ``RayCluster`` does."""
-
-    def look(self) -> ClusterLook:
-        """All machines; Unavailable where nobody can say."""
-
-
-class Runner(Protocol):
-    """Starts and stops what belongs to machines; ``FaceRunner`` does."""
-
-    def running(self) -> Set[str]:
-        """Names of all that runs; what has been started a few seconds ago may lack."""
-
-    def start(self, kind: str, node: Node) -> None:
-        """Start one of ``ingress`` on a machine if it does not run; returns before it is up."""
-
-    def stop(self, name: str) -> None:
-        """Stop what has this name."""
-
-    def has_closed(self, name: str) -> bool:
-        """Have an edge accept nothing from now on; return whether it may stop."""
-
-
 class MachineKeeper:
     """Looks which machines are there, and starts and stops what belongs to each.
 
@@ -54,8 +32,8 @@ class MachineKeeper:
 
     def __init__(
         self,
-        cluster: MachineLooks,
-        runner: Runner,
+        cluster: RayCluster,
+        runner: FaceRunner,
         rule: Ingress,
         see: Callable[[Sequence[Node]], None] = lambda nodes: None,
         busy: Callable[[], Container[str] | None] = lambda: None,

@@ -129,10 +129,6 @@ class Reconciler(WokenLoop[str]):
         """Look at Serve now; replicas have come or gone."""
         self._woken.set()
 
-    async def run(self) -> None:
-        """Reconcile for ever."""
-        await self._go_round(self._round)
-
     async def _round(self) -> float:
         try:
             busy = await self._tick()

@@ -117,14 +117,14 @@ class RolloutDriver(WokenLoop[tuple[str, str]]):
     async def run(self) -> None:
         """Drive all rollouts for ever."""
         try:
-            await self._go_round(self._look_around)
+            await super().run()
         finally:
             await self._caller.close()
 
     async def _until_woken(self, seconds: float) -> None:
         await self._pause(seconds)
 
-    async def _look_around(self) -> float:
+    async def _round(self) -> float:
         """Start what is due, and say how long to wait until the next time."""
         try:
             stored = await asyncio.to_thread(self._store.situations)

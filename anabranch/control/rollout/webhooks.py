@@ -64,11 +64,11 @@ class Deliveries(WokenLoop[str]):
     async def run(self) -> None:
         """Deliver for ever."""
         try:
-            await self._go_round(self._look)
+            await super().run()
         finally:
             await self._caller.close()
 
-    async def _look(self) -> float:
+    async def _round(self) -> float:
         """Start what is due, of each hook that is not being called the first.
 
         Returns how long to wait until the next look, in seconds.

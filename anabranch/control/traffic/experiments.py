@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -115,9 +115,6 @@ class Experiments:
                 connection.execute(experiments.insert().values(**place, **values))
             else:
                 connection.execute(experiments.update().where(*where).values(**values))
-
-    def committed(self, graphs: Collection[str]) -> None:
-        """Nobody waits for news of experiments."""
 
     def of(self, graph: str) -> dict[Place, tuple[Experiment, float]]:
         """Return the experiments of a graph, and the Unix time of the last reward of each."""

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -89,36 +89,33 @@ def _is_old(known: OrderedDict[str, tuple[float, bytes]], now: float) -> bool:
     return now - known[next(iter(known))][0] > REMEMBERED_S
 
 
-class RewardListener(Protocol):
-    """A part of the controller that learns from rewards."""
+Learn: TypeAlias = Callable[[Connection, str, Sequence[Rewarded]], None]
+"""Learns from rewards of a graph, in the transaction that counts them; called in a thread.
 
-    def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
-        """Learn from rewards, in the transaction that counts them; called in a thread.
-
-        Routers, routes and revision of each decision are the graph's; features may be of any
-        length. What it raises, nothing is counted for.
-        """
-
-    def committed(self, graphs: Collection[str]) -> None:
-        """Whatever was learned of these graphs is stored; called on the loop."""
+Routers, routes and revision of each decision are the graph's; features may be of any length. What
+it raises, nothing is counted for.
+"""
 
 
 class RewardCounter:
-    """Counts rewards, each of which all ``learners`` learn from.
+    """Counts rewards, from each of which all ``learners`` learn.
 
-    ``outlines`` gives the outlines of a graph's revisions, ``clock`` Unix time.
+    ``committed`` is called on the loop once what was learned of some graphs is stored. ``outlines``
+    gives the outlines of a graph's revisions, ``clock`` Unix time.
     """
 
     def __init__(
         self,
         database: Database,
         outlines: Callable[[str], Find],
-        learners: Sequence[RewardListener] = (),
+        learners: Sequence[Learn] = (),
+        committed: Callable[[Collection[str]], None] = lambda graphs: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._outlines = outlines
         self._learners = learners
+        self._committed = committed
         self._clock = clock
         self._pruned_at = float("-inf")
         self._count = Grouped(self._counted)
@@ -146,8 +143,7 @@ class RewardCounter:
         except Exception:
             logger.exception("rewards for %s are not counted", ", ".join(by_graph))
             raise
-        for learner in self._learners:
-            learner.committed(by_graph.keys())
+        self._committed(by_graph.keys())
         outcomes = {graph: iter(one) for graph, one in found.items()}
         return [[next(outcomes[graph]) for _ in entries] for graph, entries in calls]
 
@@ -188,8 +184,8 @@ class RewardCounter:
             rows = [_row(graph, key, entry, now) for key, entry in fresh.items()]
             connection.execute(feedback.insert(), rows)
             rewarded = [Rewarded(one.decision, one.reward, now) for one in fresh.values()]
-            for learner in self._learners:
-                learner.learn(connection, graph, rewarded)
+            for learn in self._learners:
+                learn(connection, graph, rewarded)
         # One that was sent again, because its answer was lost, is no second one.
         return [
             taken[key][1]._replace(counted=taken[key][0] == entry.token)

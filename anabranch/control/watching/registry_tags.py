@@ -55,10 +55,6 @@ class RegistryTags(WokenLoop[str]):
         self._artefacts = artefacts
         self._failures = 0
 
-    async def run(self) -> None:
-        """Tell for ever."""
-        await self._go_round(self._round)
-
     async def _round(self) -> float:
         """Note and tell what is new; return the seconds until the next time."""
         try:

@@ -88,10 +88,6 @@ class Watcher(WokenLoop[tuple[str, str]]):
         one = self._graphs.get(graph)
         return [] if one is None else [self._shown(one, model) for model in sorted(one.base.models)]
 
-    async def run(self) -> None:
-        """Watch for ever."""
-        await self._go_round(self._round)
-
     async def _round(self) -> float:
         """Start what is due; return the seconds until something else may be."""
         moving = self._under_way("move")

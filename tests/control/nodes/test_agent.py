@@ -35,11 +35,11 @@ def test_an_agent_tells_what_its_machine_has(
     async def main() -> None:
         one = MachineAgent.__new__(MachineAgent)
         await one.__init__(LogBounds(size=4096))  # type: ignore[misc]
-        found = await one.lines([REPLICA], "shop", Wanted(), 10, None)
+        found = await one.ask("lines", [REPLICA], "shop", Wanted(), 10, None)
         assert [line["message"] for line in found.lines] == ["hello"]
-        (process,) = await one.ended(())
+        (process,) = await one.ask("ended", ())
         assert (process.graph, process.node) == ("shop", "slow")
-        assert await one.ended({process.pulse}) == []
+        assert await one.ask("ended", {process.pulse}) == []
 
         async def is_bounded() -> bool:
             return (logs / "worker-w2-01-9.err").stat().st_size < 4096

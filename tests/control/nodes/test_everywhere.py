@@ -55,7 +55,7 @@ def test_all_machines_tell_by_their_names_and_are_told_what_was_heard(tmp_path: 
     cluster = Cluster(tmp_path, [HEAD, TWO, THREE])
     found = asyncio.run(cluster.everywhere.ended({"m2": {"0-1"}}))
     assert found == {"m2": [SLOW]}
-    assert cluster.two.calls == [("ended", {"0-1"})]
+    assert cluster.two.calls == [("ask", "ended", {"0-1"})]
 
 
 def test_a_single_machine_has_no_name(tmp_path: Path) -> None:

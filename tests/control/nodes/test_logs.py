@@ -40,7 +40,9 @@ class RemoteFiles:
     async def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         if self.is_away:
             raise ConnectionError("the machine is away")
-        return await asyncio.to_thread(getattr(self._files, method), *arguments)
+        assert method == "ask"
+        asked, *others = arguments
+        return await asyncio.to_thread(getattr(self._files, asked), *others)
 
 
 class Cluster:

@@ -236,7 +236,9 @@ def test_what_can_be_learned_is_not(
 def test_a_reward_is_counted_and_learned_once_or_refused(store: Store) -> None:
     async def run() -> None:
         bandits = learning(store)
-        counter = RewardCounter(store.database, lambda graph: OUTLINES.get, [bandits])
+        counter = RewardCounter(
+            store.database, lambda graph: OUTLINES.get, [bandits.learn], bandits.committed
+        )
         good = RewardEntry(Decision("one", 1, {"pick": "a"}), 1.0, "token")
         bad = RewardEntry(Decision("two", 1, {"pick": "b"}), 5.0, "token")
         again = RewardEntry(Decision("one", 1, {"pick": "a"}), 0.0, "another")

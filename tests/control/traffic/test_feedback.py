@@ -82,7 +82,7 @@ def learner() -> Learner:
 
 @pytest.fixture
 def counter(store: Store, learner: Learner) -> RewardCounter:
-    return RewardCounter(store.database, outlines, [learner], clock=lambda: NOW)
+    return RewardCounter(store.database, outlines, [learner.learn], learner.committed, lambda: NOW)
 
 
 def count(counter: RewardCounter, *entries: RewardEntry, graph: str = "digits") -> list[Any]:
@@ -158,7 +158,7 @@ def test_many_at_once_go_in_few_transactions(
     monkeypatch.setattr(store.database, "write", counted)
 
     async def main() -> list[Any]:
-        counter = RewardCounter(store.database, outlines, [learner])
+        counter = RewardCounter(store.database, outlines, [learner.learn], learner.committed)
         calls = [counter.count("digits", [entry(f"{n % 300}", n)]) for n in range(600)]
         return [one for call in await asyncio.gather(*calls) for one in call]
 
