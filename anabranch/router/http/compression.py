@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers, HttpReply, ReplyBody, UnsupportedBody
+from anabranch.router.http.body_memory import BodyMemory
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
@@ -52,30 +53,28 @@ def coding_of(header: str) -> str | None:
     return name
 
 
-class Unpacking:
+class Unpacking(BodyMemory):
     """A request's body that is unpacked step by step, to ``limit`` bytes at most."""
 
+    __slots__ = ("_coding", "_pieces")
+
     def __init__(self, body: bytes | bytearray | memoryview, coding: str, limit: int) -> None:
+        super().__init__(limit)
         self._coding = coding
-        self._limit = limit
         self._pieces = _pieces(body, coding)
-        self.whole = bytearray()
-        """What has come of it."""
 
     def go_on(self, size: int = _STEP) -> bool:
         """Unpack about ``size`` bytes more; return whether that was all.
 
         Raises InvalidRequest, and TooLarge beyond the limit.
         """
-        due = len(self.whole) + size
+        due = self.size + size
         try:
             for piece in self._pieces:
-                self.whole += piece
-                if len(self.whole) > self._limit:
-                    raise TooLarge(
-                        f"the body unpacks to more than the limit of {self._limit} bytes"
-                    )
-                if len(self.whole) >= due:
+                if self.size + len(piece) > self.most:
+                    raise TooLarge(f"the body unpacks to more than the limit of {self.most} bytes")
+                self.add(piece)
+                if self.size >= due:
                     return False
         except zlib.error as error:
             problem = str(error).partition(": ")[2] or "it is cut short"

@@ -20,6 +20,7 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, ReplyBody, SlowBody
+from anabranch.router.http.body_memory import BodyMemory
 from anabranch.router.http.compression import Unpacking, coding_of
 from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
@@ -225,7 +226,7 @@ class HttpRequest:
         coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await self.unpacked(body, coding, rule)
 
-    async def unpacked(self, body: Body, coding: str, rule: BodyRule) -> bytearray:
+    async def unpacked(self, body: Body, coding: str, rule: BodyRule) -> Body:
         """Unpack a body of ``gzip`` or ``deflate``, and count what it becomes meanwhile.
 
         Raises InvalidRequest, TooLarge at the rule's limit, and Unavailable.
@@ -237,9 +238,9 @@ class HttpRequest:
             is_whole, counted = False, 0
             while not is_whole:
                 is_whole = await off_loop(found.go_on)
-                if len(found.whole) > LARGE:
-                    self.hold(len(found.whole) - counted, rule.under_way)
-                    counted = len(found.whole)
+                if found.size > LARGE:
+                    self.hold(found.size - counted, rule.under_way)
+                    counted = found.size
         return found.whole
 
     def _taken(self, rule: BodyRule) -> Body | None:
@@ -273,28 +274,29 @@ class HttpRequest:
             return _piece(message)
         # Bytes in front, so that the tensors behind the JSON are aligned.
         padding = -(self.json_length or 0) % _ALIGNED
-        body = bytearray(padding)
+        body = BodyMemory(rule.limit + rule.prefix + padding)
+        body.add(bytes(padding))
         try:
             await self._gather(body, message, rule, timer)
-            return memoryview(body)[padding:] if padding else body
+            return memoryview(body.whole)[padding:] if padding else body.whole
         finally:
-            rule.arriving.remove(len(body) - padding, self.head.address)
+            rule.arriving.remove(body.size - padding, self.head.address)
 
     async def _gather(
-        self, body: bytearray, message: Message, rule: BodyRule, timer: asyncio.Timeout
+        self, body: BodyMemory, message: Message, rule: BodyRule, timer: asyncio.Timeout
     ) -> None:
         """Put the pieces of a body together, the one in ``message`` first."""
-        started, most = time.monotonic(), rule.limit + rule.prefix + len(body)
+        started, most = time.monotonic(), rule.limit + rule.prefix + body.size
         for _ in range(MAX_PIECES):
             piece = _piece(message)
-            if len(body) + len(piece) > most:
+            if body.size + len(piece) > most:
                 raise _over(rule.limit)
             rule.arriving.add(len(piece), self.head.address)
-            body += piece
+            body.add(piece)
             if not message.get("more_body", False):
                 return
             passed = time.monotonic() - started
-            self._due = min(rule.time(len(body)), passed + rule.grace)
+            self._due = min(rule.time(body.size), passed + rule.grace)
             timer.reschedule(asyncio.get_running_loop().time() + self._due - passed)
             message = await self.receive()
         raise TooLarge(f"the body comes in more than {MAX_PIECES} pieces")
