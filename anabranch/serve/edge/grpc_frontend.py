@@ -135,7 +135,8 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
         f"acl packed var(txn.size) -m int {_PACKED + PREFIX}:{_PACKED + _LARGEST}",
-        f"http-request set-var(txn.length) var(txn.size),and({_LARGEST}) if once",
+        "http-request set-var(txn.length) var(txn.size) if once",
+        f"http-request set-var(txn.length) var(txn.size),sub({_PACKED}) if packed",
         "acl one-message req.body_size,sub(txn.length) eq 0",
         f"acl one-message var(txn.length) -m int {BUFFER}:{_LARGEST}",
         "http-request set-var(txn.uncoded) bool(true)"
