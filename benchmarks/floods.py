@@ -5,8 +5,10 @@ whose rates are bounded there. Its p99 is the median of those of several turns, 
 the machine does for a moment does not count. Meanwhile the memory of the edge, of the graph's
 router and of the front for gRPC is looked at (proportional set size, four times a second).
 
-What is missed because the machine has too few processors is told apart by the shares of one
-processor that the hostile client, edge, router and front took.
+What is missed because the machine has too few processors is told apart by a neighbour, a server
+that has no part in the engine and is asked at the same time, at the same rate: by so much as its
+p99 grows, that of the graph grows on this machine whatever the engine does. The shares of one
+processor that the hostile client, edge, router and front took are printed, too.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import psutil
 
@@ -69,6 +72,17 @@ LIMITS = {
 """The documented limits of what each holds for its clients, in bytes."""
 
 
+Urls: TypeAlias = tuple[str, str]
+"""Of the graph, and of the neighbour."""
+
+
+class Asked(NamedTuple):
+    """What came of the requests to each."""
+
+    graph: Phase
+    neighbour: Phase
+
+
 @dataclass
 class Watched:
     """Processes, by the names of their parts."""
@@ -102,9 +116,11 @@ def main() -> int:
         inputs = {"x": {"datatype": "FP32", "shape": [-1, 4]}}
         spec = {"inputs": inputs, "nodes": {"y": NODE}, "outputs": {"y": "y"}}
         url = one.deploy(Path(name), GRAPH, spec)
-        _asked(url, _parts(one), 1)
-        for hostile in options.cases:
-            goals += _measured(one, url, hostile, options.turns)
+        with _process("benchmarks.neighbour") as (_, port):
+            urls = url, f"http://127.0.0.1:{int(port)}/"
+            _asked(urls, _parts(one), 1)
+            for hostile in options.cases:
+                goals += _measured(one, urls, hostile, options.turns)
     return outcome(goals)
 
 
@@ -117,13 +133,15 @@ def _options() -> argparse.Namespace:
     return parse(parser, turns=1)
 
 
-def _measured(one: Engine, url: str, name: str, turns: int) -> list[Goal]:
-    alone, _ = _asked(url, _parts(one), turns)
-    with _running(one, name) as hostile:
-        beside, watched = _asked(url, {**_parts(one), "hostile": hostile}, turns)
+def _measured(one: Engine, urls: Urls, name: str, turns: int) -> list[Goal]:
+    alone, _ = _asked(urls, _parts(one), turns)
+    words = [name, one.port, one.grpc_port, GRAPH]
+    with _process("benchmarks.hostile", *map(str, words)) as (hostile, _):
+        beside, watched = _asked(urls, {**_parts(one), "hostile": hostile}, turns)
     time.sleep(SETTLE_S)
-    _print(name, alone, beside, watched)
-    return _goals(name, alone, beside, watched)
+    floor = beside.neighbour.p99 / alone.neighbour.p99
+    _print(name, alone.graph, beside.graph, watched, floor)
+    return _goals(name, alone.graph, beside.graph, watched, floor)
 
 
 def _parts(one: Engine) -> dict[str, psutil.Process]:
@@ -140,53 +158,54 @@ def _parts(one: Engine) -> dict[str, psutil.Process]:
 
 
 @contextmanager
-def _running(one: Engine, name: str) -> Iterator[psutil.Process]:
-    """Run a hostile client, from when it is at work."""
-    words = [name, one.port, one.grpc_port, GRAPH]
-    command = [sys.executable, "-m", "benchmarks.hostile", *map(str, words)]
+def _process(*words: str) -> Iterator[tuple[psutil.Process, bytes]]:
+    """Run a module until it is not needed, from its first line on, which is returned, too."""
+    command = [sys.executable, "-m", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None
-            if not child.stdout.readline():
-                raise RuntimeError(f"the hostile client {name} ended with {child.wait()}")
-            yield psutil.Process(child.pid)
+            if not (line := child.stdout.readline()):
+                raise RuntimeError(f"{' '.join(words)} ended with {child.wait()}")
+            yield psutil.Process(child.pid), line
         finally:
             child.kill()
 
 
-def _asked(url: str, found: Mapping[str, psutil.Process], turns: int) -> tuple[Phase, Watched]:
-    """Have the healthy client ask for some turns, and watch processes meanwhile."""
-    phase, watched = Phase(), Watched(found)
+def _asked(urls: Urls, found: Mapping[str, psutil.Process], turns: int) -> tuple[Asked, Watched]:
+    """Have the healthy client ask both for some turns, and watch processes meanwhile."""
+    asked, watched = Asked(Phase(), Phase()), Watched(found)
     before, began = watched.processor(), time.monotonic()
     for _ in range(turns):
-        loop = OpenLoop(url, BODY, RATE)
-        asyncio.run(_turn(loop, watched))
-        phase.add(loop)
+        loops = [OpenLoop(url, BODY, RATE) for url in urls]
+        asyncio.run(_turn(loops, watched))
+        for phase, loop in zip(asked, loops, strict=True):
+            phase.add(loop)
     took, after = time.monotonic() - began, watched.processor()
     watched.shares = {part: (after[part] - before[part]) / took for part in after}
-    return phase, watched
+    return asked, watched
 
 
-async def _turn(loop: OpenLoop, watched: Watched) -> None:
+async def _turn(loops: list[OpenLoop], watched: Watched) -> None:
     watching = asyncio.create_task(watched.watch())
-    await loop.run(TURN_S)
+    await asyncio.gather(*(loop.run(TURN_S) for loop in loops))
     watching.cancel()
 
 
-def _print(name: str, alone: Phase, beside: Phase, watched: Watched) -> None:
+def _print(name: str, alone: Phase, beside: Phase, watched: Watched, floor: float) -> None:
     shares = ", ".join(f"{part} {share:.0%}" for part, share in watched.shares.items())
     print(
         f"{name}: alone p50 {alone.p50:.1f} ms, p99 {alone.p99:.1f} ms; beside p50 "
-        f"{beside.p50:.1f} ms, p99 {beside.p99:.1f} ms; {beside.failed} failed; processor: "
-        f"{shares}",
+        f"{beside.p50:.1f} ms, p99 {beside.p99:.1f} ms; {beside.failed} failed; p99 of the "
+        f"neighbour {floor:.2f} x that alone; processor: {shares}",
         flush=True,
     )
 
 
-def _goals(name: str, alone: Phase, beside: Phase, watched: Watched) -> list[Goal]:
+def _goals(name: str, alone: Phase, beside: Phase, watched: Watched, floor: float) -> list[Goal]:
     times = beside.p99 / alone.p99
+    text = f"{name}: p99 {times:.2f} x that alone (goal: {TIMES}; the neighbour's: {floor:.2f})"
     return [
-        (f"{name}: p99 {times:.2f} x that alone (goal: {TIMES})", times <= TIMES),
+        (text, times <= TIMES),
         (f"{name}: requests of others that failed: {beside.failed} (goal: 0)", not beside.failed),
         *(
             (
