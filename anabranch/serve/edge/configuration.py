@@ -68,8 +68,8 @@ _PAGES = (
         "its headers are too large"
     ),
     SlowBody(f"the request did not arrive within {REQUEST_S}s"),
-    EdgeError("the edge failed", 500),
-    EdgeError("the replica ended before it had answered", 502),
+    EdgeError("edge", "the edge failed", 500),
+    EdgeError("edge", "the replica ended before it had answered", 502),
     Unavailable("no replica can take the request now; try again later"),
     DeadlineExceeded("the replica did not answer in time"),
 )

@@ -11,8 +11,8 @@ from anabranch.errors import StatusError
 from anabranch.router.errors import INTERRUPTED, error_reply
 from anabranch.router.http.doors.forms import FORMS
 
-_LATER = (b"retry-after", b"1")
-_HEADERS = {429: _LATER, 502: INTERRUPTED, 503: _LATER}
+_LATER = " hdr retry-after 1"
+_HEADERS = {429: _LATER, 502: f" hdr {b' '.join(INTERRUPTED).decode()}", 503: _LATER}
 """Header of a reply, by its status."""
 _FORM = "txn.form"
 """Variable of HAProxy that holds the bit of a form."""
@@ -22,9 +22,6 @@ _BITS = {form: 1 << index for index, form in enumerate(dict.fromkeys(form for _,
 
 class EdgeError(StatusError):
     """HAProxy fails a request with a status that no error of a router has."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__("edge", message, status)
 
     def __str__(self) -> str:
         return self.reason
@@ -43,14 +40,12 @@ def form_rules() -> Iterator[str]:
 
 def page(error: Exception) -> str:
     """Return the reply to an error over HTTP: that of the request's form, else Open Inference's."""
-    status = error_reply(error, "").status
-    name, text = (one.decode() for one in _HEADERS.get(status, (b"", b"")))
-    header = f" hdr {name} {text}" if name else ""
-    bodies = "".join(
+    code = error_reply(error, "").status
+    text = "".join(
         f"%[var({_FORM},{_BITS[error_reply]}),and({bit}),iif({_quoted(form(error, '').body)},)]"
         for form, bit in _BITS.items()
     )
-    return f"status {status} content-type application/json lf-string '{bodies}'{header}"
+    return f"status {code} content-type application/json lf-string '{text}'{_HEADERS.get(code, '')}"
 
 
 def _quoted(body: bytes | memoryview) -> str:
@@ -60,5 +55,5 @@ def _quoted(body: bytes | memoryview) -> str:
 
 def status(code: StatusCode, message: str) -> str:
     """Return the headers that tell a client of gRPC a status; the message needs no encoding."""
-    later = " hdr retry-after 1" if "later" in message else ""
+    later = _LATER if "later" in message else ""
     return f'hdr grpc-status {code.value[0]} hdr grpc-message "{message}"{later}'
