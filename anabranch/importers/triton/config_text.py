@@ -21,6 +21,7 @@ _TOKEN = re.compile(
     |(?P<open>[{<])|(?P<close>[}>])|(?P<word>[-+.\w/]+)|(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_PLACEHOLDER = re.compile(r"\$\{?\w+\}?|\{\{[^}]*\}\}")
 _UNKNOWN = re.compile(r'"(?P<message>[^"]*)" has no field named "(?P<name>[^"]*)"')
 
 
@@ -69,7 +70,9 @@ def _reason(error: text_format.ParseError) -> str:
     unknown = _UNKNOWN.search(said)
     if unknown is None:
         told = clean(said.replace(f"{PACKAGE}.", ""), 200)
-        return f"is no configuration of Triton: {told}"
+        hole = _PLACEHOLDER.search(told)
+        more = f"; fill in {hole[0]} and all other placeholders of the template" if hole else ""
+        return f"is no configuration of Triton: {told}{more}"
     name, message = unknown["name"], unknown["message"]
     return f"Triton knows no field {shown(name)} here{hint(name, _fields(message))}"
 

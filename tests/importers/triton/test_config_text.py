@@ -63,6 +63,8 @@ def test_a_configuration_without_a_name_has_that_of_its_folder() -> None:
         ("input { dim: 3 }", "f:1:9: Triton knows no field 'dim' here (did you mean 'dims'? "),
         ('name: "a', "f:1:7: is no configuration of Triton: "),
         ("max_batch_size: x", "f:1:17: is no configuration of Triton: 'max_batch_size: x': "),
+        ("max_batch_size: ${rows}", "; fill in ${rows} and all other placeholders of the template"),
+        ("max_batch_size: {{rows}}", "; fill in {{rows}} and all other placeholders"),
         ("dynamic_batching {} sequence_batching {}", 'another member of oneof "scheduling"'),
         ("input { data_type: TYPE_FP3 }", "has no value named TYPE_FP3"),
         ("input {" * 100, "f:1:224: is nested deeper than the limit of 32 levels"),
