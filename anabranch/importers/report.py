@@ -68,14 +68,10 @@ def _field(note: FieldNote, others: Container[str]) -> str:
     """Return the field of a note and its line, and its file, if that is among ``others``."""
     path = ".".join(map(str, note.path))
     line = f"line {note.position.line}" if note.position else ""
-    file = f"`{_short(note.file)}`" if note.file in others else ""
+    short = "/".join(PurePosixPath(note.file).parts[-2:])
+    file = f"`{short}`" if note.file in others else ""
     place = ", ".join(part for part in (file, line) if part)
     return f"`{path}`{f' ({place})' if place else ''}: " if path else ""
-
-
-def _short(file: str) -> str:
-    """Return the last two parts of a path."""
-    return "/".join(PurePosixPath(file).parts[-2:])
 
 
 def _place(note: FieldNote) -> str:

@@ -46,26 +46,40 @@ class Notes:
 
     def same(self, path: FieldPath, text: str) -> None:
         """Note a field that was taken over."""
-        self._add(Taken.SAME, path, text)
+        self.add(Taken.SAME, path, text)
 
     def reworded(self, path: FieldPath, text: str) -> None:
         """Note a field that has other words in the graph."""
-        self._add(Taken.REWORDED, path, text)
+        self.add(Taken.REWORDED, path, text)
 
     def left_out(self, path: FieldPath, reason: str) -> None:
         """Note a field that was left out, with the reason."""
-        self._add(Taken.LEFT_OUT, path, reason)
+        self.add(Taken.LEFT_OUT, path, reason)
 
     def to_do(self, path: FieldPath, text: str) -> None:
         """Note what the user must still do."""
-        self._add(Taken.TO_DO, path, text)
+        self.add(Taken.TO_DO, path, text)
 
-    def _add(self, taken: Taken, path: FieldPath, text: str) -> None:
+    def add(self, taken: Taken, path: FieldPath, text: str) -> None:
+        """Note a field, unless there is this note already."""
         where = self.manifest.position(path)
         shown = safe_path((*self.manifest.path, *path))
         note = FieldNote(taken, shown, text, self.manifest.document.file, where)
         if note not in self.found:
             self.found.append(note)
+
+
+def document(
+    name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the whole document of a graph."""
+    metadata = {"name": name} | ({"labels": labels} if labels else {})
+    return {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 @dataclass(frozen=True)

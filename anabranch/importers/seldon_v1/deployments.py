@@ -10,7 +10,7 @@ from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import FieldNote, ImportedGraph
+from anabranch.importers.result import FieldNote, ImportedGraph, document
 from anabranch.importers.seldon_v1.annotations import SERVICE_NAME, note_annotations
 from anabranch.importers.seldon_v1.pods.scaling import note_replicas
 from anabranch.importers.seldon_v1.predictors import Deployment, import_predictor
@@ -112,15 +112,9 @@ def _notes(
 
 
 def _document(name: str, labels: dict[str, str], protocol: str, spec: dict[str, Any]) -> Any:
-    metadata: dict[str, Any] = {"name": name} | ({"labels": labels} if labels else {})
     door = _DOORS.get(protocol or "seldon")
     protocols = {"protocols": [door]} if door else {}
-    return {
-        "apiVersion": "anabranch/v1",
-        "kind": "InferenceGraph",
-        "metadata": metadata,
-        "spec": {**spec, **protocols},
-    }
+    return document(name, {**spec, **protocols}, labels)
 
 
 def _note_version(root: Fields) -> None:

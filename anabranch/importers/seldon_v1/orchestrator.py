@@ -33,17 +33,10 @@ def note_orchestrator(predictor: Fields, separate: bool) -> dict[str, Any]:
             entry.left_out("graphs answer requests; no topic of Kafka is read")
         else:
             entry.left_out(_REASONS.get(name, "a variable of Seldon's orchestrator"))
-    if spec.has("replicas") and separate:
+    if separate and spec.whole("replicas") is not None:
         spec.same("`scaling` of the graph", "replicas")
-    spec.leave_out(
-        {
-            "replicas": "Seldon reads it only where the engine has a pod of its own",
-            "resources": "routers share the machine; `scaling` says how many there are",
-        }
-        if not separate
-        else {"resources": "routers share the machine; `scaling` says how many there are"}
-    )
-    if separate:
-        spec.whole("replicas")
+    elif not separate:
+        spec.leave_out({"replicas": "Seldon reads it only where the engine has a pod of its own"})
+    spec.leave_out({"resources": "routers share the machine; `scaling` says how many there are"})
     spec.finish()
     return telemetry

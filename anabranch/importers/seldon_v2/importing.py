@@ -10,7 +10,7 @@ from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name, node_name
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import FieldNote, ImportedGraph
+from anabranch.importers.result import FieldNote, ImportedGraph, document
 from anabranch.importers.seldon_v2.experiments import Candidates, read_experiment
 from anabranch.importers.seldon_v2.explainers import add_explainer
 from anabranch.importers.seldon_v2.graphs import Library, PipelineGraph
@@ -61,8 +61,8 @@ class _Import:
         if not found:
             kinds = " and ".join(sorted({source.manifest.kind for source in self.sources}))
             said = (
-                f"there is only {kinds}, which say where Seldon runs models, as the engine's "
-                "processes do here: import the Models, Pipelines and Experiments that run there"
+                f"holds no model, only {kinds}: where Seldon runs models, as the engine's "
+                "processes do here; import the Models, Pipelines and Experiments that run there"
             )
             raise SpecError([self.sources[0].manifest.problem(("kind",), said)])
         first = replace(found[0], notes=[*found[0].notes, *self.others])
@@ -172,10 +172,9 @@ class _Import:
 def _graph(
     name: str, namespace: str, spec: dict[str, Any], source: str, notes: Sequence[FieldNote]
 ) -> ImportedGraph:
-    document = {
-        "apiVersion": "anabranch/v1",
-        "kind": "InferenceGraph",
-        "metadata": {"name": graph_name(name, namespace)},
-        "spec": spec,
-    }
-    return ImportedGraph(document, source, notes=notes, steps=["anabranch deploy graph.yaml"])
+    return ImportedGraph(
+        document(graph_name(name, namespace), spec),
+        source,
+        notes=notes,
+        steps=["anabranch deploy graph.yaml"],
+    )

@@ -177,7 +177,7 @@ def _sources(
 
 
 def _check_rename(fields: Fields, key: str, references: list[TensorReference]) -> None:
-    """FieldNote an entry of ``tensorMap``; one that renames no tensor has no effect in Seldon."""
+    """Note an entry of ``tensorMap``; one that renames no tensor has no effect in Seldon."""
     owner, _, tensor = key.rpartition(".")
     if owner.rpartition(".")[2] not in SIDES or not tensor:
         said = f"{shown(key)} is not of the form <step or pipeline>.(inputs|outputs).<tensor>"

@@ -22,7 +22,7 @@ REMOTE: Mapping[str, Said] = {
     "name": (Taken.SAME, "the argument `model`"),
 }
 """Fields of a model that stays on Triton; others stay with it."""
-_NO_SETTING = "the runtime onnx has no such setting"
+NO_SETTING = "the runtime onnx has no such setting"
 LOCAL: Mapping[str, Said] = {
     "name": (Taken.SAME, "the name of the node"),
     "platform": (Taken.REWORDED, "`runtime: onnx`"),
@@ -54,48 +54,31 @@ ENSEMBLE: Mapping[str, Said] = {
     "dynamic_batching": (Taken.LEFT_OUT, "the models of the steps batch on Triton"),
     "parameters": (Taken.LEFT_OUT, "nothing reads parameters of an ensemble"),
 }
-_HANDLED = ("input", "output", "max_batch_size", "model_transaction_policy")
 
 
 def note_fields(
     notes: Notes, message: Any, told: Mapping[str, Said], other: Said, skip: tuple[str, ...] = ()
 ) -> None:
-    """FieldNote every field of a configuration but those in ``skip``, which somebody else notes."""
+    """Note every field of a configuration but those in ``skip``, which somebody else notes."""
     for descriptor, value in message.ListFields():
         name = descriptor.name
         if name in ("input", "output"):
             for index, tensor in enumerate(value):
                 for taken, path, text in _tensor_notes(tensor, message):
-                    add(notes, taken, (name, index, *path), text)
+                    notes.add(taken, (name, index, *path), text)
         elif name == "max_batch_size":
-            add(notes, Taken.REWORDED, (name,), _batch_text(value, told))
+            notes.add(Taken.REWORDED, (name,), _batch_text(value, told))
         elif name == "model_transaction_policy":
-            said = (Taken.LEFT_OUT, _DECOUPLED) if value.decoupled else _STAYS
-            add(notes, said[0], (name,), said[1])
+            taken, text = (Taken.LEFT_OUT, _DECOUPLED) if value.decoupled else _STAYS
+            notes.add(taken, (name,), text)
         elif name not in skip:
             taken, text = told.get(name, other)
-            add(notes, taken, (name,), text)
+            notes.add(taken, (name,), text)
 
 
 def stays(notes: Notes, message: Any) -> None:
-    """FieldNote every field of a model that stays on Triton."""
+    """Note every field of a model that stays on Triton."""
     note_fields(notes, message, REMOTE, _STAYS)
-
-
-def no_setting() -> Said:
-    """Return what is said of a field for which the runtime has no setting."""
-    return Taken.LEFT_OUT, _NO_SETTING
-
-
-def add(notes: Notes, taken: Taken, path: tuple[str | int, ...], text: str) -> None:
-    """Add a note."""
-    adds = {
-        Taken.SAME: notes.same,
-        Taken.REWORDED: notes.reworded,
-        Taken.LEFT_OUT: notes.left_out,
-        Taken.TO_DO: notes.to_do,
-    }
-    adds[taken](path, text)
 
 
 def _batch_text(most: int, told: Mapping[str, Said]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.graph_names import graph_name, node_name
-from anabranch.importers.result import ImportedGraph, Notes, Taken
+from anabranch.importers.result import ImportedGraph, Notes, Taken, document
 from anabranch.importers.tensor_names import parameter_name, tensor_name
 from anabranch.importers.triton.checks import (
     SCHEDULING,
@@ -110,21 +110,16 @@ class _Graph:
         extra: dict[str, Any] = {}
         if self.model.is_ensemble:
             self._add_steps()
-            note_fields(self.notes, self.message, ENSEMBLE, _unknown(), skip=(SCHEDULING,))
+            unknown = Taken.LEFT_OUT, "has no meaning for a graph over other models"
+            note_fields(self.notes, self.message, ENSEMBLE, unknown, skip=(SCHEDULING,))
         else:
             extra = self._add_model()
         self._add_outputs()
         spec = {"inputs": self.inputs, "nodes": self.nodes, "outputs": self.outputs, **extra}
-        document = {
-            "apiVersion": "anabranch/v1",
-            "kind": "InferenceGraph",
-            "metadata": {"name": graph_name(self.model.name)},
-            "spec": spec,
-        }
         kind = "ensemble" if self.model.is_ensemble else "model"
         notes = [note for one in (self.notes, *self.others) for note in one.found]
         return ImportedGraph(
-            document,
+            document(graph_name(self.model.name), spec),
             f"Triton {kind} {self.model.name}",
             files={COMPONENTS: component_file(self.components)} if self.components else {},
             notes=notes,
@@ -417,7 +412,3 @@ def _full(tensor: Any, message: Any, reshaped: bool = False) -> list[int]:
     """Return the shape of a tensor between the steps of an ensemble."""
     sizes = tensor.reshape.shape if reshaped and tensor.HasField("reshape") else tensor.dims
     return [*([-1] if batches(message) else []), *sizes]
-
-
-def _unknown() -> tuple[Taken, str]:
-    return Taken.LEFT_OUT, "has no meaning for a graph over other models"

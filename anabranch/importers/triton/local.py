@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anabranch.importers.result import Notes
-from anabranch.importers.triton.fields import LOCAL, no_setting, note_fields
+from anabranch.importers.result import Notes, Taken
+from anabranch.importers.triton.fields import LOCAL, NO_SETTING, note_fields
 from anabranch.importers.triton.repository import TritonModel
 from anabranch.specs.excerpts import listing
 
@@ -47,7 +47,7 @@ def local_node(model: TritonModel, file: Path, notes: Notes) -> LocalNode:
     if message.model_warmup:
         _add_warmup(found.spec, message.model_warmup, notes)
     handled = ("dynamic_batching", "instance_group", "model_warmup", "parameters", "version_policy")
-    note_fields(notes, message, LOCAL, no_setting(), skip=handled)
+    note_fields(notes, message, LOCAL, (Taken.LEFT_OUT, NO_SETTING), skip=handled)
     said = f"the file is read in place, {file.name} of version {file.parent.name}: copy it beside "
     notes.reworded((), said + "`graph.yaml` and name it in `model`, so that it travels along")
     return found
@@ -61,7 +61,7 @@ def _parameters(parameters: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
             found["threads"] = int(value)
             notes.reworded(("parameters",), f"{name}: the argument `threads`")
         else:
-            notes.left_out(("parameters",), f"{name}: {no_setting()[1]}")
+            notes.left_out(("parameters",), f"{name}: {NO_SETTING}")
     return found
 
 
@@ -131,7 +131,7 @@ def _add_instances(node: dict[str, Any], groups: Any, notes: Notes) -> None:
             notes.reworded(path, f"{max(1, group.count)} of the node's `replicas`")
         for name in ("rate_limiter", "secondary_devices", "profile", "passive", "host_policy"):
             if any(one.name == name for one, _ in group.ListFields()):
-                notes.left_out((*path, name), no_setting()[1])
+                notes.left_out((*path, name), NO_SETTING)
         count += max(1, group.count)
     if count > 1:
         node["scaling"] = {"replicas": count}

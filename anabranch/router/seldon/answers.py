@@ -40,8 +40,6 @@ ALL_ROUTES, NO_ROUTE = -1, -2
 MAX_NAMES = 2**16
 """Columns of an output beyond which they get no names."""
 
-_decode_list = msgspec.json.Decoder(list[Any]).decode
-
 Nested: TypeAlias = Array | list[Any] | bool | int | float | str
 """A tensor of numbers, nested lists of texts, or a scalar of either."""
 
@@ -49,8 +47,8 @@ Nested: TypeAlias = Array | list[Any] | bool | int | float | str
 class Answer(NamedTuple):
     """The payload of a reply; ``value`` by its kind.
 
-    ``ndarray``: an array or nested lists. ``tensor``: an array. ``strData``: ``str``. ``binData``:
-    ``bytes``. ``jsonData``: a ``JsonText``, or a dict of ``Nested`` by output.
+    ``ndarray``: an array, nested lists or a ``JsonText``. ``tensor``: an array. ``strData``:
+    ``str``. ``binData``: ``bytes``. ``jsonData``: a ``JsonText``, or ``Nested`` by output.
     """
 
     kind: PayloadKind
@@ -79,9 +77,9 @@ def _of_texts(output: OutputTensor, asked: PayloadKind, names: list[str]) -> Ans
         return Answer("ndarray", nested(output), names)
     element = array.item()
     text = _text(element)
-    if names and not array.ndim and text is not None and (rows := _rows(text)) is not None:
+    if names and not array.ndim and text is not None and (rows := _document(text, "[")):
         return Answer("ndarray", rows, names)
-    document = None if text is None else _document(text, asked == "jsonData")
+    document = None if text is None else _document(text, "" if asked == "jsonData" else "{")
     if document is not None:
         return Answer("jsonData", document, [])
     if text is None or asked == "binData":
@@ -89,17 +87,9 @@ def _of_texts(output: OutputTensor, asked: PayloadKind, names: list[str]) -> Ans
     return Answer("strData", text, [])
 
 
-def _rows(text: str) -> list[Any] | None:
-    """Return the JSON list that a text is; None for any other text."""
-    try:
-        return _decode_list(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _document(text: str, any_kind: bool) -> JsonText | None:
-    """Return the JSON object that a text is, or JSON of any kind; None for what is none."""
-    if not any_kind and not text.lstrip().startswith("{"):
+def _document(text: str, start: str) -> JsonText | None:
+    """Return the JSON that a text is, with ``start`` at its beginning; None for what is none."""
+    if not text.lstrip().startswith(start):
         return None
     try:
         msgspec.json.decode(text)

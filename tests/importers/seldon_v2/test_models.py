@@ -258,7 +258,7 @@ MISTAKES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
         ["spec.mirror.percent: must be from 0 to 100"],
     ),
     "weights of 0": ([experiment("e", ("a", 0))], ["spec.candidates: the weights sum to 0"]),
-    "only a server": ([LONE], ["kind: there is only Server"]),
+    "only a server": ([LONE], ["kind: holds no model, only Server: "]),
 }  # fmt: skip
 
 

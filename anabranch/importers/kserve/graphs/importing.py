@@ -19,7 +19,7 @@ from anabranch.importers.kserve.graphs.reading import check_name, read_nodes
 from anabranch.importers.kserve.metadata import import_metadata
 from anabranch.importers.kserve.pods import import_placement
 from anabranch.importers.kserve.scaling import import_scaling
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.result import ImportedGraph, document
 
 KIND = "InferenceGraph"
 _TIMEOUTS = {
@@ -65,21 +65,19 @@ def import_graph(source: Source, addresses: Addresses) -> ImportedGraph | None:
         return None
     name = graph_name(manifest.name, manifest.namespace)
     _note_whole(root, source)
-    document = {
-        "apiVersion": "anabranch/v1",
-        "kind": KIND,
-        "metadata": {"name": name} | ({"labels": labels} if labels else {}),
-        "spec": {
-            "inputs": {REQUEST: {"datatype": "BYTES", "shape": [1]}},
-            "nodes": made.nodes,
-            "outputs": {RESPONSE: output},
-            "protocols": ["document"],
-            **fields,
-        },
+    whole = {
+        "inputs": {REQUEST: {"datatype": "BYTES", "shape": [1]}},
+        "nodes": made.nodes,
+        "outputs": {RESPONSE: output},
+        "protocols": ["document"],
+        **fields,
     }
-    steps = ("anabranch deploy graph.yaml",)
     return ImportedGraph(
-        document, f"{KIND} {manifest.name}", "", made.files, source.notes.found, steps
+        document(name, whole, labels),
+        f"{KIND} {manifest.name}",
+        files=made.files,
+        notes=source.notes.found,
+        steps=("anabranch deploy graph.yaml",),
     )
 
 

@@ -27,7 +27,7 @@ from anabranch.importers.kserve.services.predictors import (
 from anabranch.importers.kserve.services.storage import credentials
 from anabranch.importers.kserve.services.transformers import TransformerNodes, transformer_nodes
 from anabranch.importers.report import GRAPH_FILE
-from anabranch.importers.result import FieldNote, ImportedGraph
+from anabranch.importers.result import FieldNote, ImportedGraph, document
 from anabranch.specs.excerpts import FieldPath
 
 KIND = "InferenceService"
@@ -65,12 +65,10 @@ def import_service(source: Source, runtimes: Runtimes) -> list[ImportedGraph]:
     if source.problems:
         return []
     name = graph_name(manifest.name, manifest.namespace)
-    metadata = {"name": name} | ({"labels": labels} if labels else {})
     title = f"{KIND} {manifest.name}"
     return [
         ImportedGraph(
-            {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": metadata,
-             "spec": made[0]},
+            document(name, made[0], labels),
             title if arm is arms[0] else f"{title}, canary {arm.folder}",
             arm.folder,
             made[1],
@@ -79,7 +77,7 @@ def import_service(source: Source, runtimes: Runtimes) -> list[ImportedGraph]:
         )
         for arm, made in zip(arms, specs, strict=True)
         if made is not None
-    ]  # fmt: skip
+    ]
 
 
 def _arms(spec: Fields, stable: Fields) -> list[_Arm]:

@@ -131,26 +131,28 @@ def _note_storage(storage: Fields) -> None:
 
 def _model(fields: Fields, key: str, uri: str, file: str, suffixes: tuple[str, ...]) -> str:
     scheme, separator, rest = uri.partition("://")
+    to_copy = ""
     if not separator:
         place = f"file://{uri}" if uri.startswith("/") else uri
-        return _noted(fields, key, _with_file(place, file, suffixes))
-    azure = _AZURE.fullmatch(uri)
-    if azure is not None:
+    elif (azure := _AZURE.fullmatch(uri)) is not None:
         fields.to_do(f"set AZURE_STORAGE_ACCOUNT_NAME={azure[1]} for the engine", key)
-        return _noted(fields, key, _with_file(f"az://{azure[2]}", file, suffixes))
-    if scheme in _COPIED:
+        place = f"az://{azure[2]}"
+    elif scheme in _COPIED:
         place = f"file:///mnt/{scheme.partition('+')[0]}/{rest.strip('/')}"
-        model = _with_file(place, file, suffixes)
-        fields.to_do(f"{_COPIED[scheme]}, so that `{model}` is there", key)
-        return model
-    if scheme == "file":
-        return _noted(fields, key, _with_file(f"file:///{rest.lstrip('/')}", file, suffixes))
-    if scheme not in FETCHED:
-        model = _with_file(f"file:///mnt/models/{rest.strip('/')}", file, suffixes)
-        said = f"{scheme}:// is of a storage container of the cluster: copy the model, so that"
-        fields.to_do(f"{said} `{model}` is there", key)
-        return model
-    return _noted(fields, key, _with_file(f"{scheme}://{rest}", file, suffixes))
+        to_copy = _COPIED[scheme]
+    elif scheme == "file":
+        place = f"file:///{rest.lstrip('/')}"
+    elif scheme in FETCHED:
+        place = uri
+    else:
+        place = f"file:///mnt/models/{rest.strip('/')}"
+        to_copy = f"{scheme}:// is of a storage container of the cluster: copy the model"
+    model = _with_file(place, file, suffixes)
+    if to_copy:
+        fields.to_do(f"{to_copy}, so that `{model}` is there", key)
+    else:
+        fields.same(f"`model: {uris.redacted(model)}`, the file that the server loads", key)
+    return model
 
 
 def _with_file(uri: str, file: str, suffixes: tuple[str, ...]) -> str:
@@ -161,11 +163,6 @@ def _with_file(uri: str, file: str, suffixes: tuple[str, ...]) -> str:
         # KServe unpacks what it fetches from a web server, where that is an archive.
         return f"{plain}#{file}" if uris.is_archive(uris.filename(plain)) else f"{plain}/{file}"
     return f"{plain}/{file}"
-
-
-def _noted(fields: Fields, key: str, model: str) -> str:
-    fields.same(f"`model: {uris.redacted(model)}`, the file that the server loads", key)
-    return model
 
 
 def credentials(pod: Fields, model: str) -> None:

@@ -12,7 +12,7 @@ from anabranch.importers.kserve.metadata import import_metadata
 from anabranch.importers.kserve.services.model import ServedModel
 from anabranch.importers.kserve.services.predictors import FRAMEWORKS, Runtimes, model_node
 from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.result import ImportedGraph, document
 
 KIND = "TrainedModel"
 
@@ -63,17 +63,12 @@ def import_trained_model(
         output: f"predictor.{inner}" if inner else "predictor"
         for output, inner in made.tensors.outputs.items()
     }
-    document = {
-        "apiVersion": "anabranch/v1",
-        "kind": "InferenceGraph",
-        "metadata": {"name": graph_name(manifest.name, manifest.namespace)}
-        | ({"labels": labels} if labels else {}),
-        "spec": {"inputs": made.tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs}
-        | ({"protocols": list(made.tensors.protocols)} if made.tensors.protocols else {}),
-    }
-    title = f"{KIND} {manifest.name}"
+    spec = {"inputs": made.tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs} | (
+        {"protocols": list(made.tensors.protocols)} if made.tensors.protocols else {}
+    )
+    whole = document(graph_name(manifest.name, manifest.namespace), spec, labels)
     steps = ("anabranch deploy graph.yaml",)
-    return [ImportedGraph(document, title, "", {}, source.notes.found, steps)]
+    return [ImportedGraph(whole, f"{KIND} {manifest.name}", notes=source.notes.found, steps=steps)]
 
 
 def _parent(manifest: Manifest) -> str:

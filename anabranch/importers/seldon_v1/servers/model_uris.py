@@ -23,7 +23,7 @@ def model_fields(unit: Fields, file: str, key: str = "modelUri") -> dict[str, An
         if unit.has(key):
             unit.mistake("is blank", key)
         return {}
-    model = _with_file(_uri(unit, uri, key), file)
+    model = _uri(unit, uri, key).rstrip("/") + (f"/{file}" if file else "")
     check_model(unit, key, model)
     _credentials(unit, uri)
     what = f"`{model}`: the file that the server loads" if file else f"`{model}`"
@@ -49,10 +49,6 @@ def _uri(unit: Fields, uri: str, key: str) -> str:
     said = f"`{scheme}:` is a remote of rclone's configuration; `s3://` is put in its place"
     unit.to_do(f"{said}: write the URI of the store that it stands for", key)
     return f"s3://{rest.lstrip('/')}"
-
-
-def _with_file(uri: str, file: str) -> str:
-    return f"{uri.rstrip('/')}/{file}" if file else uri.rstrip("/")
 
 
 def _credentials(unit: Fields, uri: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 from google.protobuf import json_format
 
 from anabranch.components.annotations import Tag
@@ -68,7 +69,9 @@ def _check_exact(array: Array) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a tensor as nested lists."""
+    """Return a tensor, or the JSON of one, as nested lists."""
+    if isinstance(value, JsonText):
+        return orjson.loads(value.text)
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.kind in "iu" and value.itemsize == 8:
