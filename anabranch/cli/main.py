@@ -21,6 +21,7 @@ class _UsageError(Protocol):
     """Wrong usage, as typer raises it; the class of these errors has no public name."""
 
     exit_code: int
+    message: str
 
     def show(self) -> None: ...
 
@@ -45,6 +46,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _UsageError):
             _fail(f"unexpected error: {_summary()}; the details are in {_save_traceback()}")
+        error.message = error.message.removeprefix("Value error, ")  # pydantic's words, in typer
         error.show()
         _tell_json(error.format_message())
         sys.exit(error.exit_code)

@@ -90,6 +90,14 @@ def test_wrong_usage_is_json_too_and_still_exits_with_2(tmp_path: Path) -> None:
     assert "give either --data" in done.stderr
 
 
+def test_a_wrong_choice_names_all_others_in_words_of_no_library(tmp_path: Path) -> None:
+    done = Engine(tmp_path / "home").command("rollout", "shop", "hurry", "-o", "json")
+    assert done.returncode == 2
+    said = "'hurry' is not one of 'status', 'pause', 'resume', 'approve', 'promote', 'abort'"
+    assert f": {said}" in json.loads(done.stdout)["error"]
+    assert f": {said}" in done.stderr
+
+
 def test_a_spec_with_mistakes_is_json_too(tmp_path: Path) -> None:
     spec = tmp_path / "graph.yaml"
     spec.write_text("kind: no")

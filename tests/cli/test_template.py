@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_a_template_answers_its_own_request(template: Template, tmp_path: Path) 
     assert done.exit_code == 0, done.output
     written = {path.name for path in folder.iterdir()}
     assert set(done.stdout.splitlines()) == {str(folder / name) for name in written}
-    assert f"anabranch infer {template} --data @" in done.stderr
+    steps = [shlex.split(line, comments=True) for line in done.stderr.splitlines()]
+    assert ["anabranch", "run", f"{folder}/graph.yaml"] in steps
+    assert ["anabranch", "infer", template, "--data", f"@{folder}/request.json"] in steps
     if (folder / "train.py").exists():
         trained = subprocess.run(
             [sys.executable, folder / "train.py"], capture_output=True, text=True, timeout=300

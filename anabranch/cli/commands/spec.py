@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -44,10 +45,10 @@ def init(
         result(str(file))
     steps = []
     if extras := EXTRAS[template]:
-        steps += [f"pip install 'anabranch[{extras}]'", f"python {folder / 'train.py'}"]
+        steps += [f"pip install 'anabranch[{extras}]'", f"python {quote(f'{folder}/train.py')}"]
     steps += [
-        f"anabranch run {folder / 'graph.yaml'}",
-        f"anabranch infer {name} --data @{folder / 'request.json'}   # in another terminal",
+        f"anabranch run {quote(f'{folder}/graph.yaml')}",
+        f"anabranch infer {name} --data {quote(f'@{folder}/request.json')}   # in another terminal",
     ]
     note("\n  ".join(["next:", *steps]))
 
