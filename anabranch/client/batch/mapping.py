@@ -73,7 +73,7 @@ class ColumnMapping:
         values = [_dense(name, rows.columns[one], spec) for one in columns]
         array = values[0] if len(columns) == 1 else np.stack(values, axis=1)
         if self.graph.takes_rows:
-            return from_column(name, _by_row(array, spec), spec)
+            return from_column(name, _by_row(name, array, spec), spec)
         return from_column(name, array.reshape(array.shape[1:]), spec)  # of one row
 
 
@@ -258,11 +258,16 @@ def _stacked(name: str, values: list[Any]) -> Array:
     return flat
 
 
-def _by_row(array: Array, spec: TensorSpec) -> Array:
-    """Return an array with the dimensions that the input declares, where the sizes allow it."""
-    sizes = spec.shape[1:]
-    if array.ndim == 1 + len(sizes) or -1 in sizes:
+def _by_row(name: str, array: Array, spec: TensorSpec) -> Array:
+    """Return an array with the dimensions that the input declares; InvalidRequest where it has
+    another number of elements.
+    """
+    sizes = [1 if size == -1 else size for size in spec.shape[1:]]
+    if array.ndim == 1 + len(sizes):
         return array
-    if prod(array.shape[1:]) != prod(sizes):
-        return array
+    if (count := prod(array.shape[1:])) != prod(sizes):
+        raise InvalidRequest(
+            f"input {name!r} is {spec}, and its columns hold "
+            f"{count} {'element' if count == 1 else 'elements'} a row"
+        )
     return array.reshape(len(array), *sizes)

@@ -176,3 +176,16 @@ def test_rows_are_numbered_unless_a_column_has_that_name() -> None:
     assert (found.start, found.columns[ROW].tolist(), found.made) == (7, [7, 8], (ROW,))
     own = numbered(InputRows(0, 2, {ROW: np.array([5, 6])}), 7)
     assert (own.start, own.columns[ROW].tolist(), own.made) == (7, [5, 6], ())
+
+
+def test_a_row_of_fewer_elements_than_the_input_has_is_no_row_of_another_size() -> None:
+    said = r"input 'x' is FP32\[-1, 2\], and its columns hold 1 element a row$"
+    with pytest.raises(InvalidRequest, match=said):
+        tensor("FP32", (-1, 2), [1.0, 3.0])  # two rows, not one of two elements
+    with pytest.raises(InvalidRequest, match="hold 6 elements a row"):
+        tensor("FP32", (-1, -1, 3), [[1.0] * 6])
+
+
+def test_a_row_of_one_element_fits_any_size() -> None:
+    assert tensor("FP32", (-1, -1), [1.0, 3.0]).tolist() == [[1.0], [3.0]]
+    assert tensor("FP32", (-1, -1, 3), [[1.0] * 3] * 2).shape == (2, 1, 3)
