@@ -17,8 +17,7 @@ CONTROL = "/control/v1"
 
 def graphs() -> Operation[list[Json]]:
     """Return every graph with its stable revision and state."""
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/graphs"))["graphs"]
-    return found
+    return _all("graphs")
 
 
 def namespaces() -> Operation[list[Json]]:
@@ -26,8 +25,7 @@ def namespaces() -> Operation[list[Json]]:
 
     Use and limits are amounts of graphs, replicas, cpu, gpu, memory (bytes).
     """
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/namespaces"))["namespaces"]
-    return found
+    return _all("namespaces")
 
 
 def models() -> Operation[list[Json]]:
@@ -36,8 +34,7 @@ def models() -> Operation[list[Json]]:
     Each user has the number of its calls, of those that failed, the calls a second lately, and the
     mean time of its successful calls in seconds. ``in_flight`` calls wait or run in replicas.
     """
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/models"))["models"]
-    return found
+    return _all("models")
 
 
 def graph(name: str, limit: int | None = None) -> Operation[Json]:
@@ -132,24 +129,30 @@ def set_traffic(
     return ask("PUT", f"{graph_path(name)}/traffic", json=body)
 
 
-def promote(name: str, number: int | None = None) -> Operation[Json]:
-    """Make a revision the stable one, with all traffic; the candidate if it is None."""
-    return ask("POST", f"{graph_path(name)}/promote", json=given(revision=number))
+def promote(graph: str, revision: int | None = None) -> Operation[Json]:
+    """Make a revision the stable one, with all traffic; the candidate if it is None.
+
+    Return the traffic. Raise NotFound, or Conflict where there is no candidate.
+    """
+    return ask("POST", f"{graph_path(graph)}/promote", json=given(revision=revision))
 
 
-def abort(name: str) -> Operation[Json]:
-    """Give all traffic back to the stable revision."""
-    return ask("POST", f"{graph_path(name)}/abort", json={})
+def abort(graph: str) -> Operation[Json]:
+    """Give all traffic back to the stable revision, and end a rollout; return the traffic.
+
+    Raise NotFound or Conflict.
+    """
+    return ask("POST", f"{graph_path(graph)}/abort", json={})
 
 
-def rollback(name: str, to: int | None = None) -> Operation[Json]:
+def rollback(graph: str, to: int | None = None) -> Operation[Json]:
     """Go back to the revision ``to``; to the previous stable revision if it is None.
 
-    A graph that was deleted comes back, with its last stable revision if ``to`` is None.
-    ``state`` of the reply is ``live`` if the revision was up, and that of a deploy if the
-    revision has to start first.
+    A graph that was deleted comes back, with its last stable revision if ``to`` is None. ``state``
+    of the result is ``live`` if the revision was up, and that of a deploy if it has to start first.
+    Raise NotFound or Conflict.
     """
-    return ask("POST", f"{graph_path(name)}/rollback", json=given(to=to))
+    return ask("POST", f"{graph_path(graph)}/rollback", json=given(to=to))
 
 
 def rollout(name: str) -> Operation[Json]:
@@ -220,21 +223,14 @@ def events(
     ``graph`` may have ``*`` for any characters. ``filters`` are those of the control API: kind,
     actor, since, until, revision.
     """
-    return _events(after=after, graph=graph, **(filters or {}))
+    return _all("events", after=after, graph=graph, **(filters or {}))
 
 
 def newest_events(
     graph: str | None, count: int, filters: Mapping[str, Any] | None = None
 ) -> Operation[list[Json]]:
     """Return the newest ``count`` events, oldest first, as ``events`` does."""
-    return _events(graph=graph, newest=count, **(filters or {}))
-
-
-def _events(**asked: Any) -> Operation[list[Json]]:
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=given(**asked)))[
-        "events"
-    ]
-    return found
+    return _all("events", graph=graph, newest=count, **(filters or {}))
 
 
 def verify_events(hash: str | None = None) -> Operation[Json]:
@@ -281,9 +277,7 @@ def jobs(graph: str | None = None) -> Operation[list[Json]]:
 
     Each has what it was started with, ``state`` and ``progress``.
     """
-    asked = ask("GET", f"{CONTROL}/jobs", params=given(graph=graph))
-    found: list[Json] = (yield from asked)["jobs"]
-    return found
+    return _all("jobs", graph=graph)
 
 
 def job(id: str) -> Operation[Json]:
@@ -311,8 +305,7 @@ def cancel_job(id: str) -> Operation[Json]:
 
 def kept() -> Operation[list[Json]]:
     """Return how much the engine keeps of events, revisions, bundles and so on, and the bounds."""
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/kept"))["kept"]
-    return found
+    return _all("kept")
 
 
 def sign_in_code() -> Operation[str]:
@@ -322,8 +315,7 @@ def sign_in_code() -> Operation[str]:
 
 def api_keys() -> Operation[list[Json]]:
     """Return the API keys that count: names, roles and times, never a key itself."""
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/keys"))["keys"]
-    return found
+    return _all("keys")
 
 
 def create_key(
@@ -412,6 +404,12 @@ def feedback(name: str, body: Json) -> Operation[Json]:
 def explain(name: str, body: Json) -> Operation[Json]:
     """Send an inference request to an explainer, which its parameters may name."""
     return ask("POST", f"{model_path(name)}/explain", json=body)
+
+
+def _all(of: str, **asked: Any) -> Operation[list[Json]]:
+    """Return what the engine lists at the path, and in the field, of this name."""
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/{of}", params=given(**asked)))[of]
+    return found
 
 
 def given(**fields: Any) -> Json:

@@ -217,12 +217,13 @@ def _with_arrays(
 
 def _types(session: EngineSession, graph: str, revision: int | None) -> Operation[ModelTypes]:
     found = yield from control.metadata(graph, revision)
-    types = ModelTypes(_declared(found["inputs"]), _declared(found["outputs"]))
+    types = ModelTypes(declared(found["inputs"]), declared(found["outputs"]))
     session.types[graph, revision] = types
     return types
 
 
-def _declared(tensors: Sequence[Json]) -> dict[str, TensorSpec]:
+def declared(tensors: Sequence[Json]) -> dict[str, TensorSpec]:
+    """Return the types of tensors by name, of a graph's metadata."""
     return {
         one["name"]: TensorSpec(datatype=one["datatype"], shape=tuple(one["shape"]))
         for one in tensors

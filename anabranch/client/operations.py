@@ -126,31 +126,6 @@ def traffic(
     return (yield from control.set_traffic(graph, weights, mirrors))
 
 
-def promote(session: EngineSession, graph: str, revision: int | None = None) -> Operation[Json]:
-    """Make a revision the stable one, with all traffic; the candidate if it is None.
-
-    Return the traffic. Raise NotFound, or Conflict where there is no candidate.
-    """
-    return (yield from control.promote(graph, revision))
-
-
-def abort(session: EngineSession, graph: str) -> Operation[Json]:
-    """Give all traffic back to the stable revision, and end a rollout; return the traffic.
-
-    Raise NotFound or Conflict.
-    """
-    return (yield from control.abort(graph))
-
-
-def rollback(session: EngineSession, graph: str, to: int | None = None) -> Operation[Json]:
-    """Go back to the revision ``to``; to the previous stable revision if it is None.
-
-    A graph that was deleted comes back. ``state`` of the result is ``live`` if the revision was up,
-    and that of a deploy if it has to start first. Raise NotFound or Conflict.
-    """
-    return (yield from control.rollback(graph, to))
-
-
 def rollout(
     session: EngineSession,
     graph: str,

@@ -22,12 +22,12 @@ def bandit(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Show or reset the state of a graph's learning routers: rewards and shares of routes."""
-    from anabranch.cli.reports.bandit import bandits_text, only
+    from anabranch.cli.reports.bandit import bandits_text
+    from anabranch.cli.reports.experiment import only
 
     with options.client(home) as client:
         found = client.reset_bandits(graph, router) if reset else client.bandits(graph)
-    shown = only(found, router)
-    options.show(shown, output, bandits_text)
+    options.show(only(found, "bandits", router), output, bandits_text)
 
 
 def experiment(
@@ -52,4 +52,4 @@ def experiment(
 
     with options.client(home) as client:
         found = client.experiments(graph, error)
-    options.show(only(found, router), output, experiments_text)
+    options.show(only(found, "experiments", router), output, experiments_text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anabranch.cli.commands.deploy import bundle_of
+from anabranch.client.bundle.packing import max_bytes, pack
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
 from anabranch.client.portable.bundle import PortableBundle
@@ -27,7 +27,7 @@ def changes_against_live(
         return None
     if live is None:
         return [f"{loaded.graph.name} is new"]
-    code = bundle_of(Path(file), home) if bundle is None else bundle.code
+    code = pack(Path(file), max_bytes(), home) if bundle is None else bundle.code
     changes = list(spec_changes(spec_of(live), loaded.graph.to_dict()))
     return changes + _file_changes(live, code.digest)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from anabranch.cli.reports.traffic import rollout_line
 from anabranch.cli.terminal import Say, note, progress, warn
-from anabranch.client.bundle.packing import Bundle, max_bytes, pack
 from anabranch.client.bundle.report import bundle_json, bundle_text
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
@@ -15,11 +14,6 @@ from anabranch.errors import Conflict
 
 REPLACE: Json = {"kind": "replace"}
 """The intent of a revision that takes over as soon as it is up, without a rollout."""
-
-
-def bundle_of(file: Path, home: Path) -> Bundle:
-    """Pack the folder of ``file``; ``home`` is that of the engine, which is left out."""
-    return pack(file, max_bytes(), home)
 
 
 def send(

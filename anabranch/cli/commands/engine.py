@@ -82,10 +82,8 @@ def down(home: options.Home = None, output: options.Output = options.Format.TABL
 
     with progress("stopping the engine"):
         stopped = engine.down(folder)
-    if output is options.Format.JSON:
-        result_json({"stopped": stopped, "home": str(folder)})
-    else:
-        result(f"the engine in {folder} is down" if stopped else f"no engine runs in {folder}")
+    text = f"the engine in {folder} is down" if stopped else f"no engine runs in {folder}"
+    options.show({"stopped": stopped, "home": str(folder)}, output, lambda _: text)
 
 
 def doctor(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
@@ -98,12 +96,10 @@ def doctor(home: options.Home = None, output: options.Output = options.Format.TA
 
     with progress("examining the engine"):
         found = examine(folder)
-    if output is options.Format.JSON:
-        result_json([asdict(one) for one in found])
-    else:
-        rows = [(one.part, "ill" if one.remedy else "well", one.state) for one in found]
-        advice = [f"{one.part}: {one.remedy}" for one in ill(found)]
-        result("\n".join([table(("PART", "", "FINDING"), rows), *advice]))
+    rows = [(one.part, "ill" if one.remedy else "well", one.state) for one in found]
+    advice = [f"{one.part}: {one.remedy}" for one in ill(found)]
+    text = "\n".join([table(("PART", "", "FINDING"), rows), *advice])
+    options.show([asdict(one) for one in found], output, lambda _: text)
     if ill(found):
         raise typer.Exit(1)
 

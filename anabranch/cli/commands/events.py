@@ -62,6 +62,17 @@ def moment(text: Any) -> float:
     )
 
 
+Since = Annotated[
+    float | None,
+    typer.Option(
+        "--since",
+        parser=moment,
+        metavar="TIME",
+        help="Earliest time: 2h for two hours ago, or 2026-01-31T12:00.",
+    ),
+]
+
+
 def events(
     graph: Annotated[
         str | None,
@@ -78,15 +89,7 @@ def events(
         str | None,
         typer.Option("--actor", help="Who acted: a kind such as engine, a name, or key:NAME."),
     ] = None,
-    since: Annotated[
-        float | None,
-        typer.Option(
-            "--since",
-            parser=moment,
-            metavar="TIME",
-            help="Earliest time: 2h for two hours ago, or 2026-01-31T12:00.",
-        ),
-    ] = None,
+    since: Since = None,
     until: Annotated[
         float | None,
         typer.Option("--until", parser=moment, metavar="TIME", help="Time at which events end."),

@@ -57,13 +57,16 @@ def deploy(
     its models along.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
-    from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
     from anabranch.client.bundle.author import author_of
+    from anabranch.client.bundle.intents import intent
     from anabranch.client.connection.engine_state import resolve_home
 
     author = author or author_of(options.folder_of(file))
-    wanted = intent(canary=canary, mirror=mirror, rollout=rollout, hold=hold, now=now)
+    try:
+        wanted = intent(canary, mirror, rollout, hold, now, shown=lambda field: f"--{field}")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     folder = resolve_home(home)
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
@@ -119,10 +122,7 @@ def status(
         if watch:
             watch_for_ever(fetch, status_text, as_json=as_json)
         found = fetch()
-    if as_json:
-        result_json(found)
-    else:
-        result(status_text(found))
+    options.show(found, output, status_text)
 
 
 def _warn_of_certificate(home: Path | None, client: ControlClient) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import Say, progress, result, result_json
+from anabranch.cli.terminal import Say, progress
 
 if TYPE_CHECKING:
     from anabranch.client.replay import Replayed
@@ -74,10 +74,8 @@ def replay(
         found = asyncio.run(
             replay.replay(url, read(files), rule, pace, timeout, _every(_NEWS, say), verify)
         )
-    if output is options.Format.JSON:
-        result_json(replay_json(graph, revision, found))
-    else:
-        result(replay_text(graph, revision, found))
+    document = replay_json(graph, revision, found)
+    options.show(document, output, lambda _: replay_text(graph, revision, found))
     if not found.is_good:
         raise typer.Exit(1)
 

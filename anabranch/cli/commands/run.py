@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from anabranch.cli.commands.deploy import REPLACE, bundle_of, send
+from anabranch.cli.commands.deploy import REPLACE, send
 from anabranch.cli.commands.log_lines import text
 from anabranch.cli.terminal import note, progress, result
 from anabranch.cli.watch import PAUSE_S
 from anabranch.client.bundle.author import author_of
+from anabranch.client.bundle.packing import max_bytes, pack
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
 from anabranch.errors import AnabranchError, Conflict, NotFound
@@ -31,7 +32,7 @@ def serve_until_interrupted(name: str, file: Path, home: Path, timeout: float) -
     with ControlClient.of_owner(home) as client:
         session = Session(client, name, home)
         try:
-            sent = bundle_of(file, home).digest
+            sent = pack(file, max_bytes(), home).digest
             session.deploy(file, timeout)
             threading.Thread(target=_print_logs, args=(home, name), daemon=True).start()
             for digest in _versions(file, home, sent):
@@ -145,7 +146,7 @@ def _versions(file: Path, home: Path, sent: str) -> Iterator[str]:
             continue
         looked = True
         try:
-            digest = bundle_of(file, home).digest
+            digest = pack(file, max_bytes(), home).digest
         except AnabranchError as error:
             note(f"error: {error}")
             continue

@@ -7,20 +7,8 @@ from typing import Any
 
 from anabranch.cli.reports.traffic import bar, percent
 from anabranch.cli.terminal import table
-from anabranch.errors import NotFound
-from anabranch.specs.excerpts import hint
 
 Json = dict[str, Any]
-
-
-def only(found: Json, router: str | None) -> Json:
-    """Return the state of one learning router, or of all; raise NotFound for an unknown name."""
-    names = [one["router"] for one in found["bandits"]]
-    if router is None:
-        return found
-    if router not in names:
-        raise NotFound(f"there is no learning router {router!r}{hint(router, names)}")
-    return found | {"bandits": [one for one in found["bandits"] if one["router"] == router]}
 
 
 def bandits_text(found: Json) -> str:

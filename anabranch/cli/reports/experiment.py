@@ -15,14 +15,18 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def only(found: Json, router: str | None) -> Json:
-    """Return the experiments of one router node, or all; raise NotFound for an unknown name."""
-    names = sorted({one["router"] for one in found["experiments"]})
+def only(found: Json, of: str, router: str | None) -> Json:
+    """Return the experiments, or bandits, of one router node, or all; NotFound for an unknown name.
+
+    ``of`` is the field that lists them.
+    """
+    names = sorted({one["router"] for one in found[of]})
     if router is None:
         return found
     if router not in names:
-        raise NotFound(f"there is no router node {router!r}{hint(router, names)}")
-    return found | {"experiments": [one for one in found["experiments"] if one["router"] == router]}
+        kind = "learning router" if of == "bandits" else "router node"
+        raise NotFound(f"there is no {kind} {router!r}{hint(router, names)}")
+    return found | {of: [one for one in found[of] if one["router"] == router]}
 
 
 def experiments_text(found: Json) -> str:

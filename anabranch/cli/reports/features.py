@@ -25,7 +25,7 @@ def _feature(one: FeatureSkew) -> dict[str, Any]:
         "rows": one.rows,
         "different": one.different,
         "share": one.share,
-        "mean_difference": _mean(one),
+        "mean_difference": one.mean,
         "largest_difference": one.largest,
         "examples": [asdict(example) for example in one.examples],
     }
@@ -39,7 +39,7 @@ def skew_text(report: SkewReport) -> str:
         table(
             ("FEATURE", "ROWS", "DIFFERENT", "SHARE", "MEAN DIFFERENCE", "LARGEST"),
             [
-                (name, one.rows, one.different, f"{one.share:.2%}", f"{_mean(one):.6g}",
+                (name, one.rows, one.different, f"{one.share:.2%}", f"{one.mean:.6g}",
                  f"{one.largest:.6g}")
                 for name, one in report.features.items()
             ],
@@ -54,7 +54,3 @@ def skew_text(report: SkewReport) -> str:
         head = ("FEATURE", "REQUEST", "ROW", "TIME", "SERVED", "PAST")
         lines += ["", table(head, examples)]
     return "\n".join(lines)
-
-
-def _mean(one: FeatureSkew) -> float:
-    return one.total / one.rows if one.rows else 0.0

@@ -69,9 +69,9 @@ class EngineGraph:
         """Return the types of the graph; NotFound where there is none."""
         job = self._job
         found = await self._transport.run(control.metadata(job.graph, job.revision))
-        outputs = _types(found["outputs"])
+        outputs = inference.declared(found["outputs"])
         asked = {name: one for name, one in outputs.items() if name in (job.outputs or outputs)}
-        return GraphTypes(job.graph, _types(found["inputs"]), asked)
+        return GraphTypes(job.graph, inference.declared(found["inputs"]), asked)
 
     async def infer(self, tensors: Mapping[str, Array]) -> GraphReply:
         """Return the outputs of one request."""
@@ -87,15 +87,6 @@ class EngineGraph:
             )
         )
         return GraphReply(reply.outputs, reply.revision)
-
-
-def _types(tensors: list[dict[str, object]]) -> dict[str, TensorSpec]:
-    return {
-        str(one["name"]): TensorSpec.model_validate(
-            {"datatype": one["datatype"], "shape": one["shape"]}
-        )
-        for one in tensors
-    }
 
 
 async def ask_engine(

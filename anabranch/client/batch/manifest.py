@@ -5,7 +5,7 @@ It lies beside the parts. A job that is started again goes on only if it would g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ import orjson
 
 from anabranch.client.batch.files import InputFile
 from anabranch.client.batch.mapping import ColumnMapping, GraphTypes
-from anabranch.client.batch.rows import Chunk, RowSpan
+from anabranch.client.batch.rows import Chunk, RowSpan, in_order
 from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import JobError
 from anabranch.specs.models import TensorSpec
@@ -84,7 +84,7 @@ class JobManifest:
             job,
             [InputFile(*file) for file in found["files"]],
             found["headers"],
-            list(_chunks(found["chunks"])),
+            in_order(RowSpan(*span) for span in found["chunks"]),
             GraphTypes(job.graph, _tensors(found["inputs"]), _tensors(found["outputs"])),
             found["finished"],
         )
@@ -106,14 +106,6 @@ def _tensors(listed: Mapping[str, Any]) -> dict[str, TensorSpec]:
         name: TensorSpec(datatype=datatype, shape=tuple(shape))
         for name, (datatype, shape) in listed.items()
     }
-
-
-def _chunks(spans: Sequence[Sequence[int]]) -> Iterator[Chunk]:
-    start = 0
-    for index, span in enumerate(spans):
-        chunk = Chunk(index, start, RowSpan(*span))
-        start += chunk.rows
-        yield chunk
 
 
 def check_same(begun: JobManifest, job: BatchJob, files: Sequence[InputFile], place: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
@@ -86,9 +86,14 @@ def chunked(spans: Sequence[RowSpan], rows: int | None) -> list[Chunk]:
     Those that follow each other are put together, so that a job has about ``MOST_CHUNKS``.
     """
     together = 1 if rows is not None else ceil(len(spans) / MOST_CHUNKS)
+    return in_order(_joined(spans, together))
+
+
+def in_order(spans: Iterable[RowSpan]) -> list[Chunk]:
+    """Return spans as all chunks of an input."""
     chunks: list[Chunk] = []
     start = 0
-    for span in _joined(spans, together):
+    for span in spans:
         chunks.append(Chunk(len(chunks), start, span))
         start += span.rows
     return chunks

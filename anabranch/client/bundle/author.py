@@ -7,7 +7,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 10.0
 
 
 def author_of(folder: Path) -> str:
@@ -15,14 +15,18 @@ def author_of(folder: Path) -> str:
 
     Return empty text where neither is known.
     """
-    with suppress(OSError, subprocess.SubprocessError):
-        asked = ["git", "config", "user.name"]
-        told = subprocess.run(
-            asked, cwd=folder, capture_output=True, timeout=_PATIENCE_S, check=True,
-            encoding="utf-8", errors="replace",
-        )  # fmt: skip
-        if name := told.stdout.strip():
-            return name
+    if name := git(folder, "config", "user.name"):
+        return name
     with suppress(OSError, KeyError, ImportError):
         return getpass.getuser()
+    return ""
+
+
+def git(folder: Path, *words: str) -> str:
+    """Return what git tells of ``folder``; empty text where it cannot."""
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, timeout=_PATIENCE_S, check=True,
+            encoding="utf-8", errors="replace",
+        ).stdout.strip()  # fmt: skip
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from anabranch.components.tensors.arrays import Array
@@ -136,11 +137,5 @@ def _elements(column: LogColumn, array: Array) -> list[Any]:
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield items in lists of at most ``size``."""
-    part: list[T] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
-        yield part
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])

@@ -51,6 +51,11 @@ class FeatureSkew:
         """Share of the rows that differ, 0 to 1."""
         return self.different / self.rows if self.rows else 0.0
 
+    @property
+    def mean(self) -> float:
+        """Mean absolute difference of numbers, over all rows."""
+        return self.total / self.rows if self.rows else 0.0
+
     def see(self, row: LoggedRow, served: Any, past: Any) -> None:
         """Compare a row."""
         self.rows += 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anabranch.client.features.logged_rows import LogColumn
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.errors import InvalidRequest
+from anabranch.files import disk_errors, replacing
 
 PARQUET, CSV = ".parquet", ".csv"
 _TYPES = {
@@ -62,17 +63,16 @@ class TableFile:
 
 @contextmanager
 def written(file: Path, schema: Any) -> Iterator[TableFile]:
-    """Write a table, which is in its place once all of it is written."""
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with _writer(part, file.suffix, schema) as writer:
-            yield TableFile(writer, schema)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a table, which is in its place once all of it is written; StorageError if it cannot."""
+    with (
+        disk_errors(file),
+        replacing(file, mode=0o666) as part,
+        _writer(part, file.suffix, schema) as writer,
+    ):
+        yield TableFile(writer, schema)
 
 
-def _writer(part: Path, suffix: str, schema: Any) -> Any:
+def _writer(part: IO[bytes], suffix: str, schema: Any) -> Any:
     if suffix == CSV:
         nested = [one.name for one in schema if str(one.type).startswith("list")]
         if nested:

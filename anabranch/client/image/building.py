@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from hashlib import sha256
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from anabranch.client.image.base import (
     PYTHON,
     ImageBase,
@@ -24,7 +27,6 @@ from anabranch.client.image.base import (
 from anabranch.client.image.bytecode import with_bytecode
 from anabranch.client.image.distributions import (
     OWN,
-    canonical_name,
     closure,
     distributions_of_modules,
     entries_of_distributions,
@@ -273,7 +275,4 @@ def _script(own: Distribution) -> str:
 
 def _name_in(line: str) -> str:
     """Return the name of the package that a requirement is about."""
-    name = line.split("[")[0].split(";")[0]
-    for mark in "=<>!~ @(":
-        name = name.split(mark)[0]
-    return canonical_name(name.strip())
+    return canonicalize_name(re.split(r"[\[;=<>!~ @(]", line, maxsplit=1)[0])

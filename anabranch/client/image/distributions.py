@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import (
@@ -14,6 +13,7 @@ from importlib.metadata import (
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from anabranch.client.image.layers import Content
 from anabranch.errors import InvalidRequest
@@ -26,15 +26,12 @@ _LEFT_OUT = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 _FOLDER_OF_PACKAGE = Path(__file__).parents[2]
 
 
-def canonical_name(name: str) -> str:
-    """Return a distribution's name as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def distributions_of_modules(modules: Iterable[str]) -> set[str]:
     """Return the names of the distributions that have brought top-level modules."""
     known = packages_distributions()
-    found = {canonical_name(name) for module in modules for name in known.get(module, ())}
+    found: set[str] = {
+        canonicalize_name(name) for module in modules for name in known.get(module, ())
+    }
     return found - WITHOUT
 
 
@@ -44,7 +41,7 @@ def closure(names: Iterable[str]) -> dict[str, Distribution]:
     InvalidRequest for a name of which nothing is installed here.
     """
     found: dict[str, Distribution] = {}
-    left = sorted({canonical_name(name) for name in names})
+    left: list[str] = sorted({canonicalize_name(name) for name in names})
     while left:
         name = left.pop()
         if name in found or name in WITHOUT:
@@ -80,7 +77,7 @@ def _requires(one: Distribution) -> Iterator[str]:
         except InvalidRequirement:
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield canonical_name(requirement.name)
+            yield canonicalize_name(requirement.name)
 
 
 def entries_of_distributions(found: Mapping[str, Distribution], site: str) -> dict[str, Content]:

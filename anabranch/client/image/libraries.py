@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from anabranch.errors import EngineError
@@ -34,14 +34,11 @@ def needed(programs: Iterable[Path]) -> dict[str, Path]:
             "on Linux: name another base by --base"
         )
     found: dict[str, Path] = {}
-    for some in _in_groups(sorted(programs), _AT_A_TIME):
+    asked = sorted(programs)
+    for at in range(0, len(asked), _AT_A_TIME):
+        some = asked[at : at + _AT_A_TIME]
         # One that is not dynamic makes the status 1, which is no failure.
         done = subprocess.run([ldd, *some], capture_output=True, text=True, check=False)
         for name, path in _FOUND.findall(done.stdout):
             found[name or path.removeprefix("/")] = Path(path)
     return found
-
-
-def _in_groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    for at in range(0, len(paths), size):
-        yield paths[at : at + size]

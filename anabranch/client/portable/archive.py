@@ -122,6 +122,12 @@ def pieces_of(content: Source) -> Iterator[Iterator[bytes]]:
         yield _pieces(file, size_of(content))
 
 
+def content_of(blob: Source) -> bytes:
+    """Return the content of a blob."""
+    with pieces_of(blob) as pieces:
+        return b"".join(pieces)
+
+
 def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644

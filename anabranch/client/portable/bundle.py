@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,18 +113,11 @@ class PortableBundle:
 
     def content(self, one: Descriptor) -> bytes:
         """Return a blob of the bundle or its referrers."""
-        with self.pieces(one.digest) as pieces:
-            return b"".join(pieces)
+        return archive.content_of(self.blob(one.digest))
 
     def blob(self, digest: str) -> Region:
         """Return where in the file a blob (``sha256:…``) is."""
         return Region(self.path, self.contents.spans[digest])
-
-    @contextmanager
-    def pieces(self, digest: str) -> Iterator[Iterator[bytes]]:
-        """Yield the content of a blob (``sha256:…``) in pieces."""
-        with archive.pieces_of(self.blob(digest)) as pieces:
-            yield pieces
 
     def part(self, digest: str, start: int, most: int) -> bytes:
         """Return at most ``most`` bytes of a blob (``sha256:…``), from ``start`` on."""
@@ -158,7 +150,8 @@ class PortableBundle:
             return  # of two URIs
         place.parent.mkdir(parents=True, exist_ok=True)
         packed = place.with_name(artefact.blob)
-        with self.pieces(f"sha256:{artefact.sha256}") as pieces, packed.open("xb") as file:
+        blob = self.blob(f"sha256:{artefact.sha256}")
+        with archive.pieces_of(blob) as pieces, packed.open("xb") as file:
             file.writelines(pieces)
         if artefact.is_packed:
             unpacked = place.with_name(f"{artefact.blob}.unpacked")

@@ -56,8 +56,7 @@ class BundleDraft:
 
     def content(self, one: Descriptor) -> bytes:
         """Return a blob."""
-        with archive.pieces_of(self.blobs[one.digest]) as pieces:
-            return b"".join(pieces)
+        return archive.content_of(self.blobs[one.digest])
 
     def write(self, target: Path) -> None:
         """Write the bundle's file; raises what ``archive.write`` does."""

@@ -8,16 +8,14 @@ so the same content has the same digest, whoever builds it.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from anabranch.client.bundle.author import author_of
+from anabranch.client.bundle.author import author_of, git
 from anabranch.client.portable.bundle import BundleManifest
 from anabranch.client.portable.formats import ImageManifest, canonical
 from anabranch.components.artefacts.uris import redacted
@@ -28,7 +26,6 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD = "urn:anabranch:build:v1"
 EPOCH = "SOURCE_DATE_EPOCH"
 """Variable with the time of a build, a Unix time; https://reproducible-builds.org/specs/."""
-_PATIENCE_S = 10.0
 
 Json = dict[str, Any]
 
@@ -74,20 +71,11 @@ def _time(epoch: str) -> str:
 
 def commit_of(folder: Path) -> Commit:
     """Return the commit of a folder, of which git knows."""
-    sha = _git(folder, "rev-parse", "HEAD")
+    sha = git(folder, "rev-parse", "HEAD")
     if not sha:
         return Commit()
-    remote = redacted(_git(folder, "config", "--get", "remote.origin.url"))
-    return Commit(sha, remote, bool(_git(folder, "status", "--porcelain", "--", ".")))
-
-
-def _git(folder: Path, *words: str) -> str:
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, timeout=_PATIENCE_S, check=True,
-            encoding="utf-8", errors="replace",
-        ).stdout.strip()  # fmt: skip
-    return ""
+    remote = redacted(git(folder, "config", "--get", "remote.origin.url"))
+    return Commit(sha, remote, bool(git(folder, "status", "--porcelain", "--", ".")))
 
 
 def statement(bundle: ImageManifest, manifest: BundleManifest, build: Build) -> bytes:

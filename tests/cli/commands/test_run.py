@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.cli.commands.deploy import bundle_of
 from anabranch.cli.commands.run import Session, _versions
+from anabranch.client.bundle.packing import max_bytes, pack
 from anabranch.client.client import ControlClient
 from anabranch.control.lifecycle import operations
 from anabranch.errors import Conflict, DeployError
@@ -19,7 +19,7 @@ HOME = Path("/nowhere")
 
 
 def digest(spec: Path) -> str:
-    return bundle_of(spec, HOME).digest
+    return pack(spec, max_bytes(), HOME).digest
 
 
 def test_a_change_from_before_watching_began_is_not_missed(tmp_path):

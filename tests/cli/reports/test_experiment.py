@@ -39,7 +39,7 @@ FOUND: dict[str, Any] = {
 
 
 def test_the_report_says_which_routes_are_better() -> None:
-    text = experiments_text(only(FOUND, "split"))
+    text = experiments_text(only(FOUND, "experiments", "split"))
     title, head, old, new, bad, same, foot = text.splitlines()
     assert title == "split in r3, the last reward at 2026-03-01T12:00:00"
     assert head.split() == [
@@ -54,7 +54,7 @@ def test_the_report_says_which_routes_are_better() -> None:
 
 
 def test_all_router_nodes_are_shown_unless_one_is_named() -> None:
-    text = experiments_text(only(FOUND, None))
+    text = experiments_text(only(FOUND, "experiments", None))
     assert "split in r3" in text
     assert text.endswith("not compared")
     assert experiments_text({"graph": "g", "experiments": []}) == "g has no router node"
@@ -62,4 +62,4 @@ def test_all_router_nodes_are_shown_unless_one_is_named() -> None:
 
 def test_an_unknown_router_node_is_named() -> None:
     with pytest.raises(NotFound, match=r"no router node 'splitt' \(did you mean 'split'"):
-        only(FOUND, "splitt")
+        only(FOUND, "experiments", "splitt")

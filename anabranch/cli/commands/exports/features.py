@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.commands.events import moment
+from anabranch.cli.commands.events import Since, moment
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import Say, progress, result, result_json
+from anabranch.cli.terminal import Say, progress, result
 
 if TYPE_CHECKING:
     from anabranch.client.features.export import ExportTally
@@ -25,15 +25,6 @@ Logs = Annotated[
         "--from",
         metavar="LOG",
         help="Request logs: files, folders, or patterns such as 'logs/r3-*'. Repeatable.",
-    ),
-]
-Since = Annotated[
-    float | None,
-    typer.Option(
-        "--since",
-        parser=moment,
-        metavar="TIME",
-        help="Earliest time: 2h for two hours ago, or 2026-01-31T12:00.",
     ),
 ]
 Until = Annotated[
@@ -139,10 +130,7 @@ def check(
     with progress(f"reading {len(files)} files") as say:
         report = asyncio.run(run(say))
     check_any(report.tally, plan.name)
-    if output is options.Format.JSON:
-        result_json(skew_json(plan.name, report))
-    else:
-        result(skew_text(report))
+    options.show(skew_json(plan.name, report), output, lambda _: skew_text(report))
     if not report.is_within(allow / 100):
         raise typer.Exit(1)
 

@@ -1,11 +1,10 @@
-"""Options of ``deploy`` as an intent."""
+"""Fields of a deploy as an intent."""
 
 from __future__ import annotations
 
 import pytest
-import typer
 
-from anabranch.cli.input.intents import intent
+from anabranch.client.bundle.intents import intent
 
 
 @pytest.mark.parametrize(
@@ -36,5 +35,5 @@ def test_options(options, expected):
     ],
 )
 def test_options_at_odds(options, named):
-    with pytest.raises(typer.BadParameter, match=named):
-        intent(**options)
+    with pytest.raises(ValueError, match=named):
+        intent(**options, shown=lambda field: f"--{field}")
