@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.arguments import constructor_problems, injected
-from anabranch.components.artefacts import check_code, check_trust, is_mlflow, is_uri
 from anabranch.components.artefacts.bundled import bundled
-from anabranch.components.artefacts.uris import problem, redacted, unwatchable
+from anabranch.components.artefacts.paths import check_code, check_trust
+from anabranch.components.artefacts.uris import is_mlflow, is_uri, problem, redacted, unwatchable
 from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, shown

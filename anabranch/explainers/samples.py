@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.artefacts import suffix
 from anabranch.components.artefacts.paths import data_path
 from anabranch.components.artefacts.sample_files import reading
+from anabranch.components.artefacts.uris import suffix
 from anabranch.components.contract import CannotLoad
 from anabranch.components.runtimes.signatures import plain
 from anabranch.errors import InvalidRequest

@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2s
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from anabranch.errors import EngineError
-from anabranch.router.http.listening import LeanServer
 from anabranch.serve.sockets import BACKLOG, BIND_S, tcp_listener, unix_folder, unix_listener
+
+if TYPE_CHECKING:  # the supervisor needs no server, and no language with it
+    from anabranch.router.http.listening import LeanServer
 
 HOST = "ANABRANCH_HTTP_HOST"
 """Variable that names the interface on which the engine answers HTTP, on its own machine."""

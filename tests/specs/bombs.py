@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anabranch.errors import SpecError
-from anabranch.specs import check, parse
+from anabranch.specs.checks import check
+from anabranch.specs.loader import parse
 
 SECONDS = 1
 BYTES = 100 * 2**20

@@ -10,7 +10,8 @@ from hypothesis import given
 
 from anabranch import Graph
 from anabranch.errors import SpecError
-from anabranch.specs import Document, Partial, check, parse
+from anabranch.specs.checks import Partial, check
+from anabranch.specs.loader import Document, parse
 from anabranch.specs.models import InferenceGraph, Scaling
 from tests.strategies import graphs
 

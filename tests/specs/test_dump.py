@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.specs import check, parse, to_yaml
+from anabranch.specs.checks import check
+from anabranch.specs.dump import to_yaml
+from anabranch.specs.loader import parse
 from anabranch.specs.models import InferenceGraph
 from tests.strategies import graphs, tricky_texts
 

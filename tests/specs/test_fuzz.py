@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anabranch.errors import SpecError
-from anabranch.specs import check, parse, to_yaml
+from anabranch.specs.checks import check
+from anabranch.specs.dump import to_yaml
+from anabranch.specs.loader import parse
 from tests.strategies import graph_data, graphs, json_values
 
 EXAMPLES = int(os.environ.get("ANABRANCH_FUZZ", "100"))

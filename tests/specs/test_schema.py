@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from anabranch.specs import json_schema
+from anabranch.specs.schema import json_schema
 from tests.strategies import graph_data
 
 SCHEMA = json_schema()

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anabranch.components.artefacts import is_uri
+from anabranch.components.artefacts.uris import is_uri
 from anabranch.components.contract import Bound, Context
 from anabranch.components.models.cache import CacheTally, Held, ModelCache
 from anabranch.components.parameters import is_context, parameters_of

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.artefacts import model_file, reading, suffix
+from anabranch.components.artefacts.paths import model_file, reading
+from anabranch.components.artefacts.uris import suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from anabranch.components.arguments import AtLeastOne
-from anabranch.components.artefacts import model_file, reading
+from anabranch.components.artefacts.paths import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import register

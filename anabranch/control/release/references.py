@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from anabranch.components.artefacts import check_code, check_trust
+from anabranch.components.artefacts.paths import check_code, check_trust
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.uris import is_movable, redacted, split
 from anabranch.components.registry import may_run_code, needs_trust

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anabranch.components.artefacts import reading
-from anabranch.components.artefacts.paths import model_path
+from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.components.artefacts import model_path
 from anabranch.components.artefacts.bundled import MANIFEST, BundledArtefact
 from anabranch.components.artefacts.kept import blobs
 from anabranch.components.artefacts.kept.blobs import blob_folder, reach_blobs
 from anabranch.components.artefacts.local import reader
+from anabranch.components.artefacts.paths import model_path
 from anabranch.components.artefacts.sources import ArtefactSource, RemoteFile, renamed
 from anabranch.errors import ArtefactError
 

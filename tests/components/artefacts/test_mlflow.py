@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from anabranch.components.artefacts import model_path
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.fetching import fetched
 from anabranch.components.artefacts.mlflow.versions import described, resolve, set_tag
+from anabranch.components.artefacts.paths import model_path
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.errors import ArtefactError

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from anabranch.components import registry
-from anabranch.components.artefacts import model_path
+from anabranch.components.artefacts.paths import model_path
 from anabranch.errors import ArtefactError
 
 DIGEST = hashlib.sha256(b"model").hexdigest()

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from anabranch.components.artefacts import model_path, pins
+from anabranch.components.artefacts import pins
 from anabranch.components.artefacts.fetching import fetched
+from anabranch.components.artefacts.paths import model_path
 from anabranch.components.artefacts.pins import pin_now, shown_pin
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import TransferInterrupted

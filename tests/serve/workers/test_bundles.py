@@ -15,9 +15,10 @@ import pytest
 import ray
 
 from anabranch.client.bundle.packing import digest
-from anabranch.components.artefacts import fetching, model_path
+from anabranch.components.artefacts import fetching
 from anabranch.components.artefacts.bundled import BundledArtefact
 from anabranch.components.artefacts.kept import blobs
+from anabranch.components.artefacts.paths import model_path
 from anabranch.control.release.bundles import BundleStore
 from anabranch.errors import ArtefactError, NotFound
 from anabranch.serve.calls import controller

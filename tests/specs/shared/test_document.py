@@ -8,7 +8,8 @@ import pytest
 
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import Loaded, load_text
-from anabranch.specs import check, parse
+from anabranch.specs.checks import check
+from anabranch.specs.loader import parse
 from anabranch.specs.models import ModelWatch, Predictor
 
 MODEL = """\

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register

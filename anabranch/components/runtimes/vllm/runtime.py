@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from anabranch.components.arguments import AtLeastOne
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
