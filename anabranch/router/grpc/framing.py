@@ -41,7 +41,7 @@ def unframed(body: Buffer, coding: str | None = None) -> tuple[Buffer, str | Non
     """
     view = memoryview(body)
     size = len(view) - PREFIX
-    is_packed = coding is not None and view[:1] == b"\1"
+    is_packed = coding is not None and bytes(view[:1]) == b"\1"
     if size < 0 or view[:PREFIX] != _prefix.pack(is_packed, size):
         text = "the body is not one whole message of gRPC, in the encoding that the call names"
         raise Ended(Status(StatusCode.INTERNAL, text, ()))
