@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers, HttpReply, ReplyBody, UnsupportedBody
-from anabranch.router.http.body_memory import BodyMemory
+from anabranch.router.oip.body_memory import BodyMemory
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""

@@ -20,11 +20,11 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, ReplyBody, SlowBody
-from anabranch.router.http.body_memory import BodyMemory
 from anabranch.router.http.compression import Unpacking, coding_of
 from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.router.off_loop import THREADS, off_loop
+from anabranch.router.oip.body_memory import BodyMemory
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.router.http import body_memory
-from anabranch.router.http.body_memory import BodyMemory
+from anabranch.router.oip import body_memory
+from anabranch.router.oip.body_memory import BodyMemory
 
 MOST = 40
 
