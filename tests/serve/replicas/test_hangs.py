@@ -71,7 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def process(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, timeout=300
     )
 
 
