@@ -186,7 +186,7 @@ def may_run_code(node: NodeBase) -> bool:
 def needs_trust(node: NodeBase) -> bool:
     """Tell whether only trust in MLflow's tracking server allows loading the node's model.
 
-    The engine's operator grants this trust; see ``artefacts.check_trust``.
+    The engine's operator grants this trust; see ``artefacts.paths.check_trust``.
     """
     name = builtin_of(node)
     kind = None if name is None else _registry(type_of(node)).get(name)
