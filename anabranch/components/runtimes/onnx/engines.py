@@ -50,16 +50,20 @@ class EngineFolder:
 
 
 def _digest(model: Path) -> str:
-    """Return a digest of a model and of the files of weights that it names."""
+    """Return a digest of a model and of the files of weights that it names in its folder."""
     with model.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        named = sorted(
-            {model.parent / _location(content, one) for one in _LOCATION.finditer(content)}
-        )
-    digests = " ".join(file_digest(one) for one in [model, *named] if one.is_file())
+        named = {_location(content, one) for one in _LOCATION.finditer(content)}
+    weights = (model.parent / one for one in sorted(named) if not _leads_out(one))
+    digests = " ".join(file_digest(one) for one in [model, *weights] if one.is_file())
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _location(content: mmap, found: re.Match[bytes]) -> str:
+def _leads_out(place: Path) -> bool:
+    """Return whether a path is none below the model, such as that of a file without an end."""
+    return place.is_absolute() or place.parts[:1] == ("..",)
+
+
+def _location(content: mmap, found: re.Match[bytes]) -> Path:
     """Return a path, relative to the folder of the model."""
     size = sum((byte & 0x7F) << 7 * at for at, byte in enumerate(found[1]))
-    return os.fsdecode(content[found.end() : found.end() + size])
+    return Path(os.path.normpath(os.fsdecode(content[found.end() : found.end() + size])))

@@ -75,6 +75,17 @@ def test_other_weights_have_another(model: Path, settings: ArtefactSettings, cha
     assert path_of(model, settings) != path
 
 
+def test_files_outside_of_the_folder_are_not_read(model: Path, settings: ArtefactSettings) -> None:
+    other = model.parent.parent / "other.bin"
+    for place in ("../other.bin", str(other)):
+        with model.open("ab") as file:
+            file.write(external(place))
+    other.write_bytes(b"1")
+    path = path_of(model, settings)
+    other.write_bytes(b"2")
+    assert path_of(model, settings) == path
+
+
 def test_each_process_has_its_own_and_the_next_takes_over(
     model: Path, settings: ArtefactSettings
 ) -> None:
