@@ -19,7 +19,7 @@ from anabranch.control.settings.destinations import climbs
 from anabranch.errors import InvalidRequest
 from anabranch.names import DEFAULT_NAMESPACE, PART, namespace_of
 
-_PLACE = re.compile(r"(?P<scheme>[a-z][a-z0-9+]*)://(?P<path>[^?#]*)")
+_PLACE = re.compile(r"(?P<scheme>[a-z][a-z0-9+]*)://(?P<path>[^?#\\\0]*)")
 _OF_NAMESPACE = re.compile(rf"(?:(?P<namespace>{PART}|\*)\s*=\s*)?(?P<url>[^\s=].*)")
 _LOCAL = "file"
 _AZURE = ("az", "abfs", "abfss")
@@ -53,7 +53,7 @@ def place(url: str) -> str | None:
     if url.startswith("/"):
         url = f"{_LOCAL}://{url}"
     found = _PLACE.fullmatch(url)
-    if found is None or "::" in url or climbs(found["path"]) or "\\" in url:
+    if found is None or "::" in url or climbs(found["path"]):
         return None
     if found["scheme"] == _LOCAL:
         path = found["path"]

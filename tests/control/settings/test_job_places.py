@@ -34,7 +34,7 @@ def test_what_lies_below_is_allowed(url: str) -> None:
         "rows/a.csv", "", "ftp://bucket/jobs", "http://host/srv/rows", "memory://srv/rows",
         "simplecache::s3://bucket/jobs/a", "zip://a.csv::file:///srv/rows/a.zip",
         "file://srv/rows/a.csv", "/srv/rows/a.csv?x=1", "s3://bucket/jobs/a#b", "S3://bucket/jobs",
-        "/srv/rows\\..\\a",
+        "/srv/rows\\..\\a", "/srv/rows/a\0.csv",
     ],
 )  # fmt: skip
 def test_all_else_is_refused(url: str) -> None:
