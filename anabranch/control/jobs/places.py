@@ -5,6 +5,7 @@ from __future__ import annotations
 from anabranch.client.batch.job import output_place
 from anabranch.client.batch.manifest import BatchJob
 from anabranch.control.settings.job_places import JobPlace, check_place
+from anabranch.errors import InvalidRequest, JobError
 
 
 def check_job(job: BatchJob, allowed: tuple[JobPlace, ...]) -> None:
@@ -14,6 +15,9 @@ def check_job(job: BatchJob, allowed: tuple[JobPlace, ...]) -> None:
     and folders of an input follow none.
     """
     check_place("input", job.input, job.graph, allowed)
-    place = output_place(job, "")
+    try:
+        place = output_place(job, "")
+    except JobError as error:
+        raise InvalidRequest(f"output: {error}") from None
     for url in (job.output, place.folder, place.errors):
         check_place("output", url, job.graph, allowed)

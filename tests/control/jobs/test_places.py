@@ -48,6 +48,11 @@ def test_no_link_leads_elsewhere_from_what_is_written(rows: Path, link: str) -> 
         check_job(job, allowed)
 
 
+def test_an_output_that_is_only_a_suffix_is_a_mistake_of_who_asks(rows: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"^output: '.*/\.csv' is of no known format"):
+        check_job(BatchJob("shop", f"{rows}/own/", f"{rows}/.csv"), read_places(str(rows)))
+
+
 def test_an_input_behind_a_link_is_refused(rows: Path) -> None:
     job = BatchJob("shop", f"{rows}/leak/*.csv", f"{rows}/out.csv")
     with pytest.raises(InvalidRequest, match=r"^input: .* is not below"):
