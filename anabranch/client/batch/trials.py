@@ -75,7 +75,8 @@ class ChunkTrials(RowTrials):
 def _counted(url: str, taken: Callable[[], Container[str]]) -> dict[str, list[str]]:
     """Return the trials in a file that count."""
     gone, trials = taken(), json.loads(files.read(url))
-    kept = {key: [one for one in ends if one not in gone] for key, ends in trials.items()}
+    lists = {key: ends for key, ends in trials.items() if isinstance(ends, list)}  # once: numbers
+    kept = {key: [one for one in ends if one not in gone] for key, ends in lists.items()}
     return {key: ends for key, ends in kept.items() if ends}
 
 

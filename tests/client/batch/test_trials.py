@@ -100,6 +100,12 @@ def test_a_process_that_ends_by_chance_fails_no_row(tmp_path: Path) -> None:
     assert process(path, [1.0, 2.0, 3.0, 4.0], 4) == {}
 
 
+def test_numbers_of_ends_as_they_were_written_once_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "_trials-000000.json"
+    path.write_text('{"7+1": 3}')
+    assert process(path, [1.0], 1) == {}
+
+
 def test_ends_on_machines_that_are_taken_away_do_not_count(tmp_path: Path) -> None:
     """However often that happens; those on a machine that stays, or is lost, count all the same."""
     path = tmp_path / "_trials-000000.json"
