@@ -262,7 +262,7 @@ def _in_step(now: Situation, case: _Case) -> RolloutState:
         case.state.revision,
         case.state.step,
     )
-    if state is None or not is_same or now.stable != case.stable:
+    if state is None or not (is_same and state.active) or now.stable != case.stable:
         raise Overtaken(f"the rollout of graph {now.graph!r} has moved on")
     return state
 

@@ -784,6 +784,28 @@ def test_an_abortion_that_is_refused_is_told_once_and_made_as_soon_as_it_is_not(
     assert (world.state().phase, world.weight()) == ("aborted", 0.0)
 
 
+def test_a_rollout_that_is_aborted_once_its_move_is_refused_is_no_failure(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    change = world.change
+
+    async def refuse(graph: str, operation: Operation) -> Stored:
+        try:
+            return await change(graph, operation)
+        except Conflict:
+            if world.state().active:
+                world.apply(operations.aborted)
+            raise
+
+    world.change = refuse  # type: ignore[method-assign]
+    world.begin(steps=[10], hold="10s")
+    world.refusal = MISFIT
+    wait(world, 20)
+    assert world.state().phase == "aborted"
+    assert not caplog.records
+
+
 def test_what_was_overtaken_pauses_nothing(world: World) -> None:
     """Somebody aborts the rollout while its gate is asked."""
     asked: list[str] = []
