@@ -18,9 +18,12 @@ _PAUSE_S = 0.05
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
-    """Return a file descriptor that holds the lock until it is closed; None if another does."""
+    """Return a file descriptor that holds the lock until it is closed; None if another does.
+
+    A link is not followed: OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anabranch.client.batch.claim import LOCK
 from anabranch.client.batch.job import output_place
 from anabranch.client.batch.manifest import BatchJob
 from anabranch.control.settings.job_places import JobPlace, check_place
@@ -19,5 +20,5 @@ def check_job(job: BatchJob, allowed: tuple[JobPlace, ...]) -> None:
         place = output_place(job, "")
     except JobError as error:
         raise InvalidRequest(f"output: {error}") from None
-    for url in (job.output, place.folder, place.errors):
+    for url in (job.output, place.folder, place.errors, f"{place.folder}/{LOCK}"):
         check_place("output", url, job.graph, allowed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.batch.claim import LOCK, claimed, this_process
-from anabranch.errors import JobError
+from anabranch.errors import JobError, Unavailable
 
 _HOLDING = """
 import asyncio, sys
@@ -43,6 +43,19 @@ def test_a_folder_that_cannot_be_is_not_taken_for_one_that_is_held() -> None:
                 pass
 
     asyncio.run(main())
+
+
+def test_a_lock_that_is_a_link_empties_no_other_file(tmp_path: Path) -> None:
+    (other := tmp_path / "other").write_text("kept")
+    (tmp_path / LOCK).symlink_to(other)
+
+    async def main() -> None:
+        with pytest.raises(Unavailable, match="symbolic links"):
+            async with claimed(str(tmp_path), this_process()):
+                pass
+
+    asyncio.run(main())
+    assert other.read_text() == "kept"
 
 
 def test_a_claim_is_gone_with_the_process_that_was_killed(tmp_path: Path) -> None:

@@ -39,10 +39,13 @@ def test_a_pattern_in_the_place_of_a_link_finds_nothing(rows: Path) -> None:
             input_files(f"{rows}/{pattern}")
 
 
-@pytest.mark.parametrize("link", ["out.csv", "out.csv.parts", "out.csv.errors.jsonl"])
+@pytest.mark.parametrize(
+    "link", ["out.csv", "out.csv.parts", "out.csv.errors.jsonl", "out.csv.parts/_lock"]
+)
 def test_no_link_leads_elsewhere_from_what_is_written(rows: Path, link: str) -> None:
     job, allowed = BatchJob("shop", f"{rows}/own/", f"{rows}/out.csv"), read_places(str(rows))
     check_job(job, allowed)
+    (rows / link).parent.mkdir(exist_ok=True)
     (rows / link).symlink_to(rows.parent / "secret")
     with pytest.raises(InvalidRequest, match=rf"^output: '.*/{link}' is not below"):
         check_job(job, allowed)
