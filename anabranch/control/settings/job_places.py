@@ -24,7 +24,7 @@ _OF_NAMESPACE = re.compile(rf"(?:(?P<namespace>{PART}|\*)\s*=\s*)?(?P<url>[^\s=]
 _LOCAL = "file"
 _AZURE = ("az", "abfs", "abfss")
 """Schemes that mean the same files."""
-_ACCOUNT = re.compile(r"(?<=^az://)([^/@]*)@[^/]*")
+_ACCOUNT = re.compile(r"(?<=^az://)(?:([^/@]*)@[^/]*|[^/@]*\.dfs\.core\.windows\.net/?)")
 EVERY = "*"
 """Stands for all namespaces."""
 EXPECTED = (

@@ -117,7 +117,9 @@ def test_jobs_have_the_places_of_their_graphs_namespace(graph: str, below: set[s
     "text",
     ["/srv,a=/srv/a", "a=/srv/a,/srv", "a=/srv,b=/srv", "*=/srv/all,a=/srv/all/a",
      "a=s3://bucket,b=s3://bucket/b/", "a=az://rows,b=abfs://rows/b",
-     "a=abfss://rows@one.dfs.core.windows.net/x,b=az://rows"],
+     "a=abfss://rows@one.dfs.core.windows.net/x,b=az://rows",
+     "a=abfs://one.dfs.core.windows.net/rows/x,b=az://rows",
+     "a=abfs://one.dfs.core.windows.net,b=az://rows"],
 )  # fmt: skip
 def test_no_namespace_has_a_place_within_anothers(text: str) -> None:
     with pytest.raises(ValueError):
