@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from packaging.utils import canonicalize_name
-
 from anabranch.client.portable.bundle import BundleManifest
 from anabranch.client.portable.formats import canonical
 from anabranch.client.portable.locking import requirements
@@ -81,7 +79,7 @@ def _packages(lock: str) -> Iterator[Json]:
     for line in requirements(lock):
         if (pinned := _PINNED.match(line)) is not None:
             name, version = pinned.groups()
-            purl = f"pkg:pypi/{canonicalize_name(name)}@{quote(version)}"
+            purl = f"pkg:pypi/{re.sub('[-_.]+', '-', name).lower()}@{quote(version)}"
             yield {
                 "type": "library", "bom-ref": purl, "name": name, "version": version,
                 "purl": purl,

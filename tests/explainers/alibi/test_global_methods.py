@@ -204,7 +204,7 @@ def test_categories_are_points_of_the_curve(tmp_path):
          {"data": "few.npy", "args": {"method": "interaction", "features": ["x0"]}},
          "at least two features"),
         ("permutation_importance", {"data": "sample.npz"}, "needs the argument 'metrics'"),
-        ("permutation_importance", {"data": "sample.npz", "args": {"metrics": []}}, "one metric"),
+        ("permutation_importance", {"data": "sample.npz", "args": {"metrics": []}}, "at least 1 long"),
         ("permutation_importance", {"data": "sample.npz", "args": {"metrics": ["f2"]}}, "one of"),
         ("permutation_importance", {"data": "sample.npz", "args": {"metrics": ["r2", "f1"]}},
          "some want classes and some numbers: split"),

@@ -15,13 +15,13 @@ from anabranch.router.grpc.framing import framed, metadata_of, seconds_of, trail
 
 @given(st.binary(max_size=300))
 def test_a_message_comes_out_of_its_body_as_it_went_in(message: bytes) -> None:
-    assert unframed(b"".join(framed(message))) == message
+    assert unframed(b"".join(framed(message))) == (message, None)
 
 
 @given(st.binary(max_size=40))
 def test_a_body_is_one_message_or_a_failed_call(body: bytes) -> None:
     if len(body) >= 5 and body[:5] == b"\0" + (len(body) - 5).to_bytes(4, "big"):
-        assert unframed(body) == body[5:]
+        assert unframed(body) == (body[5:], None)
     else:
         with pytest.raises(Ended) as raised:
             unframed(body)

@@ -63,10 +63,10 @@ def import_trained_model(
         output: f"predictor.{inner}" if inner else "predictor"
         for output, inner in made.tensors.outputs.items()
     }
-    spec = {"inputs": made.tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs} | (
+    graph = {"inputs": made.tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs} | (
         {"protocols": list(made.tensors.protocols)} if made.tensors.protocols else {}
     )
-    whole = document(graph_name(manifest.name, manifest.namespace), spec, labels)
+    whole = document(graph_name(manifest.name, manifest.namespace), graph, labels)
     steps = ("anabranch deploy graph.yaml",)
     return [ImportedGraph(whole, f"{KIND} {manifest.name}", notes=source.notes.found, steps=steps)]
 
