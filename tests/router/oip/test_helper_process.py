@@ -19,9 +19,8 @@ import pytest
 
 from anabranch.errors import TooLarge
 from anabranch.router import off_loop
-from anabranch.router.http import graph_app
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.oip import helper_process
+from anabranch.router.oip import encode, helper_process
 from anabranch.router.oip.helper_process import (
     WORTH,
     WORTH_A_START,
@@ -182,7 +181,7 @@ def test_a_helper_that_ends_twice_over_an_answer_counts_against_no_revision(
     def ended(*_: Any) -> None:
         raise HelperEnded("the process has ended")
 
-    monkeypatch.setattr(graph_app, "encode_response", ended)
+    monkeypatch.setattr(encode, "encode_response", ended)
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
     arms = make_arms()
     with lean_serving(GraphApp(arms)) as url:
