@@ -5,6 +5,8 @@
 
 -- A tag, a length and the longest name of a graph; and what stands before a message of gRPC.
 local MOST, PREFIX = 129, 5
+-- Blocks that are read: one may be empty, and takes the making of its codes all the same.
+local BLOCKS = 16
 local ORDER = { 16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15 }
 
 -- Bases and extra bits of the codes of lengths, from 257 on, and of distances.
@@ -114,14 +116,15 @@ end
 
 local function inflate(found, data, at)
   local take, align = bits_of(data, at)
-  repeat
+  for _ = 1, BLOCKS do
     local last, kind = take(1), take(2)
     if kind == 0 then
       stored_block(found, take, align)
     else
       packed_block(found, take, (kind == 1 and fixed or dynamic)(take))
     end
-  until last == 1 or #found >= MOST
+    if last == 1 or #found >= MOST then return end
+  end
 end
 
 -- Return where the packed data begin.

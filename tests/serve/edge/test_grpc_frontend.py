@@ -200,6 +200,26 @@ def test_packed_messages_take_the_same_way() -> None:
     asyncio.run(main())
 
 
+def test_a_name_behind_many_empty_blocks_is_not_looked_for() -> None:
+    """Each takes HAProxy its time, and in a message there is room for thousands."""
+    message = infer_request().SerializeToString()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    rest = packer.compress(message) + packer.flush() + zlib.adler32(message).to_bytes(4)
+
+    async def main() -> None:
+        async with (
+            served_graphs({"demo": make_arms()}) as (at, routers),
+            http2.connected(at.site.grpc) as client,
+        ):
+            for blocks in (8, 32):
+                packed = b"\x78\x01" + b"\0\0\0\xff\xff" * blocks + rest
+                body = http2.framed(packed, flag=1)
+                found = await client.call(body, ("grpc-encoding", "deflate"))
+                assert (found.code, routers["demo"].seen) == (0, [METHOD]), blocks
+
+    asyncio.run(main())
+
+
 def test_packed_messages_that_are_damaged_or_too_large_are_refused_and_hold_nothing() -> None:
     size = 10**6
     message = infer_request(x=np.zeros((size // 16, 2), np.float32)).SerializeToString()
