@@ -143,10 +143,10 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         " if !packed !{ req.hdr(grpc-encoding) -m found }",
         "acl usual-coding var(txn.uncoded) -m found",
         "acl usual-coding req.hdr(grpc-encoding) gzip deflate",
-        f"http-request set-var(txn.start) req.body,bytes({PREFIX}) if infer",
-        "http-request set-var(txn.start) lua.unpacked if infer packed",
-        "http-request set-var(txn.route) var(txn.start),protobuf(1)"
-        f",map_str({routes_map}) if infer !by-metadata {_USUAL}",
+        f"http-request set-var(txn.route) req.body,bytes({PREFIX}),protobuf(1)"
+        f",map_str({routes_map}) if infer !by-metadata !packed {_USUAL}",
+        "http-request set-var(txn.route) lua.unpacked,protobuf(1)"
+        f",map_str({routes_map}) if infer !by-metadata packed {_USUAL}",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAME}) if by-metadata",
         f"http-request set-var(txn.graph) req.fhdr({seldon.NAMESPACE}),concat(/,txn.graph)"
         " if by-metadata in-namespace !in-default",
