@@ -142,7 +142,7 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         "http-request set-var(txn.uncoded) bool(true)"
         " if !packed !{ req.hdr(grpc-encoding) -m found }",
         "acl usual-coding var(txn.uncoded) -m found",
-        "acl usual-coding req.hdr(grpc-encoding) gzip deflate",
+        "acl usual-coding req.fhdr(grpc-encoding) gzip deflate",
         f"http-request set-var(txn.route) req.body,bytes({PREFIX}),protobuf(1)"
         f",map_str({routes_map}) if infer !by-metadata !packed {_USUAL}",
         "http-request set-var(txn.route) lua.unpacked,protobuf(1)"

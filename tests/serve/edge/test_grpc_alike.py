@@ -32,6 +32,7 @@ UNUSUAL = [
     (("grpc-encoding", "identity"),),
     (("grpc-encoding", "gzip"),),
     (("grpc-encoding", "deflate"),),
+    (("grpc-encoding", "identity,gzip"),),
     (("grpc-encoding", "nonsense"),),
     (("content-type", "text/plain"),),
     (("content-type", "application/grpc+proto"),),
