@@ -139,10 +139,13 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"http-request set-var(txn.length) var(txn.size),sub({_PACKED}) if packed",
         "acl one-message req.body_size,sub(txn.length) eq 0",
         f"acl one-message var(txn.length) -m int {BUFFER}:{_LARGEST}",
-        "http-request set-var(txn.uncoded) bool(true)"
-        " if !packed !{ req.hdr(grpc-encoding) -m found }",
-        "acl usual-coding var(txn.uncoded) -m found",
-        "acl usual-coding req.fhdr(grpc-encoding) gzip deflate",
+        f"acl gzipped req.body,bytes({PREFIX},3) -m bin 1f8b08",
+        "http-request set-var(txn.coding) bool(true)"
+        " if !packed !{ req.fhdr(grpc-encoding) -m found }"
+        " or !packed { req.fhdr(grpc-encoding) gzip deflate }"
+        " or packed gzipped { req.fhdr(grpc-encoding) gzip }"
+        " or packed !gzipped { req.fhdr(grpc-encoding) deflate }",
+        "acl usual-coding var(txn.coding) -m found",
         f"http-request set-var(txn.route) req.body,bytes({PREFIX}),protobuf(1)"
         f",map_str({routes_map}) if infer !by-metadata !packed {_USUAL}",
         "http-request set-var(txn.route) lua.unpacked,protobuf(1)"

@@ -116,3 +116,14 @@ def test_good_calls_have_taken_the_lean_way(ways: Ways) -> None:
     edge, front = ways.both(framed(b"\x0a\x04demo"), ("x-request-id", "r"))
     assert told(edge) == told(front)
     assert len(ways.router.seen) == before + 1
+
+
+@pytest.mark.parametrize(("pack", "coding"), [(gzip.compress, "deflate"), (zlib.compress, "gzip")])
+def test_a_message_that_is_packed_otherwise_than_its_call_says(
+    ways: Ways, pack: Callable[[bytes], bytes], coding: str
+) -> None:
+    before = len(ways.router.seen)
+    body = framed(pack(b"\x0a\x04demo"), flag=1)
+    edge, front = ways.both(body, ("x-request-id", "r"), ("grpc-encoding", coding))
+    assert (edge.code, edge.details) == (front.code, front.details)
+    assert len(ways.router.seen) == before
