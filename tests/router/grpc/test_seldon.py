@@ -25,12 +25,15 @@ from anabranch.components.contracts.seldon import protos
 from anabranch.components.contracts.seldon.protos import POOL, message_type
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import ModelMetadata, TensorMetadata
+from anabranch.router.errors import UnencodableOutput
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_reward
+from anabranch.router.grpc.seldon.encode import encode_reply
 from anabranch.router.grpc.seldon.messages import SELDON, MetaMessage, SeldonMessage, methods, path
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.limits import RequestLimits
-from anabranch.router.seldon.answers import ROUTING_TAG
-from anabranch.router.seldon.payloads import Doubles
+from anabranch.router.seldon.answers import ROUTING_TAG, Answer
+from anabranch.router.seldon.messages import JsonText
+from anabranch.router.seldon.payloads import Doubles, PayloadKind
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
 from tests.router.control import FakeControl
@@ -252,6 +255,13 @@ def test_integers_that_doubles_cannot_hold_are_not_rounded() -> None:
                 assert "ask over HTTP" in str(error.details())
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["ndarray", "jsonData"])
+def test_json_that_is_nested_too_deeply_for_the_protocol_is_told_so(kind: PayloadKind) -> None:
+    answer = Answer(kind, JsonText(b"[" * 100 + b"]" * 100), [])
+    with pytest.raises(UnencodableOutput, match="cannot hold"):
+        encode_reply(answer, {})
 
 
 def test_calls_for_other_graphs_and_protocols_are_refused() -> None:

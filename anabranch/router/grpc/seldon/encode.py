@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 from google.protobuf import json_format
 
 from anabranch.components.annotations import Tag
@@ -34,7 +33,10 @@ def encode_reply(answer: Answer, meta: Mapping[str, Any]) -> bytes:
         return b"".join([message.SerializeToString(), *_tensor(value, names)])
     if kind == "ndarray":
         message.data.names.extend(names)
-        message.data.ndarray.extend(_plain(value))
+        if isinstance(value, JsonText):
+            _fill(message.data.ndarray, value)
+        else:
+            message.data.ndarray.extend(_plain(value))
     elif kind == "jsonData":
         _fill(message.jsonData, value)
     else:
@@ -69,9 +71,7 @@ def _check_exact(array: Array) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a tensor, or the JSON of one, as nested lists."""
-    if isinstance(value, JsonText):
-        return orjson.loads(value.text)
+    """Return a tensor as nested lists."""
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.kind in "iu" and value.itemsize == 8:
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fill(message: Message, value: Any) -> None:
-    """Fill a ``google.protobuf.Value`` with JSON, or with values by output."""
+    """Fill a ``google.protobuf.Value`` or ``ListValue`` with JSON, or with values by output."""
     if not isinstance(value, JsonText):
         message.struct_value.update({name: _plain(one) for name, one in value.items()})
         return
