@@ -25,6 +25,7 @@ from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME, OF_CLIENT
 from anabranch.router.http.request import request_id
 from anabranch.router.large_reply import write_held
 from anabranch.router.limits import LARGE, ByAddress, BytesUnderWay, HeldBytes, RequestLimits
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.telemetry.trace import Trace
 
 T = TypeVar("T")
@@ -44,7 +45,9 @@ _AGENT = "user-agent"
 class GrpcCall(ABC):
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("address", "caller", "credentials", "headers", "id", "trace", "trailer")
+    __slots__ = (
+        "address", "caller", "credentials", "headers", "id", "trace", "trailer", "unpack",
+    )  # fmt: skip
     is_counted = False
     """Whether its message counts already in what is under way."""
 
@@ -65,6 +68,8 @@ class GrpcCall(ABC):
         """Where to record what is done for it; None for most."""
         self.trailer: dict[str, str] = {REQUEST_ID: id}
         """Trailing metadata that the client gets beside the status."""
+        self.unpack: Callable[[Buffer], Awaitable[Buffer]] | None = None
+        """Unpacks its message, which waits until it is known who asks; None if it is not packed."""
 
     def asked_by(self, identity: Identity) -> None:
         """Note who asks; what a known caller has shown goes no further."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import TypeAlias
 
 from anabranch.graph.calls.stepping import Started
@@ -119,7 +120,7 @@ class LeanCalls:
         known = None if name is None else coding_of(name.decode("latin-1"))
         message, coding = unframed(await request.sent(self._body), known)
         if coding is not None:
-            message = await request.unpacked(message, coding, self._body)
+            call.unpack = partial(request.unpacked, coding=coding, rule=self._body)
         if not self._arms.routing.is_idempotent:
             reply.begin_reply(HEADERS)
         running = Started(self._methods[request.path](message, call))

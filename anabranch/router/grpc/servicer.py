@@ -208,6 +208,8 @@ def watched(
         except UnknownSigner:
             identity = await guard.check_renewed(action, call.credentials, call.address)
         call.asked_by(identity)
+        if call.unpack is not None:
+            message = await call.unpack(message)
         return await method(message, call)
 
     return lambda message, call: observed(call, allowed(message, call))

@@ -39,6 +39,8 @@ ID = b"x-request-id"
 _NONE: Mapping[str, Any] = {}
 MAX_PIECES = 2**16
 """Pieces in which a body may come: each takes time, however small it is."""
+_SMALL = 2**12
+"""Size up to which a packed body is unpacked at once, in bytes: it may be of many parts."""
 _ALIGNED = 8
 """Size of the largest elements of a tensor, in bytes."""
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
@@ -232,7 +234,7 @@ class HttpRequest:
         Raises InvalidRequest, TooLarge at the rule's limit, and Unavailable.
         """
         found = Unpacking(body, coding, rule.limit)
-        if len(body) <= LARGE and found.go_on(LARGE):
+        if len(body) <= _SMALL and found.go_on(LARGE):
             return found.whole
         async with rule.unpacking:
             is_whole, counted = False, 0

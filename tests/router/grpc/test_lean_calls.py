@@ -342,3 +342,19 @@ def test_a_jwt_of_a_key_that_is_not_known_waits_for_it() -> None:
                 assert (await client.call(ASK, shown)).code is code
 
     asyncio.run(main())
+
+
+def test_a_message_is_not_unpacked_before_its_caller_may_call() -> None:
+    arms = make_arms()
+    arms.guard = guarded(Controller(*keys_of(signer())))
+    damaged, packing = framed(b"no gzip", flag=1), ("grpc-encoding", "gzip")
+
+    async def main() -> None:
+        async with lean_served(arms) as client:
+            found = await client.call(damaged, packing)
+            assert found.code is StatusCode.UNAUTHENTICATED
+            known = ("authorization", f"Bearer {signer().token(claims(HERE))}")
+            found = await client.call(damaged, packing, known)
+            assert (found.code, "gzip" in found.details) == (StatusCode.INVALID_ARGUMENT, True)
+
+    asyncio.run(main())
