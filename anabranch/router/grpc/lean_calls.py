@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import TypeAlias
 
+from grpc import StatusCode
+
+from anabranch.errors import InvalidRequest
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.calls import GrpcCall
-from anabranch.router.grpc.codes import OK, status_of
+from anabranch.router.grpc.codes import OK, Ended, Status, status_of
 from anabranch.router.grpc.framing import (
     HEADERS,
     PREFIX,
@@ -43,6 +46,7 @@ from anabranch.router.http.request import (
     Send,
 )
 from anabranch.router.limits import LARGE
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import ProtocolName
 
@@ -120,7 +124,7 @@ class LeanCalls:
         known = None if name is None else coding_of(name.decode("latin-1"))
         message, coding = unframed(await request.sent(self._body), known)
         if coding is not None:
-            call.unpack = partial(request.unpacked, coding=coding, rule=self._body)
+            call.unpack = partial(self._unpacked, request, coding)
         if not self._arms.routing.is_idempotent:
             reply.begin_reply(HEADERS)
         running = Started(self._methods[request.path](message, call))
@@ -128,6 +132,13 @@ class LeanCalls:
             return running.value
         async with CancelOnDisconnect(request.receive):
             return await running
+
+    async def _unpacked(self, request: HttpRequest, coding: str, message: Buffer) -> Buffer:
+        """Unpack a message; one that is damaged has the status that gRPC's servers give it."""
+        try:
+            return await request.unpacked(message, coding, self._body)
+        except InvalidRequest as error:
+            raise Ended(Status(StatusCode.INTERNAL, str(error), ())) from None
 
 
 def beside(app: Application, calls: Application) -> Application:

@@ -5,7 +5,8 @@ the graph that the call's metadata name, as HTTP/1.1, if one whole message is in
 or the start of a larger one, and nothing about the call is unusual. Of a message that is packed,
 the start is unpacked for its name, by a few lines of Lua. All other calls go to the front, which
 speaks gRPC itself: other methods, streams, graphs without routers, and calls that are malformed.
-So a client cannot tell the two ways apart.
+So a client cannot tell the two ways apart, but for a text about a damaged packing, and several
+members of gzip in one message, which routers take.
 
 HAProxy has no pings of HTTP/2, so TCP finds clients that have gone. A status of HAProxy's own is a
 reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200: clients go by
