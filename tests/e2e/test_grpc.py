@@ -84,6 +84,13 @@ class Client:
         answer = self("ModelInfer", asking(name, **fields), timeout)
         return np.frombuffer(answer.raw_output_contents[0], np.float32).tolist()
 
+    def in_stream(self, name: str) -> list[float] | str:
+        (answer,) = self.stream(asking(name))
+        if answer.error_message:
+            return str(answer.error_message)
+        tensor = answer.infer_response.raw_output_contents[0]
+        return np.frombuffer(tensor, np.float32).tolist()
+
     def stream(self, *requests: Any) -> list[Any]:
         method = "ModelStreamInfer"
         call = self.channel.stream_stream(
@@ -115,18 +122,15 @@ def code(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
 
 
 @contextmanager
-def asked(client: Client, name: str, **fields: Any) -> Iterator[Counter[str]]:
-    """Clients that ask a graph all the time; how often each answer came, or each error.
-
-    ``fields`` are those of their messages.
-    """
+def asked(infer: Callable[[str], list[float] | str], name: str) -> Iterator[Counter[str]]:
+    """Clients that ask a graph all the time; how often each answer came, or each error."""
     outcomes: Counter[str] = Counter()
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
             try:
-                outcome = str(client.infer(name, **fields))
+                outcome = str(infer(name))
             except grpc.RpcError as error:
                 outcome = f"{error.code().name}: {error.details()}"
             outcomes[outcome] += 1
@@ -252,7 +256,7 @@ def test_the_front_dies_and_only_calls_that_need_it_notice(
     it may end otherwise.
     """
     until(lambda: ready(client, "rpc-double"))
-    with asked(client, "rpc-double") as lean, asked(client, "rpc-double", parameters=LARGE) as far:
+    with asked(client.infer, "rpc-double") as lean, asked(client.in_stream, "rpc-double") as far:
         for _ in range(times):
             (front,) = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
             os.kill(front.pid, signal.SIGKILL)
@@ -277,7 +281,7 @@ def test_a_router_that_is_killed_is_left_out_at_once(
     twice["spec"]["scaling"] = {"replicas": 2}
     name = given.deployed(twice, CODE)
     until(lambda: ready(client, name))
-    with asked(client, name) as outcomes:
+    with asked(client.infer, name) as outcomes:
         until(lambda: outcomes.total() > 50)
         os.kill(actor_processes(engine, f"ServeReplica:{name}:router")[0].pid, signal.SIGKILL)
         before = outcomes.total()
@@ -293,7 +297,7 @@ def test_nothing_is_lost_when_a_router_is_rolled_over(
 ) -> None:
     name = given.deployed(spec("rpc-rolled", y=node("Double")), CODE)
     until(lambda: ready(client, name))
-    with asked(client, name) as outcomes:
+    with asked(client.infer, name) as outcomes:
         given.deployed(spec(name, y=node("Triple")), CODE)
         until(lambda: bool(outcomes["[3.0, 6.0]"]))
         until(lambda: len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1)
