@@ -38,15 +38,13 @@ class LeftBehind:
 class Tasks:
     """Tasks that work together. Used once: ``run`` them to their end."""
 
-    __slots__ = ("_each", "_errors", "_left_behind", "_over", "_tasks")
+    __slots__ = ("_errors", "_left_behind", "_over", "_tasks")
 
     def __init__(self, left_behind: LeftBehind) -> None:
         self._left_behind = left_behind
         self._tasks: set[asyncio.Task[Any]] = set()
         self._errors: list[BaseException] = []
         self._over: asyncio.Future[None] | None = None
-        self._each = False
-        """Whether the end of one task is waited for."""
 
     def create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task; if it fails, all others are cancelled and its error is raised."""
@@ -69,10 +67,9 @@ class Tasks:
         """Whether any task is not done."""
         return bool(self._tasks)
 
-    async def ended(self, each: bool = False) -> None:
-        """Wait until all tasks are done, or one more; raise the error of a failed one, at once."""
+    async def ended(self) -> None:
+        """Wait until all tasks are done; raise the error of one that has failed, at once."""
         if self._tasks and not self._errors:
-            self._each = each
             self._over = asyncio.get_running_loop().create_future()
             await self._over
         if self._errors:
@@ -83,8 +80,7 @@ class Tasks:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._errors.append(error)
-        is_due = error or self._each or not self._tasks
-        if is_due and self._over is not None and not self._over.done():
+        if (error or not self._tasks) and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     async def _abort(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from anabranch.components.contract import Context
@@ -99,22 +98,8 @@ class Run:
     async def start(self, steps: Sequence[Step]) -> None:
         """Begin every step that is not done; returns before its tasks are.
 
-        What waits for others begins once its values are there, and without tasks where it would
-        only wait.
+        What waits for others begins last, and without tasks where it would only wait.
         """
-        while (steps := await self._start_ready(steps)) or self._lone is not None:
-            if self._lone is not None:
-                lone, self._lone = self._lone, None
-                await self._finish(lone)
-            elif all(step.is_quick for step in steps):
-                await self._tasks.ended(each=True)
-                self._take(steps)
-            else:
-                self.begin(steps)
-                return
-
-    async def _start_ready(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """Begin the steps whose values are there, and return the others."""
         waiting = []
         try:
             for step in steps:
@@ -131,7 +116,7 @@ class Run:
         except BaseException:
             self._hand_over()
             raise
-        return waiting
+        await self._start_waiting(waiting)
 
     def _begin(self, step: Step) -> None:
         self._is_starting = True
@@ -147,12 +132,18 @@ class Run:
         values = [self.frame[slot] for slot in step.needs]
         return any(value is UNSET or isinstance(value, Future) for value in values)
 
-    def _take(self, steps: Sequence[Step]) -> None:
-        """Put into the frame what has come of the values for which steps wait."""
-        for slot in chain.from_iterable(step.needs for step in steps):
-            value = self.frame[slot]
-            if isinstance(value, Future) and value.done():
-                self.frame[slot] = value.result()
+    async def _start_waiting(self, steps: Sequence[Step]) -> None:
+        if self._lone is not None:
+            lone, self._lone = self._lone, None
+            await self._finish(lone)
+            await self.start(steps)
+        elif steps and all(step.is_quick for step in steps):
+            await self._tasks.ended()
+            for step in steps:
+                await self.settle(step.needs)
+            await self.start(steps)
+        else:
+            self.begin(steps)
 
     async def _finish(self, call: RemoteCall) -> None:
         requests = REQUESTS.get()

@@ -127,33 +127,6 @@ def test_calls_beside_each_other_are_waited_for_together(order: tuple[str, ...])
     use(built, work)
 
 
-@pytest.mark.parametrize("first", ["r", "s"])
-def test_a_quick_node_begins_once_its_own_values_are_there(first: str) -> None:
-    other = {"r": "s", "s": "r"}[first]
-    built = remote("r", "s").combiner("early", component="parts.py:Sum", args={"name": "early"},
-                                      inputs={"a": first, "b": "x"})  # fmt: skip
-    built.combiner("late", component="parts.py:Sum", args={"name": "late"},
-                   inputs={"a": "early", "b": other}).output("y", "late")  # fmt: skip
-
-    async def work(executor: HeadExecutor, calls: Calls) -> None:
-        for _ in range(5):
-            calls.waiting.clear()
-            context = Context(parameters={"log": []})
-            request = asyncio.create_task(executor.run(ONE, context))
-            await begun(calls, "r", "s")
-            assert context.parameters["log"] == []
-            calls.waiting[first].set_result(None)
-            async with asyncio.timeout(5):
-                while not context.parameters["log"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0)
-            assert context.parameters["log"] == ["early"]
-            calls.waiting[other].set_result(None)
-            assert (await request)["y"] == [5]
-            assert context.parameters["log"] == ["early", "late"]
-
-    use(built, work)
-
-
 @pytest.mark.parametrize("failing", ["r", "s"])
 def test_a_call_that_fails_ends_those_beside_it(failing: str) -> None:
     built = remote("r", "s").output("r", "r").output("s", "s")
