@@ -27,6 +27,7 @@ from anabranch.control.store.store import Store
 from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.names import slashless
 from anabranch.router.signing import SigningKey
+from tests.actors import MARK, actor_of
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -200,16 +201,15 @@ def _written(stream: io.TextIOWrapper) -> str:
 
 
 def actor_processes(engine: Engine, *names: str) -> list[psutil.Process]:
-    """Processes of an engine's actors whose names begin with any of ``names``.
-
-    Ray names a worker's process after the actor that it runs.
-    """
-    found, titles = [], tuple(f"ray::{name}" for name in names)
-    for process in psutil.process_iter(["cmdline"]):
-        if " ".join(process.info["cmdline"] or ()).startswith(titles):
-            with suppress(psutil.Error):
-                if process.environ().get("ANABRANCH_HOME") == str(engine.home):
-                    found.append(process)
+    """Processes of an engine's actors whose names begin with any of ``names``."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if not " ".join(process.cmdline()).startswith(MARK):
+                continue
+            is_own = process.environ().get("ANABRANCH_HOME") == str(engine.home)
+            if is_own and actor_of(process).startswith(names):
+                found.append(process)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from anabranch.serve.edge.configuration import ROUTES_MAP, STATS_SOCKET
 from anabranch.serve.edge.runtime_api import RuntimeApi
 from anabranch.serve.heartbeat import PulseFile
 from anabranch.serve.sockets import SOCKETS
+from tests.actors import MARK, actor_of
 from tests.engines import Engine
 
 MIB = 2**20
@@ -75,8 +75,8 @@ class LeftBehind(NamedTuple):
 def title(process: psutil.Process) -> str:
     """An actor without what it does just now, else the module or the program."""
     words = process.cmdline() or [""]  # of one that ends just now
-    if words[0].startswith("ray::"):
-        return re.sub(r"^(ray::\w+)\.\w+$", r"\1", words[0])
+    if words[0].startswith(MARK):
+        return MARK + actor_of(process)
     module = next((word for word in words if word.startswith("anabranch.")), "")
     return module or " ".join(Path(word).name for word in words[:2])
 
@@ -95,7 +95,7 @@ def is_at_rest(engine: Engine, graph: str) -> bool:
     workers = sum(
         count
         for name, count in titles.items()
-        if name.startswith("ray::") and not name.endswith("Agent")
+        if name.startswith(MARK) and not name.endswith("Agent")
     )
     return titles["sh -c"] == workers and _processes_of(engine, graph) == 1
 

@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.actors import MARK, actor_of
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, done
 from tests.waiting import until
@@ -67,8 +68,10 @@ def found(engine: Engine, part: str) -> list[psutil.Process]:
 
 
 def command_line(process: psutil.Process) -> str:
+    """The command line of a process, the actor's name in place of an actor's title."""
     try:
-        return " ".join(process.cmdline())
+        line = " ".join(process.cmdline())
+        return MARK + actor_of(process) if line.startswith(MARK) else line
     except psutil.Error:
         return ""
 
