@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -202,6 +204,40 @@ def test_nothing_is_lost_while_routers_come_and_go(
             running.until_asked(500)
     assert running.failures == {}
     assert running.total > 1000
+
+
+@contextmanager
+def faltering(process: psutil.Process) -> Iterator[None]:
+    """Have a process do nothing for two seconds, something for a moment, and so on."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            with held(process.pid):
+                done.wait(2.0)
+            done.wait(0.2)
+
+    thread = threading.Thread(target=run, name="faltering")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.nightly
+def test_an_edge_that_is_late_sends_nothing_to_a_router_that_has_gone(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    name = given.deployed(spec("late-edge", double=node("Double")), CODE)
+    (edge,) = actors(engine, "Edge")
+    with load(name, clients=CLIENTS) as running, faltering(edge):
+        for number in (2, 3, 4):
+            given.deployed(spec(name, double=node("Double")), f"{CODE}# {number}")
+            given.settled(name, number)
+            running.until_asked(200)
+    assert running.failures == {}
 
 
 @pytest.mark.nightly

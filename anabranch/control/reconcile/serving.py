@@ -48,7 +48,7 @@ _MANY = 100_000
 _HEALTH_PERIOD = 5.0
 _POOL_HEALTH_PERIOD = 1.0
 """Seconds until Serve sees that a pool has died, which many graphs wait for."""
-_DRAIN_EXTRA = 5.0
+_DRAIN_EXTRA = 10.0
 _PORT_S = 5.0
 """How long whatever has the port of a graph to come may take to let go of it, in seconds."""
 

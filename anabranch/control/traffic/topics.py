@@ -14,6 +14,7 @@ from typing import TypeAlias
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
 from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.polling import LEAVE_S
 from anabranch.specs.models import ProtocolName
 
 TableTopic: TypeAlias = Topic[RoutingTable | None]
@@ -55,7 +56,7 @@ class TableTopics:
         found = await topic.next(generation)
         return None if found is None else replace(found, routers=max(1, topic.routers))
 
-    async def leave(self, graph: str, replica: str, timeout: float = 1.0) -> None:
+    async def leave(self, graph: str, replica: str, timeout: float = LEAVE_S) -> None:
         """Forget a router that ends: nobody waits for it from now on.
 
         Returns once all who follow the addresses know, at most ``timeout`` seconds later: then no

@@ -33,8 +33,11 @@ SHARED = 2000
 """Decisions that are told in one call."""
 _PIECE = 100
 """Decisions that are made ready at a time, which is a millisecond in which nothing else is done."""
-LEAVE_S = 1.0
-"""Longest time of the last report, and of the notice that the router ends."""
+LAST_S = 1.0
+"""Longest time of the last report."""
+LEAVE_S = 5.0
+"""Longest time until all who send requests know that the router ends. An edge on a busy machine may
+be late; what it sends after that meets closed sockets."""
 
 
 class TableSource(Protocol):
@@ -114,7 +117,7 @@ class RouterSync:
         await asyncio.gather(self._tables.close(), *self._tasks, return_exceptions=True)
         await self._arms.close()
         with suppress(Exception):
-            async with asyncio.timeout(LEAVE_S):
+            async with asyncio.timeout(LAST_S):
                 last = self._tell(), self._share()
                 await asyncio.gather(*last, return_exceptions=True)
 

@@ -156,7 +156,7 @@ class ControllerSource:
         """
         self.address = None
         with suppress(Exception):
-            await self._call(LEAVE_S, "leave")
+            await self._call(LEAVE_S + ASK_S, "leave")
 
     async def _call(self, seconds: float, method: str, *arguments: object) -> Any:
         return await self._controller.call(

@@ -32,6 +32,8 @@ from anabranch.serve.scaling.scaling import fewest_let_in
 
 _FAREWELL_S = 0.2
 """Time for requests that were sent before all knew that the router goes."""
+_ACCEPT_S = 0.05
+"""Time to accept the connections that wait for it."""
 
 
 class GraphRouter:
@@ -105,7 +107,12 @@ class GraphRouter:
         self._metrics.flush(self._arms.report())
 
     async def _end_requests(self) -> None:
-        """Let requests end, those too that were on their way when the router left."""
+        """Let requests end, those too that were on their way when the router left.
+
+        A socket without a file takes no connection more; those that wait are accepted before it is
+        closed, which would reset them.
+        """
         await asyncio.sleep(_FAREWELL_S)
-        await asyncio.gather(self.http.close(self._timeout), self._grpc.stop(self._timeout))
         forget(self._reach)
+        await asyncio.sleep(_ACCEPT_S)
+        await asyncio.gather(self.http.close(self._timeout), self._grpc.stop(self._timeout))

@@ -313,7 +313,7 @@ def test_a_controller_that_is_away_does_not_keep_a_router_from_ending(
             await asyncio.Event().wait()
             raise AssertionError
 
-    monkeypatch.setattr(polling, "LEAVE_S", 0.01)
+    monkeypatch.setattr(polling, "LAST_S", 0.01)
 
     async def main() -> None:
         graph = demo({1: double})
