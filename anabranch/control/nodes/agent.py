@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from anabranch.control.nodes.cluster import log_folder
-from anabranch.control.nodes.files import MachineFiles
+from anabranch.control.nodes.files import MachineFiles, Question
 from anabranch.control.observe.log_bounds import keep_within
 from anabranch.serve.attachment import is_attached
 from anabranch.serve.bound_actors import start_on
@@ -31,9 +31,9 @@ class MachineAgent:
         self._files = MachineFiles(log_folder, unix_folder())
         self._running = asyncio.create_task(_bound(bounds))
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
-        """Return what a method of ``MachineFiles`` does here."""
-        return await asyncio.to_thread(getattr(self._files, method), *arguments)
+    async def ask(self, question: Question, *arguments: Any) -> Any:
+        """Return what the files here answer, see ``MachineFiles.answer``."""
+        return await asyncio.to_thread(self._files.answer, question, *arguments)
 
     async def close(self) -> None:
         """Make ready to end."""

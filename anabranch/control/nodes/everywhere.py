@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from anabranch.control.nodes.files import MachineFiles
+from anabranch.control.nodes.files import MachineFiles, Question
 from anabranch.control.nodes.ingress import AGENT, named
 from anabranch.control.nodes.node import Node
 from anabranch.control.observe.ended import EndedProcess
@@ -60,20 +60,20 @@ class Everywhere:
         """The machines that are there, see ``by_name``; empty where this is the only one."""
         return by_name(self._present())
 
-    async def ask(self, machine: Node | None, method: str, *arguments: Any) -> Any:
+    async def ask(self, machine: Node | None, question: Question, *arguments: Any) -> Any:
         """Ask one machine, None for this one; None where it does not answer.
 
-        Raises what the method raises on this machine.
+        Raises what the question raises on this machine.
         """
         if machine is None or machine.is_head:
-            return await asyncio.to_thread(getattr(self._own, method), *arguments)
+            return await asyncio.to_thread(self._own.answer, question, *arguments)
         if self._clock() < self._silent.get(machine.id, 0.0):
             return None
         agent = self._agents.setdefault(machine.id, self._agent(named(AGENT, machine)))
         try:
-            found = await agent.call("ask", method, *arguments, timeout=PATIENCE_S)
+            found = await agent.call("ask", question, *arguments, timeout=PATIENCE_S)
         except Exception as error:
-            logger.warning("machine %s does not tell its %s: %s", machine.name, method, error)
+            logger.warning("machine %s does not tell its %s: %s", machine.name, question, error)
             self._silent[machine.id] = self._clock() + AGAIN_S
             return None
         self._silent.pop(machine.id, None)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
 
 from anabranch.control.observe.ended import EndedProcess, ended
 from anabranch.control.observe.logs import LoggedReplica, Logs, Wanted, read
+from anabranch.errors import InvalidRequest
+
+Question: TypeAlias = Literal["lines", "ended"]
+"""The methods of ``MachineFiles`` that other processes may ask for."""
 
 
 class MachineFiles:
@@ -17,6 +22,12 @@ class MachineFiles:
     def __init__(self, logs: Callable[[], Path], sockets: Path | None) -> None:
         self._logs = logs
         self._sockets = sockets
+
+    def answer(self, question: Question, *arguments: Any) -> Any:
+        """Return what the method of that name does; InvalidRequest for any other name."""
+        if question not in (known := get_args(Question)):
+            raise InvalidRequest(f"a machine is not asked for {question!r}: {' or '.join(known)}")
+        return getattr(self, question)(*arguments)
 
     def lines(
         self,

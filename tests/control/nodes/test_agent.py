@@ -10,6 +10,7 @@ import pytest
 from anabranch.control.nodes import agent
 from anabranch.control.nodes.agent import MachineAgent
 from anabranch.control.observe.logs import LoggedReplica, Wanted
+from anabranch.errors import InvalidRequest
 from anabranch.serve.heartbeat import FOLDER, HUNG
 from anabranch.telemetry.log_settings import LogBounds
 from tests.control.observe.test_ended import left
@@ -40,6 +41,9 @@ def test_an_agent_tells_what_its_machine_has(
         (process,) = await one.ask("ended", ())
         assert (process.graph, process.node) == ("shop", "slow")
         assert await one.ask("ended", {process.pulse}) == []
+        for name in ("_logs", "__init__", "answer"):
+            with pytest.raises(InvalidRequest, match=f"not asked for '{name}': lines or ended"):
+                await one.ask(name)  # type: ignore[arg-type]
 
         async def is_bounded() -> bool:
             return (logs / "worker-w2-01-9.err").stat().st_size < 4096
