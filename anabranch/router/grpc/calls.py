@@ -48,8 +48,6 @@ class GrpcCall(ABC):
     __slots__ = (
         "address", "caller", "credentials", "headers", "id", "trace", "trailer", "unpack",
     )  # fmt: skip
-    is_counted = False
-    """Whether its message counts already in what is under way."""
 
     def __init__(
         self, headers: dict[str, str], id: str, credentials: Credentials, address: str
@@ -80,6 +78,10 @@ class GrpcCall(ABC):
     @abstractmethod
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""
+
+    def uncounted(self, message: Buffer) -> int:
+        """Bytes of its message that do not count yet in what is under way."""
+        return len(message)
 
 
 class ServedCall(GrpcCall):

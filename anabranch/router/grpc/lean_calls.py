@@ -63,7 +63,6 @@ class LeanCall(GrpcCall):
     """A call that came as a request over HTTP/1.1."""
 
     __slots__ = ("_clock", "_due")
-    is_counted = True
 
     def __init__(self, request: HttpRequest) -> None:
         head = request.head
@@ -76,6 +75,10 @@ class LeanCall(GrpcCall):
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""
         return None if self._due is None else max(0.0, self._due - self._clock())
+
+    def uncounted(self, message: Buffer) -> int:
+        """Return 0: its request holds the message already."""
+        return 0
 
 
 class LeanCalls:

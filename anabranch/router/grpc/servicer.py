@@ -122,7 +122,7 @@ class GraphServicer:
     async def _decoded_large(
         self, message: Buffer, call: GrpcCall, held: HeldBytes
     ) -> DecodedMessage:
-        held.add(0 if call.is_counted else len(message))
+        held.add(call.uncounted(message))
         decoded = await off_loop(partial(decode_request, message, self._arms.limits))
         held.add(memory_of_arrays(decoded.request.inputs.values()))
         return decoded

@@ -108,7 +108,7 @@ class SeldonServicer:
 
         if len(message) <= LARGE:
             return decode()
-        held.add(0 if call.is_counted else len(message))
+        held.add(call.uncounted(message))
         found = await off_loop(decode)
         held.add(memory_of_arrays(found[1].inputs.values()))
         return found
