@@ -27,7 +27,7 @@ class ForwardedBody(httpx.AsyncByteStream):
     def __init__(
         self, request: HttpRequest, rule: BodyRule, ended: Callable[[], Awaitable[None]]
     ) -> None:
-        self._declared = request.length(rule.limit)
+        self._declared = request.length(rule)
         self._request = request
         self._rule = rule
         self._ended = ended
@@ -78,8 +78,7 @@ class ForwardedBody(httpx.AsyncByteStream):
         piece: bytes = message.get("body", b"")
         self._size += len(piece)
         self._pieces += 1
-        if self._size > self._rule.limit:
-            raise TooLarge(f"the body is over the limit of {self._rule.limit} bytes")
+        self._rule.check(self._size)
         if self._pieces > MAX_PIECES:
             raise TooLarge(f"the body comes in more than {MAX_PIECES} pieces")
         if not message.get("more_body", False):

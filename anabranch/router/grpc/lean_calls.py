@@ -93,7 +93,10 @@ class LeanCalls:
             INFER: GraphServicer(arms).infer,
             PREDICT: SeldonServicer(arms, protocols=protocols).predict,
         }
-        self._body = BodyRule.of(arms.limits, arms.under_way)._replace(prefix=PREFIX)
+        rule = BodyRule.of(arms.limits, arms.under_way)
+        text = f"the body is over the limit of {rule.limit} bytes"
+        self._body = rule._replace(limit=rule.limit + PREFIX, text=text)
+        self._unpacking = rule
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -139,7 +142,7 @@ class LeanCalls:
     async def _unpacked(self, request: HttpRequest, coding: str, message: Buffer) -> Buffer:
         """Unpack a message; one that is damaged has the status that gRPC's servers give it."""
         try:
-            return await request.unpacked(message, coding, self._body)
+            return await request.unpacked(message, coding, self._unpacking)
         except InvalidRequest as error:
             raise Ended(Status(StatusCode.INTERNAL, str(error), ())) from None
 

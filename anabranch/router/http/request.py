@@ -93,8 +93,8 @@ class BodyRule(NamedTuple):
     under_way: BytesUnderWay
     unpacking: asyncio.Semaphore
     """Held while a body is unpacked: each is whole, and used, before too many others are begun."""
-    prefix: int = 0
-    """Bytes in front that do not count in the limit."""
+    text: str = ""
+    """What to say of a body over the limit, where that is not the number that was set."""
 
     @classmethod
     def of(cls, limits: RequestLimits, under_way: BytesUnderWay | None = None) -> BodyRule:
@@ -112,6 +112,11 @@ class BodyRule(NamedTuple):
     def time(self, size: int) -> float:
         """Seconds after the start by which more must come than ``size`` bytes."""
         return min(self.timeout, self.grace + size / self.rate)
+
+    def check(self, size: int) -> None:
+        """Raise TooLarge for a body of more bytes than the limit."""
+        if size > self.limit:
+            raise TooLarge(self.text or f"the body is over the limit of {self.limit} bytes")
 
 
 class HttpRequest:
@@ -180,20 +185,18 @@ class HttpRequest:
             )
         return int(text)
 
-    def length(self, limit: int, prefix: int = 0) -> int | None:
+    def length(self, rule: BodyRule) -> int | None:
         """Bytes of the body, by Content-Length; None where that is missing.
 
-        Raises InvalidRequest where it is no number, and TooLarge over ``limit`` and ``prefix``.
+        Raises InvalidRequest where it is no number, and TooLarge over the rule's limit.
         """
         text = self.head.last.get(_LENGTH)
         if text is None:
             return None
         if not text.isdigit():
             raise InvalidRequest(f"Content-Length {text[:64].decode('latin-1')!r} is not a number")
-        most = limit + prefix
-        length = most + 1 if len(text) > 20 else int(text)
-        if length > most:
-            raise _over(limit)
+        length = rule.limit + 1 if len(text) > 20 else int(text)
+        rule.check(length)
         return length
 
     def whole(self, rule: BodyRule) -> Body | None:
@@ -249,13 +252,12 @@ class HttpRequest:
         """Take the body if it is all there; TooLarge over the limit, there or not."""
         body = None if self.exchange is None else self.exchange.take_body()
         if body is None:
-            self.length(rule.limit, rule.prefix)
+            self.length(rule)
             return None
         return self._held(body, rule)
 
     def _held(self, body: Body, rule: BodyRule) -> Body:
-        if len(body) > rule.limit + rule.prefix:
-            raise _over(rule.limit)
+        rule.check(len(body))
         if len(body) > LARGE:
             self.hold(len(body), rule.under_way)
         return body
@@ -276,7 +278,7 @@ class HttpRequest:
             return _piece(message)
         # Bytes in front, so that the tensors behind the JSON are aligned.
         padding = -(self.json_length or 0) % _ALIGNED
-        body = BodyMemory(rule.limit + rule.prefix + padding)
+        body = BodyMemory(rule.limit + padding)
         body.add(bytes(padding))
         try:
             await self._gather(body, message, rule, timer)
@@ -288,11 +290,10 @@ class HttpRequest:
         self, body: BodyMemory, message: Message, rule: BodyRule, timer: asyncio.Timeout
     ) -> None:
         """Put the pieces of a body together, the one in ``message`` first."""
-        started, most = time.monotonic(), rule.limit + rule.prefix + body.size
+        started, padding = time.monotonic(), body.size
         for _ in range(MAX_PIECES):
             piece = _piece(message)
-            if body.size + len(piece) > most:
-                raise _over(rule.limit)
+            rule.check(body.size + len(piece) - padding)
             rule.arriving.add(len(piece), self.head.address)
             body.add(piece)
             if not message.get("more_body", False):
@@ -309,10 +310,6 @@ def request_id(given: bytes | None) -> str:
     if given is not None and _SANE_ID(given):
         return given.decode("ascii")
     return os.urandom(16).hex()
-
-
-def _over(limit: int) -> TooLarge:
-    return TooLarge(f"the body is over the limit of {limit} bytes")
 
 
 def _piece(message: Message) -> bytes:
