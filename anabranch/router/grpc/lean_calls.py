@@ -36,7 +36,7 @@ from anabranch.router.grpc.seldon.messages import path as seldon_path
 from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
-from anabranch.router.http.compression import coding_of
+from anabranch.router.http.compression import CUT, MORE, coding_of
 from anabranch.router.http.request import (
     BodyRule,
     Exchange,
@@ -57,6 +57,8 @@ PREDICT = seldon_path("Predict")
 _PATHS = frozenset((INFER, PREDICT))
 _TIMEOUT, _TYPE, _ENCODING = b"grpc-timeout", b"content-type", b"grpc-encoding"
 _TYPES = (b"application/grpc", b"application/grpc+proto")
+_DAMAGED = {CUT: "data error", MORE: "not all input consumed"}
+"""What gRPC's own server says of a damaged message; of any other one "zlib error"."""
 
 
 class LeanCall(GrpcCall):
@@ -96,7 +98,7 @@ class LeanCalls:
         rule = BodyRule.of(arms.limits, arms.under_way)
         text = f"the body is over the limit of {rule.limit} bytes"
         self._body = rule._replace(limit=rule.limit + PREFIX, text=text)
-        self._unpacking = rule
+        self._unpacking = rule._replace(members=1)  # gRPC's own server takes one, too
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -140,11 +142,13 @@ class LeanCalls:
             return await running
 
     async def _unpacked(self, request: HttpRequest, coding: str, message: Buffer) -> Buffer:
-        """Unpack a message; one that is damaged has the status that gRPC's servers give it."""
+        """Unpack a message; one that is damaged ends its call as gRPC's own server does."""
         try:
             return await request.unpacked(message, coding, self._unpacking)
         except InvalidRequest as error:
-            raise Ended(Status(StatusCode.INTERNAL, str(error), ())) from None
+            found = _DAMAGED.get(str(error).rpartition(": ")[2], "zlib error")
+            text = f"Decompression failed due to {found}"
+            raise Ended(Status(StatusCode.INTERNAL, text, ())) from None
 
 
 def beside(app: Application, calls: Application) -> Application:

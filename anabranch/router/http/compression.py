@@ -19,6 +19,8 @@ SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
 MAX_MEMBERS = 4096
 """Parts of one gzip body: each costs time, however little is in it."""
+CUT, MORE = "it is cut short", "there is more after its end"
+"""What is wrong with a packed body; else zlib says it."""
 _PACKED_INLINE = 64 * 2**10
 """Bodies of at most so many bytes are packed in the event loop."""
 _PIECE = 64 * 2**10
@@ -54,14 +56,23 @@ def coding_of(header: str) -> str | None:
 
 
 class Unpacking(BodyMemory):
-    """A request's body that is unpacked step by step, to ``limit`` bytes at most."""
+    """A request's body that is unpacked step by step, to ``limit`` bytes at most.
+
+    One of gzip has at most so many ``members``.
+    """
 
     __slots__ = ("_coding", "_pieces")
 
-    def __init__(self, body: bytes | bytearray | memoryview, coding: str, limit: int) -> None:
+    def __init__(
+        self,
+        body: bytes | bytearray | memoryview,
+        coding: str,
+        limit: int,
+        members: int = MAX_MEMBERS,
+    ) -> None:
         super().__init__(limit)
         self._coding = coding
-        self._pieces = _pieces(body, coding)
+        self._pieces = _pieces(body, coding, members)
 
     def go_on(self, size: int = _STEP) -> bool:
         """Unpack about ``size`` bytes more; return whether that was all.
@@ -77,12 +88,12 @@ class Unpacking(BodyMemory):
                 if self.size >= due:
                     return False
         except zlib.error as error:
-            problem = str(error).partition(": ")[2] or "it is cut short"
+            problem = str(error).partition(": ")[2] or CUT
             raise InvalidRequest(f"the body is not {self._coding}: {problem}") from None
         return True
 
 
-def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes]:
+def _pieces(body: bytes | bytearray | memoryview, coding: str, most: int) -> Iterator[bytes]:
     """Yield the unpacked body in pieces; raise zlib.error where it is malformed."""
     window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
     left, view, members = b"", memoryview(body), 1
@@ -90,8 +101,8 @@ def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes
     while left or view:
         if unpacker.eof:
             members += 1
-            if window != _GZIP or members > MAX_MEMBERS:
-                raise zlib.error(": there is more after its end")
+            if window != _GZIP or members > most:
+                raise zlib.error(f": {MORE}")
             unpacker = zlib.decompressobj(window)
         if not left:
             left, view = bytes(view[:_PIECE]), view[_PIECE:]
@@ -100,7 +111,7 @@ def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes
     while not unpacker.eof:
         piece = unpacker.decompress(b"", _PIECE)
         if not piece and not unpacker.eof:
-            raise zlib.error(": it is cut short")
+            raise zlib.error(f": {CUT}")
         yield piece
 
 

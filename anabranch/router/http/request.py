@@ -20,7 +20,7 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, ReplyBody, SlowBody
-from anabranch.router.http.compression import Unpacking, coding_of
+from anabranch.router.http.compression import MAX_MEMBERS, Unpacking, coding_of
 from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.router.off_loop import THREADS, off_loop
@@ -93,6 +93,8 @@ class BodyRule(NamedTuple):
     under_way: BytesUnderWay
     unpacking: asyncio.Semaphore
     """Held while a body is unpacked: each is whole, and used, before too many others are begun."""
+    members: int = MAX_MEMBERS
+    """Most parts of a gzip body."""
     text: str = ""
     """What to say of a body over the limit, where that is not the number that was set."""
 
@@ -236,7 +238,7 @@ class HttpRequest:
 
         Raises InvalidRequest, TooLarge at the rule's limit, and Unavailable.
         """
-        found = Unpacking(body, coding, rule.limit)
+        found = Unpacking(body, coding, rule.limit, rule.members)
         if len(body) <= _SMALL and found.go_on(LARGE):
             return found.whole
         async with rule.unpacking:

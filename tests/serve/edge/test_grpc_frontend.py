@@ -226,8 +226,8 @@ def test_packed_messages_that_are_damaged_or_too_large_are_refused_and_hold_noth
     larger = infer_request(x=np.zeros((size // 7, 2), np.float32)).SerializeToString()
     whole = gzip.compress(message)
     refusals = {
-        whole[:-9]: (StatusCode.INTERNAL, "the body is not gzip: "),
-        whole + b"x": (StatusCode.INTERNAL, "the body is not gzip: "),
+        whole[:-9]: (StatusCode.INTERNAL, "failed due to data error"),
+        whole + b"x": (StatusCode.INTERNAL, "failed due to not all input consumed"),
         gzip.compress(larger): (StatusCode.RESOURCE_EXHAUSTED, "unpacks to more than the limit"),
     }
 
