@@ -142,12 +142,22 @@ def _value(name: str, text: str) -> Any:
 
 
 def _load_array(path: str, option: str) -> Any:
-    import numpy as np
+    from numpy.lib import format as npy
 
+    found = None
     try:
-        return np.load(path, allow_pickle=False).tolist()
-    except (OSError, ValueError) as error:
+        with Path(path).open("rb") as file:
+            found = npy.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
+    except OSError as error:
         raise typer.BadParameter(f"{option}: cannot read {path}: {error}") from None
+    except ValueError:
+        pass  # no array, or one of objects
+    if found is None or found.dtype.kind not in "biufU":
+        raise typer.BadParameter(
+            f"{option}: {path} is no .npy file of booleans, numbers or texts "
+            "(dtype bool, int, uint, float or str); arrays of Python objects are not taken"
+        )
+    return found.tolist()
 
 
 def _read(text: str, option: str) -> str:

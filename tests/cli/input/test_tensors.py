@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from anabranch.cli.input import tensors
 from anabranch.errors import InvalidRequest
 
+NO_ARRAY = r"a\.npy is no \.npy file of .*; arrays of Python objects are not taken"
 METADATA = {
     "inputs": [
         {"name": "x", "datatype": "FP32", "shape": [-1, 3]},
@@ -43,9 +44,25 @@ def test_values_come_inline_and_from_files(tmp_path):
     assert found == {"a": [[0, 1, 2], [3, 4, 5]], "b": [[1.5]], "c": '["x=y"]'}
 
 
-def test_a_pickled_array_is_refused(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([{}], dtype=object))
-    with pytest.raises(typer.BadParameter, match=r"a\.npy"):
+@pytest.mark.parametrize(
+    "array",
+    [np.array([{}]), np.array(["a"], object), np.array([b"a"]), np.ones(1, complex),
+     np.array(["2026-01-01"], "M8[D]")],
+)  # fmt: skip
+def test_an_array_without_a_datatype_is_refused(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(typer.BadParameter, match=NO_ARRAY):
+        tensors.read_inputs([f"a=@{tmp_path / 'a.npy'}"])
+
+
+@pytest.mark.parametrize("name", ["empty", "text", "archive", "cut"])
+def test_a_file_that_is_no_array_is_refused(tmp_path, name):
+    np.save(tmp_path / "cut.npy", np.ones(9))
+    np.savez(tmp_path / "archive.npz", x=np.ones(1))
+    files = {"empty": b"", "text": b"[1, 2]", "archive": (tmp_path / "archive.npz").read_bytes(),
+             "cut": (tmp_path / "cut.npy").read_bytes()[:-1]}  # fmt: skip
+    (tmp_path / "a.npy").write_bytes(files[name])
+    with pytest.raises(typer.BadParameter, match=NO_ARRAY):
         tensors.read_inputs([f"a=@{tmp_path / 'a.npy'}"])
 
 
