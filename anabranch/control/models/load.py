@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from anabranch.control.tasks import WokenLoop
 from anabranch.telemetry import definitions
 from anabranch.telemetry.registry import Observed, Snapshot
 
@@ -35,7 +37,7 @@ class UserLoad(NamedTuple):
     seconds: float | None
 
 
-class ModelLoad:
+class ModelLoad(WokenLoop[str]):
     """The load of all shared models, whose names ``models`` gives.
 
     For one thread; ``clock`` is monotonic, in seconds.
@@ -47,26 +49,19 @@ class ModelLoad:
         models: Callable[[], Collection[str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self._snapshot = snapshot
         self._models = models
         self._clock = clock
-        self._changed = asyncio.Event()
         self._before: tuple[float, Snapshot] = (clock(), {})
         self._now: tuple[float, Snapshot] = self._before
 
-    def wake(self) -> None:
-        """See whether there is a shared model now; something was written to the store."""
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Look while there are shared models, until cancelled."""
-        while True:
-            self._changed.clear()
-            if await asyncio.to_thread(self._models):
-                self.look()
-                await asyncio.sleep(INTERVAL_S)
-            else:
-                await self._changed.wait()
+    async def _round(self) -> float:
+        if not await asyncio.to_thread(self._models):
+            return math.inf
+        self.look()
+        await asyncio.sleep(INTERVAL_S)  # also when woken: rates are of that time
+        return 0.0
 
     def look(self) -> None:
         """Take the sums as they are now."""
