@@ -134,12 +134,13 @@ def folders(package: Path) -> list[Path]:
     return sorted({path.parent for path in package.rglob("*.py")})
 
 
-def modules(package: Path, word: str = "") -> Iterator[tuple[Path, ast.Module]]:
-    """Yield all Python files in which a word stands, with their syntax trees."""
-    for path, text in _texts(package):
-        if re.search(rf"\b{word}\b", text):
-            yield path, _tree(text)
+@cache
+def modules(package: Path, word: str = "") -> list[tuple[Path, ast.Module]]:
+    """Return all Python files in which a word stands, with their syntax trees."""
+    found = [(path, _tree(text)) for path, text in _texts(package)
+             if re.search(rf"\b{word}\b", text)]  # fmt: skip
     gc.freeze()  # the trees stay, and a collection that walked them would take a second
+    return found
 
 
 @cache
