@@ -12,7 +12,8 @@ class BodyMemory:
     """A body that grows, to ``most`` bytes; of these, only what has come is taken from the system.
 
     A large one lies in huge pages, of which NumPy makes its large arrays where the system has them.
-    To free 60 MiB of small ones takes 5 ms of Python's lock, of huge ones 0.3 ms.
+    To free 60 MiB of small ones takes 5 ms of Python's lock, of huge ones 0.3 ms. Where the system
+    does not promise memory that it may not have (``vm.overcommit_memory`` is 2), it grows.
     """
 
     __slots__ = ("_whole", "most", "size")
@@ -26,13 +27,20 @@ class BodyMemory:
     def add(self, piece: bytes) -> None:
         """Add a piece, for which there is room."""
         start, self.size = self.size, self.size + len(piece)
-        if isinstance(self._whole, bytearray):
-            if self.size <= HUGE:
-                self._whole += piece
-                return
-            small, self._whole = self._whole, np.empty(self.most, np.uint8).data
-            self._whole[:start] = small
+        if isinstance(self._whole, bytearray) and self.size <= HUGE:
+            self._whole += piece
+            return
+        if self.size > len(self._whole):
+            larger = self._larger()
+            larger[:start] = memoryview(self._whole)[:start]
+            self._whole = larger
         self._whole[start : self.size] = piece
+
+    def _larger(self) -> memoryview:
+        try:
+            return np.empty(self.most, np.uint8).data
+        except MemoryError:  # the system promises no more than it has
+            return np.empty(min(self.most, 2 * self.size), np.uint8).data
 
     @property
     def whole(self) -> bytearray | memoryview:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from anabranch.router.oip import body_memory
 from anabranch.router.oip.body_memory import BodyMemory
 
 MOST = 40
+BOUNDED = """
+import resource, pathlib, numpy
+from anabranch.router.oip.body_memory import BodyMemory
+
+pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+most = pages * resource.getpagesize() + 2**28
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    numpy.empty(2**30, numpy.uint8)
+except MemoryError:
+    body, pieces = BodyMemory(2**30), [bytes((number,)) * (number * 10**5) for number in range(20)]
+    for piece in pieces:
+        body.add(piece)
+    assert bytes(body.whole) == b"".join(pieces)
+else:
+    raise AssertionError("there is no bound")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +44,13 @@ def test_pieces_come_out_as_they_went_in(sizes: tuple[int, ...]) -> None:
     whole = b"".join(pieces)
     assert (body.size, bytes(body.whole)) == (len(whole), whole)
     assert not memoryview(body.whole).readonly
+
+
+def test_a_body_grows_where_its_most_is_not_to_be_had() -> None:
+    """In a process whose address space is bounded, as strict overcommit bounds that of all."""
+    done = subprocess.run([sys.executable, "-c", BOUNDED], capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_body_becomes_no_larger_than_was_said() -> None:
