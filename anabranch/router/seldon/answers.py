@@ -9,10 +9,11 @@ Which payload carries an answer, as the Python wrapper chooses it (``construct_r
 | one of BOOL, or of BYTES | ``data.ndarray`` |
 | several | ``jsonData``, an object of nested lists by output |
 
-A single element of BYTES without dimensions is one of the three to ``data`` too. A JSON object in
-it is ``jsonData`` to any payload, other JSON to ``jsonData`` alone; what is not text in UTF-8 is
-``binData``. A component's list of objects, or of several datatypes, is such an element, whose
-columns have names: it is ``data.ndarray``.
+A single element of BYTES without dimensions is one of the three to ``data`` too; one with
+dimensions is a list where ``strData`` or ``binData`` went to an input that has none. A JSON object
+in an element is ``jsonData`` to any payload, other JSON to ``jsonData`` alone; what is not text in
+UTF-8 is ``binData``. A component's list of objects, or of several datatypes, is such an element,
+whose columns have names: it is ``data.ndarray``.
 """
 
 from __future__ import annotations
@@ -65,15 +66,24 @@ def answer_of(response: InferenceResponse, asked: PayloadKind, signature: Signat
     (output,) = response.outputs
     names = names_of(response, output, signature)
     if output.datatype == "BYTES":
-        return _of_texts(output, asked, names)
+        return _of_texts(output, asked, names, _keeps_lists(asked, signature))
     is_list = asked == "ndarray" or output.datatype == "BOOL"
     kind: PayloadKind = "ndarray" if is_list and output.array.ndim else "tensor"
     return Answer(kind, numbers(output.array), names)
 
 
-def _of_texts(output: OutputTensor, asked: PayloadKind, names: list[str]) -> Answer:
+def _keeps_lists(asked: PayloadKind, signature: Signature) -> bool:
+    """Return whether a list of one text is a list in the answer, and not that text."""
+    if asked in ("strData", "binData"):
+        return not any(one.shape for one in signature.inputs.values())
+    return asked != "jsonData"
+
+
+def _of_texts(
+    output: OutputTensor, asked: PayloadKind, names: list[str], keeps_lists: bool
+) -> Answer:
     array = output.array
-    if array.size != 1 or (array.ndim and asked in ("ndarray", "tensor")):
+    if array.size != 1 or (array.ndim and keeps_lists):
         return Answer("ndarray", nested(output), names)
     element = array.item()
     text = _text(element)

@@ -137,6 +137,27 @@ def test_texts_and_bytes_come_back_as_they_were_sent(
     assert found == payload
 
 
+async def listed(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    return {"y": np.array(["b"], object)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "message", "payload"),
+    [
+        ((), {"strData": "a"}, {"data": {"names": [], "ndarray": ["b"]}}),
+        ((), {"binData": "YQ=="}, {"data": {"names": [], "ndarray": ["b"]}}),
+        ((1,), {"strData": "a"}, {"strData": "b"}),
+        ((-1,), {"binData": "YQ=="}, {"binData": "Yg=="}),
+    ],
+)
+def test_a_list_of_one_text_is_a_list_where_the_input_is_none(
+    graph: Callable[..., str], shape: tuple[int, ...], message: Any, payload: Any
+) -> None:
+    found = answered(predict(graph(listed, inputs={"x": ("BYTES", shape)}), message))
+    del found["meta"]
+    assert found == payload
+
+
 @pytest.mark.parametrize(
     ("datatype", "values"),
     [("INT32", [1, 2]), ("UINT8", [0, 255]), ("BOOL", [0, 1]), ("FP32", [0.1, -3]),
