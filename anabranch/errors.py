@@ -30,8 +30,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+FieldPath: TypeAlias = tuple[str | int, ...]
+"""A field, such as ``("spec", "nodes", "forest", "inputs", "x")``."""
+Mistake: TypeAlias = tuple[FieldPath, str]
+"""A field, of a spec or below a node, and what is wrong with it."""
 MAX_MESSAGE = 4096
 """Longest text of a SpecError, in bytes."""
 
@@ -52,12 +56,11 @@ class Position:
 class Problem:
     """One mistake in a spec.
 
-    ``path`` is the field, such as ``("spec", "nodes", "forest", "inputs", "x")``.
     ``position`` is the field's place in ``file``; both are None for graphs built in Python.
     ``excerpt`` shows the place, where the file is not even YAML.
     """
 
-    path: tuple[str | int, ...]
+    path: FieldPath
     message: str
     position: Position | None = None
     file: str | None = None

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
-from anabranch.specs.messages import Said
 from anabranch.specs.models import NodeBase
 from anabranch.specs.units import Duration
 
@@ -50,7 +50,7 @@ def injected(cls: type, node: NodeBase, root: Path, node_name: str) -> dict[str,
     return {name: offered[name] for name in _INJECTED if name in constructor_parameters(cls)}
 
 
-def constructor_problems(cls: type, args: Mapping[str, Any], owner: str) -> list[Said]:
+def constructor_problems(cls: type, args: Mapping[str, Any], owner: str) -> list[Mistake]:
     """Return (path below the node, message) for each unknown, missing or ill-typed argument."""
     accepted = spec_arguments(cls)
     return [
@@ -62,7 +62,7 @@ def constructor_problems(cls: type, args: Mapping[str, Any], owner: str) -> list
 
 def _unknown(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], owner: str
-) -> Iterator[Said]:
+) -> Iterator[Mistake]:
     for name in args:
         if name not in accepted:
             there = hint(name, accepted) or " (it takes none)"
@@ -71,7 +71,7 @@ def _unknown(
 
 def _missing(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], owner: str
-) -> Iterator[Said]:
+) -> Iterator[Mistake]:
     for name, parameter in accepted.items():
         if parameter.default is inspect.Parameter.empty and name not in args:
             yield ("args",), f"{owner} needs the argument {name!r}"
@@ -79,7 +79,7 @@ def _missing(
 
 def _ill_typed(
     args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
-) -> Iterator[Said]:
+) -> Iterator[Mistake]:
     for name, value in args.items():
         if name in accepted and (refusal := _refusal(accepted[name].annotation, value)):
             yield ("args", name), refusal

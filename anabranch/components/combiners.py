@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
 from anabranch.components.tensors.texts import as_raw
@@ -31,6 +31,7 @@ from anabranch.components.tensors.types import (
     wide,
 )
 from anabranch.components.tensors.unwarned import unwarned
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import listing, shown
 from anabranch.specs.models import Combiner, TensorSpec
 
@@ -126,7 +127,7 @@ class WeightedMean(_Elementwise):
         return floating(dtypes, cls.name)
 
     @staticmethod
-    def check(node: Combiner) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Mistake]:
         """Find weights that do not fit the inputs, are negative, or sum to 0."""
         weights: Any = node.args["weights"]
         keys = list(node.inputs)
@@ -230,7 +231,7 @@ class Concat:
         self._axis = axis
 
     @staticmethod
-    def check(node: Combiner) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Mistake]:
         """Find a quorum: without one of its inputs the result would have another shape."""
         if node.quorum is not None:
             yield ("quorum",), "concat needs every input; give each that may fail a stand-in"

@@ -15,6 +15,7 @@ from anabranch.components.contract import METHODS, CannotLoad
 from anabranch.components.contracts.all_contracts import contract_of
 from anabranch.components.parameters import Parameters, check_names, check_takes_one, is_context
 from anabranch.components.source.outline import ClassOutline, Method, outline
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase
 
@@ -70,7 +71,7 @@ def input_names(node: NodeBase) -> tuple[str, ...] | None:
     return tuple(inputs) if isinstance(inputs, Mapping) else None
 
 
-def component_problems(node: NodeBase, root: Path) -> Iterator[registry.Finding]:
+def component_problems(node: NodeBase, root: Path) -> Iterator[Mistake]:
     """Find what the source of a node's component shows to be wrong, without running it.
 
     What the source leaves open, such as a class that a decorator makes, is taken for right.
@@ -98,7 +99,7 @@ def component_problems(node: NodeBase, root: Path) -> Iterator[registry.Finding]
 
 def constructor_findings(
     component: str, args: Mapping[str, Any], constructor: Method
-) -> Iterator[registry.Finding]:
+) -> Iterator[Mistake]:
     """Find arguments that a constructor does not take, and those that it lacks."""
     try:
         check_args(component, args, constructor.parameters)
@@ -106,9 +107,7 @@ def constructor_findings(
         yield ("args",) if args else ("component",), f"{error} ({constructor.place})"
 
 
-def _method_findings(
-    cls: ClassOutline, method: Method, node: NodeBase
-) -> Iterator[registry.Finding]:
+def _method_findings(cls: ClassOutline, method: Method, node: NodeBase) -> Iterator[Mistake]:
     node_type = registry.type_of(node)
     owner = f"{cls.name}.{METHODS[node_type]}()"
     try:

@@ -40,12 +40,10 @@ from anabranch.components.artefacts.paths import check_code, check_trust
 from anabranch.components.artefacts.uris import is_mlflow, is_uri, problem, redacted, unwatchable
 from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
 from anabranch.specs.shared.reference import is_shared
-
-Finding: TypeAlias = tuple[tuple[str | int, ...], str]
-"""A mistake: path of the field below the node, and what is wrong with it."""
 
 RESERVED_INPUT = "context"
 """No input may be called so: the parameter of that name receives the request's context."""
@@ -63,7 +61,7 @@ class Kind:
     cls: _AnyClass
     infer: Callable[[Types, Args], Types | None]
     """Types of the outputs, given those of the inputs; None where not even names are known."""
-    check: Callable[[Any], Iterable[Finding]]
+    check: Callable[[Any], Iterable[Mistake]]
     executes_code: Callable[[str], bool]
     """Whether loading the model of that path or URI may run code."""
     fits: Callable[[NodeBase | None], str | None]
@@ -147,7 +145,7 @@ def unknown(node_type: str, name: str) -> str:
     return f"unknown {node_type} {field} {shown(name)}{hint(name, names(node_type))}"
 
 
-def problems(node: NodeBase) -> list[Finding]:
+def problems(node: NodeBase) -> list[Mistake]:
     """Return all mistakes in a node's use of its built-in, without loading or running it."""
     found = [*_input_problems(node), *_place_problems(node)]
     name = builtin_of(node)
@@ -166,7 +164,7 @@ _WATCHABLE = (
 )
 
 
-def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
+def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Mistake]:
     model = _foreign_code(kind, node)
     if model is not None and not is_mlflow(model):
         what = f"{shown(redacted(model))} can run code when it is loaded"
@@ -202,7 +200,7 @@ def _foreign_code(kind: Kind, node: NodeBase) -> str | None:
     return model if is_uri(model) and kind.executes_code(model) else None
 
 
-def _place_problems(node: NodeBase) -> Iterable[Finding]:
+def _place_problems(node: NodeBase) -> Iterable[Mistake]:
     for field in ("model", "data"):
         wrong = problem(getattr(node, field, None) or "")
         if wrong is not None:
@@ -213,7 +211,7 @@ def _place_problems(node: NodeBase) -> Iterable[Finding]:
             yield ("watch",), f"cannot watch what does not move: {fixed}"
 
 
-def _input_problems(node: NodeBase) -> Iterable[Finding]:
+def _input_problems(node: NodeBase) -> Iterable[Mistake]:
     inputs = getattr(node, "inputs", {})
     if isinstance(inputs, Mapping) and RESERVED_INPUT in inputs:
         yield (

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from anabranch.components.contract import Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.rules import Condition, mistakes, prepared
 from anabranch.components.sticky.keys import input_key, key_reader
 from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
-from anabranch.errors import StatusError
+from anabranch.errors import Mistake, StatusError
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Router
 
@@ -43,7 +43,7 @@ class Weighted:
         self._rendezvous = Rendezvous(_weights(node), salt=f"{node_name}/")
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find missing routes, weights that sum to 0, and fields of other strategies."""
         if node.routes is None:
             yield ("routes",), "the strategy 'weighted' needs routes (node: weight)"
@@ -74,7 +74,7 @@ def _key_of(router: Router) -> Callable[[Context, Mapping[str, Array]], str] | N
     return lambda context, inputs: read(context.headers, context.parameters)
 
 
-def _wrong_weights(router: Router) -> Iterable[Finding]:
+def _wrong_weights(router: Router) -> Iterable[Mistake]:
     try:
         Weights(_weights(router))
     except ValueError as error:
@@ -115,7 +115,7 @@ class Rules:
         self._otherwise = node.otherwise
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find missing rules and conditions that cannot work."""
         if node.rules is None:
             yield ("rules",), "the strategy 'rules' needs rules"

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array, to_bf16
 from anabranch.components.tensors.datatypes import BF16, kind_of, to_datatype, to_dtype
 from anabranch.components.tensors.types import (
@@ -33,6 +33,7 @@ from anabranch.components.tensors.types import (
     wide,
 )
 from anabranch.components.tensors.unwarned import unwarned
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec, Transformer
 
@@ -106,7 +107,7 @@ class Scale(_PerInput):
         ]
 
     @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
+    def check(node: NodeBase) -> Iterable[Mistake]:
         """Find a division by 0, and a scale that does nothing."""
         given = {name: value for name, value in node.args.items() if value is not None}
         if not given:
@@ -245,7 +246,7 @@ class Rename:
         self._names = names
 
     @staticmethod
-    def check(node: Transformer) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Mistake]:
         """Find names of unknown inputs, and equal names of outputs."""
         names: Any = node.args["names"]
         for name, output in names.items():
@@ -327,7 +328,7 @@ class Stack:
         self._columns = columns
 
     @staticmethod
-    def check(node: Transformer) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Mistake]:
         """Find columns that are no inputs, inputs that are no columns, and what is there twice."""
         columns: Any = node.args["columns"]
         for name in dict.fromkeys(columns):
@@ -386,7 +387,7 @@ class Split:
         self._columns = columns
 
     @staticmethod
-    def check(node: Transformer) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Mistake]:
         """Find several inputs, and names that are none or are there twice."""
         if len(node.inputs) > 1:
             yield ("inputs",), f"split takes one matrix, not {len(node.inputs)} inputs"

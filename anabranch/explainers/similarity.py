@@ -15,8 +15,8 @@ import numpy as np
 from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
-from anabranch.errors import InvalidRequest
+from anabranch.components.registry import register
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers import samples
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.base import ExplainerMethod
@@ -89,7 +89,7 @@ class Similarity(ExplainerMethod):
     fits = staticmethod(misfit)
 
     @staticmethod
-    def check(node: Explainer) -> Iterator[Finding]:
+    def check(node: Explainer) -> Iterator[Mistake]:
         """Find a missing sample, a fitted explainer, and a loss of another task."""
         yield from needs_data(node)
         yield from no_model(node)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from anabranch.errors import Problem
+from anabranch.errors import FieldPath, Problem
 from anabranch.importers.manifests import Manifest
 from anabranch.importers.result import Notes
-from anabranch.specs.excerpts import FieldPath, did_you_mean, hint, in_words, shown
+from anabranch.specs.excerpts import did_you_mean, hint, in_words, shown
 
 LARGEST = 2**31 - 1
 """Largest whole number of a field: those of Kubernetes' manifests are ``int32``."""

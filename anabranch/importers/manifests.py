@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from anabranch.errors import Position, Problem, SpecError
-from anabranch.specs.excerpts import FieldPath, in_words
+from anabranch.errors import FieldPath, Position, Problem, SpecError
+from anabranch.specs.excerpts import in_words
 from anabranch.specs.loader import MAX_BYTES, Document, parse_all
 
 MAX_FILES = 1000

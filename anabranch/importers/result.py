@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from anabranch.errors import Position
+from anabranch.errors import FieldPath, Position
 from anabranch.importers.manifests import Manifest
-from anabranch.specs.excerpts import FieldPath, safe_path
+from anabranch.specs.excerpts import safe_path
 
 
 class Taken(StrEnum):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components import registry
 from anabranch.components.contract import METHODS, CannotLoad
 from anabranch.components.fitting import check_args, constructor_findings
 from anabranch.components.parameters import check_names, is_async, parameters_of
@@ -25,6 +24,7 @@ from anabranch.components.registry import MONITOR
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.outline import Method, Unknown, outline
 from anabranch.components.source.roots import active
+from anabranch.errors import Mistake
 from anabranch.monitors.base import Finding
 from anabranch.monitors.table import Array, Unfit
 from anabranch.specs.models import Monitor
@@ -99,9 +99,7 @@ class Own:
             raise Unfit(f"{name}() raised {explain(error, self._root)}") from None
 
 
-def component_problems(
-    spec: Monitor, names: Sequence[str], root: Path
-) -> Iterator[registry.Finding]:
+def component_problems(spec: Monitor, names: Sequence[str], root: Path) -> Iterator[Mistake]:
     """Find what the source of a monitor's component shows to be wrong, without running it.
 
     ``names`` are the parameters by which it gets what it watches.
@@ -129,9 +127,7 @@ def component_problems(
             yield from _method_findings(f"{cls.name}.{name}()", method, names)
 
 
-def _method_findings(
-    owner: str, method: Method, names: Sequence[str]
-) -> Iterator[registry.Finding]:
+def _method_findings(owner: str, method: Method, names: Sequence[str]) -> Iterator[Mistake]:
     if method.is_async or method.yields:
         yield ("component",), f"{_not_plain(owner)} ({method.place})"
     try:

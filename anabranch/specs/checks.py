@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from anabranch.errors import Problem
-from anabranch.specs.excerpts import FieldPath, nearest
+from anabranch.errors import FieldPath, Mistake, Problem
+from anabranch.specs.excerpts import nearest
 from anabranch.specs.indentation import misplaced
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
-from anabranch.specs.messages import ALL_FIELDS, Said, explain
+from anabranch.specs.messages import ALL_FIELDS, explain
 from anabranch.specs.models import (
     MAX_RULES,
     Caching,
@@ -159,7 +159,7 @@ def _check_graph(document: Document) -> Checked:
 
 
 def _with_those_above(
-    problems: Iterable[Problem], astray: Iterable[Said], document: Document
+    problems: Iterable[Problem], astray: Iterable[Mistake], document: Document
 ) -> tuple[Problem, ...]:
     """Return what stands in the wrong place, and the mistakes above that do not follow from it."""
     found = sorted((document.problem(path, message) for path, message in astray), key=_place)
@@ -168,7 +168,7 @@ def _with_those_above(
     return (*(one for one in above if not names.intersection(one.path[-1:])), *found)
 
 
-def _validate(data: Any, kind: type[KindT]) -> tuple[KindT | None, list[Said]]:
+def _validate(data: Any, kind: type[KindT]) -> tuple[KindT | None, list[Mistake]]:
     if data is None:
         return None, [((), "is empty; a graph starts with `apiVersion: anabranch/v1`")]
     try:

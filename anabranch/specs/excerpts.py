@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-FieldPath = tuple[str | int, ...]
-"""A field, such as ``("spec", "nodes", "forest", "inputs", "x")``."""
+from anabranch.errors import FieldPath
+
 MAX_EXCERPT = 60
 """Longest excerpt of a spec in a message, in characters."""
 _MAX_COMPARED = 64

@@ -10,21 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
-from anabranch.specs.excerpts import FieldPath, quoted, quoted_all
+from anabranch.errors import FieldPath, Mistake
+from anabranch.specs.excerpts import quoted, quoted_all
 from anabranch.specs.loader import Document
-from anabranch.specs.messages import Said
 
 _MOST_NAMED = 6
 
 
-def misplaced(document: Document, mistakes: Iterable[FieldPath]) -> list[Said]:
+def misplaced(document: Document, mistakes: Iterable[FieldPath]) -> list[Mistake]:
     """Return the fields that stand where they do by their indentation, and how to mend that.
 
     ``mistakes`` are the paths of all that is wrong with the document.
     """
     paths = [path for path in dict.fromkeys(mistakes) if path]
     wrong = {path[:length] for path in paths for length in range(1, len(path) + 1)}
-    found: list[Said] = []
+    found: list[Mistake] = []
     for path in paths:
         parent = _map_at(document.data, path[:-1])
         if path[-1] not in parent:
@@ -36,7 +36,7 @@ def misplaced(document: Document, mistakes: Iterable[FieldPath]) -> list[Said]:
 
 def _beside(
     document: Document, wrong: set[FieldPath], names: list[Any], path: FieldPath
-) -> Iterator[Said]:
+) -> Iterator[Mistake]:
     """Yield an empty field, where what should be in it follows in the same column."""
     *before, name = path
     after = names[names.index(name) + 1 :]
@@ -51,7 +51,7 @@ def _beside(
 
 def _too_deep(
     document: Document, wrong: set[FieldPath], parent: Mapping[Any, Any], path: FieldPath
-) -> Iterator[Said]:
+) -> Iterator[Mistake]:
     """Yield a required field that stands in one of its neighbours instead."""
     *before, name = path
     for neighbour, inner in parent.items():

@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from anabranch.errors import Position, Problem, SpecError
-from anabranch.specs.excerpts import FieldPath, clean, quoted, safe_path
+from anabranch.errors import FieldPath, Position, Problem, SpecError
+from anabranch.specs.excerpts import clean, quoted, safe_path
 from anabranch.specs.scalars import Scalar, resolve
 from anabranch.specs.syntax import syntax_problem
 

@@ -13,12 +13,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from anabranch.errors import FieldPath, Mistake
 from anabranch.names import GRAPH_NAME
 from anabranch.specs import models
-from anabranch.specs.excerpts import FieldPath, did_you_mean, in_words, nearest, quoted
-
-Said = tuple[FieldPath, str]
-"""Where, and what is wrong there."""
+from anabranch.specs.excerpts import did_you_mean, in_words, nearest, quoted
 
 DATATYPES: tuple[str, ...] = get_args(models.Datatype)
 _TAGS = frozenset({models.TEXT, models.NUMBER, models.LIST, models.MAP})
@@ -61,7 +59,7 @@ _NAMES = {
 ALL_FIELDS = sorted({name for node in models.NODE_TYPES.values() for name in node.model_fields})
 
 
-def mistakes(model: type[BaseModel], data: Any) -> list[Said]:
+def mistakes(model: type[BaseModel], data: Any) -> list[Mistake]:
     """Everything that ``model`` refuses in ``data``, in no particular order; [] if it is valid."""
     try:
         model.model_validate(data)
@@ -70,7 +68,7 @@ def mistakes(model: type[BaseModel], data: Any) -> list[Said]:
     return []
 
 
-def explain(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[Said]:
+def explain(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[Mistake]:
     """The mistakes in ``error``, which came of validating ``data`` as ``model``.
 
     A required field that was only misspelt is reported once, as an unknown field.
@@ -114,7 +112,7 @@ def fields_at(model: type[BaseModel], loc: FieldPath) -> list[str]:
     return sorted(found)
 
 
-def _unknown_type(path: FieldPath, node: Any) -> Iterator[Said]:
+def _unknown_type(path: FieldPath, node: Any) -> Iterator[Mistake]:
     """A node whose type is missing or unknown; its fields are judged by the type it likely is."""
     written = node.get("type") if isinstance(node, Mapping) else None
     likely = guess_type(node) if isinstance(node, Mapping) else None

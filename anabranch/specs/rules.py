@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import nearest, quoted_all
-from anabranch.specs.messages import Said, guess_type
+from anabranch.specs.messages import guess_type
 from anabranch.specs.models import BUILTIN_FIELD, DATATYPES, NODE_TYPES
 from anabranch.specs.sections.caching import caching_rules, node_caching_rules
 from anabranch.specs.sections.contracts import contract_rules, names_method
@@ -48,7 +49,7 @@ _ONLY_BUILTIN = {
 """Fields that say something to a built-in and nothing to a component, which has ``args``."""
 
 
-def broken_rules(data: Any) -> Iterator[Said]:
+def broken_rules(data: Any) -> Iterator[Mistake]:
     """Every rule that a whole document breaks; ``data`` may be anything."""
     spec = as_map(as_map(data).get("spec"))
     nodes = as_map(spec.get("nodes"))
@@ -69,7 +70,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
     yield from under(("spec", "serving"), serving_rules(spec))
 
 
-def _content(tensor: Map) -> Iterator[Said]:
+def _content(tensor: Map) -> Iterator[Mistake]:
     datatype, content = tensor.get("datatype"), tensor.get("content")
     if content is None or not isinstance(datatype, str) or datatype not in DATATYPES:
         return
@@ -79,7 +80,7 @@ def _content(tensor: Map) -> Iterator[Said]:
         yield ("content",), f"has no meaning for {datatype}; only BYTES are text or raw"
 
 
-def _image(datatype: str, shape: Any) -> Iterator[Said]:
+def _image(datatype: str, shape: Any) -> Iterator[Mistake]:
     """The type of an image: sizes other than the channels may be anything."""
     if datatype != "UINT8":
         yield ("content",), f"an image is UINT8, not {datatype}; BYTES hold files as raw bytes"
@@ -88,14 +89,14 @@ def _image(datatype: str, shape: Any) -> Iterator[Said]:
         yield ("shape",), f"{said} 1, 3 or 4 channels"
 
 
-def _name(name: str, inputs: Map) -> Iterator[Said]:
+def _name(name: str, inputs: Map) -> Iterator[Mistake]:
     if name in inputs:
         yield (), "has the name of an input; a source could mean either"
     if name in RESERVED:
         yield (), f"this name is taken: it is {RESERVED[name]}"
 
 
-def _node(node: Map) -> Iterator[Said]:
+def _node(node: Map) -> Iterator[Mistake]:
     kind = guess_type(node)
     if kind is None:
         return
@@ -111,7 +112,7 @@ def _node(node: Map) -> Iterator[Said]:
         yield from _empty(node, field)
 
 
-def _recovery(node: Map) -> Iterator[Said]:
+def _recovery(node: Map) -> Iterator[Mistake]:
     """What a node does about failures, whatever fails."""
     typed = {**node, "type": "predictor"}
     for rule in (_SOME_TIMEOUT, _retries, _stand_in):
@@ -125,7 +126,7 @@ def _intended(node: Map, kind: str) -> set[str]:
     return {field if field in known else nearest(field, known) or field for field in node}
 
 
-def _one_origin(node: Map) -> Iterator[Said]:
+def _one_origin(node: Map) -> Iterator[Mistake]:
     """Exactly one of ``component`` and the field that names a built-in."""
     kind = node["type"]
     builtin, present = BUILTIN_FIELD[kind], _intended(node, kind)
@@ -137,7 +138,7 @@ def _one_origin(node: Map) -> Iterator[Said]:
         yield (), f"needs either `component`, your class, or {example}"
 
 
-def _only_for_builtins(node: Map) -> Iterator[Said]:
+def _only_for_builtins(node: Map) -> Iterator[Mistake]:
     kind = node["type"]
     if "component" in node and BUILTIN_FIELD[kind] not in node:
         for field in _ONLY_BUILTIN.get(kind, ()):
@@ -147,7 +148,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
         yield ("sha256",), "needs `model`, the file that it is the digest of"
 
 
-def _router(node: Map) -> Iterator[Said]:
+def _router(node: Map) -> Iterator[Mistake]:
     routes = node.get("routes")
     yield from _sticky(node, ("header", "cookie", "parameter", "input"))
     yield from _repeated(as_list(routes))
@@ -161,7 +162,7 @@ def _router(node: Map) -> Iterator[Said]:
         yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
 
 
-def _repeated(routes: list[Any]) -> Iterator[Said]:
+def _repeated(routes: list[Any]) -> Iterator[Mistake]:
     seen: set[str] = set()
     for index, route in enumerate(routes):
         if isinstance(route, str):
@@ -170,7 +171,7 @@ def _repeated(routes: list[Any]) -> Iterator[Said]:
             seen.add(route)
 
 
-def _own_router(node: Map) -> Iterator[Said]:
+def _own_router(node: Map) -> Iterator[Mistake]:
     """A component picks by itself: it has no weights and no rules."""
     readers = {"rules": "rules", "otherwise": "rules", "sticky": "weighted"}
     for field, strategy in readers.items():
@@ -182,24 +183,24 @@ def _own_router(node: Map) -> Iterator[Said]:
         yield (), "a `component` needs `routes`, a list of the nodes to pick from"
 
 
-def _scaled(owner: Map) -> Iterator[Said]:
+def _scaled(owner: Map) -> Iterator[Mistake]:
     """The scaling of a node, or of the graph's routers."""
     yield from under(("scaling",), scaling_rules(as_map(owner.get("scaling"))))
     yield from _empty(owner, "scaling")
 
 
-def _batched(node: Map, kind: str) -> Iterator[Said]:
+def _batched(node: Map, kind: str) -> Iterator[Mistake]:
     if "batching" in node and kind not in _BATCHABLE:
         kinds = quoted_all(_BATCHABLE)
         yield ("batching",), f"is for {kinds} nodes, which work by rows; remove it"
 
 
-def _empty(owner: Map, field: str) -> Iterator[Said]:
+def _empty(owner: Map, field: str) -> Iterator[Mistake]:
     if owner.get(field) == {}:
         yield (field,), "is empty; remove it"
 
 
-def _stand_in(node: Map) -> Iterator[Said]:
+def _stand_in(node: Map) -> Iterator[Mistake]:
     stand_in = node.get("on_error")
     if not isinstance(stand_in, Mapping):
         return
@@ -208,7 +209,7 @@ def _stand_in(node: Map) -> Iterator[Said]:
         yield ("on_error",), "needs either `use`, a source, or `value`, a constant"
 
 
-def _retries(node: Map) -> Iterator[Said]:
+def _retries(node: Map) -> Iterator[Mistake]:
     """Only what may be called twice is called again."""
     meant = "idempotent" in _intended(node, node["type"]) and node.get("idempotent") is not False
     if as_number(node.get("retries")) and not meant:
@@ -219,7 +220,7 @@ def _retries(node: Map) -> Iterator[Said]:
         )
 
 
-def _gpu_memory(node: Map) -> Iterator[Said]:
+def _gpu_memory(node: Map) -> Iterator[Mistake]:
     resources = as_map(node.get("resources"))
     if "gpu_memory" in resources and not resources.get("gpu"):
         yield (
@@ -229,7 +230,7 @@ def _gpu_memory(node: Map) -> Iterator[Said]:
         )
 
 
-def _multiplex(node: Map) -> Iterator[Said]:
+def _multiplex(node: Map) -> Iterator[Mistake]:
     """One runtime, of which each model is the file that its name stands for."""
     if "multiplex" not in node:
         return
@@ -242,7 +243,7 @@ def _multiplex(node: Map) -> Iterator[Said]:
             yield (field,), "is the digest of one model, and `multiplex` has many; remove it"
 
 
-def _sticky(owner: Map, fields: tuple[str, ...]) -> Iterator[Said]:
+def _sticky(owner: Map, fields: tuple[str, ...]) -> Iterator[Mistake]:
     sticky = as_map(owner.get("sticky"))
     known = [field for field in fields if field in sticky]
     if len(known) > 1:
@@ -251,7 +252,7 @@ def _sticky(owner: Map, fields: tuple[str, ...]) -> Iterator[Said]:
         yield ("sticky",), f"needs one of {quoted_all(fields)}"
 
 
-def _variables(node: Map) -> Iterator[Said]:
+def _variables(node: Map) -> Iterator[Mistake]:
     """Each variable once, none of the engine's, and one source for each secret."""
     env, secrets = as_map(node.get("env")), as_map(node.get("secrets"))
     for field, given in (("env", env), ("secrets", secrets)):
@@ -279,7 +280,7 @@ _RESERVED_VARIABLES = {
 }
 """Beginnings of names that no node may set, and why."""
 _STAND_INS = ("use", "value")
-Rule = Callable[[Map], Iterator[Said]]
+Rule = Callable[[Map], Iterator[Mistake]]
 _SOME_TIMEOUT: Rule = partial(some_time, field="timeout")
 _EVERY_NODE: tuple[Rule, ...] = (
     _one_origin,

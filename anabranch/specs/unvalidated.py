@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from anabranch.specs.excerpts import FieldPath
-from anabranch.specs.messages import Said
+from anabranch.errors import FieldPath, Mistake
 from anabranch.specs.units import Duration
 
 Map = Mapping[str, Any]
@@ -33,14 +32,14 @@ def as_number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def some_time(owner: Map, field: str) -> Iterator[Said]:
+def some_time(owner: Map, field: str) -> Iterator[Mistake]:
     """Refuse a duration of nothing; what is none at all is refused elsewhere."""
     with suppress(ValueError):
         if Duration.parse(owner.get(field)) == 0:
             yield (field,), "must be more than 0"
 
 
-def under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:
+def under(prefix: FieldPath, found: Iterator[Mistake]) -> Iterator[Mistake]:
     """Yield the mistakes found, their paths starting with ``prefix``."""
     for path, message in found:
         yield (*prefix, *path), message

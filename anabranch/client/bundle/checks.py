@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from anabranch.client.bundle.folder import IGNORE_FILE, LeftOut, Survey, survey
 from anabranch.components.artefacts.uris import is_uri
+from anabranch.errors import FieldPath
 from anabranch.graph.compile.bundled import check_bundled, named_files
-from anabranch.graph.compile.draft import Draft, FieldPath, KnownModels
+from anabranch.graph.compile.draft import Draft, KnownModels
 from anabranch.graph.compile.loading import Loaded, Pass, open_graph
 from anabranch.specs.checks import Partial
 

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from anabranch.components.bandits.state import RouteSums, State
-from anabranch.components.registry import Finding
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase, Router
 
@@ -212,7 +212,7 @@ def normal_interval(sums: RouteSums) -> Interval | None:
     return sums.mean - width, sums.mean + width
 
 
-def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
+def problems(node: NodeBase, strategy: str) -> Iterable[Mistake]:
     """Find what is wrong with a router that learns, whatever its strategy."""
     router = cast(Router, node)
     if router.routes is None:
@@ -227,7 +227,7 @@ def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
     yield from _wrong_shares(router)
 
 
-def _wrong_shares(router: Router) -> Iterable[Finding]:
+def _wrong_shares(router: Router) -> Iterable[Mistake]:
     given: Any = router.args.get("min_share", 0.0)
     routes = tuple(router.routes or ())
     named = given if isinstance(given, Mapping) else {}

@@ -19,8 +19,9 @@ from anabranch.components.bandits.bandit import (
 )
 from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.weights import Weights
+from anabranch.errors import Mistake
 from anabranch.specs.models import Router
 
 _NONE = PriorMean(0.0, 0.0)
@@ -61,7 +62,7 @@ class EpsilonGreedy(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find wrong routes, shares and priors."""
         yield from problems(node, "epsilon_greedy")
         yield from priors.problems(PriorMean, node)

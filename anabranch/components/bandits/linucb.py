@@ -17,10 +17,10 @@ from anabranch.components.bandits.bandit import (
 )
 from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.contract import Choice
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import TypeConflict, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.models import Router, TensorSpec
 
 MAX_FEATURES = 64
@@ -67,7 +67,7 @@ class LinUCB(Bandit):
         self.learn(None)
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find wrong routes, shares and parameters, and missing inputs."""
         yield from problems(node, "linucb")
         if not node.inputs:

@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.bandits.state import RouteSums
-from anabranch.components.registry import Finding
+from anabranch.errors import FieldPath, Mistake
 from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import Router
 
@@ -119,7 +119,7 @@ def read(
     return {route: kind(**named[route]) if route in named else default for route in routes}
 
 
-def problems(kind: type[Any], router: Router) -> Iterator[Finding]:
+def problems(kind: type[Any], router: Router) -> Iterator[Mistake]:
     """Find the mistakes in the prior of a node, which must be of a kind."""
     given: Any = router.args.get("prior")
     routes = tuple(router.routes or ())
@@ -139,7 +139,7 @@ def _is_common(given: Mapping[str, Any]) -> bool:
     return not any(isinstance(value, Mapping) for value in given.values())
 
 
-def _wrong(kind: type[Any], given: Any, place: tuple[str | int, ...]) -> Iterator[Finding]:
+def _wrong(kind: type[Any], given: Any, place: FieldPath) -> Iterator[Mistake]:
     known = {one.name: one for one in fields(kind)}
     for name, value in given.items():
         if name not in known:

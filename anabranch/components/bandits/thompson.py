@@ -16,7 +16,8 @@ from anabranch.components.bandits.bandit import (
 )
 from anabranch.components.bandits.priors import Beta, Gaussian, Given
 from anabranch.components.bandits.state import State
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
+from anabranch.errors import Mistake
 from anabranch.specs.models import Router
 
 _FLAT = Beta(1.0, 1.0)
@@ -61,7 +62,7 @@ class Thompson(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find wrong routes, shares and priors."""
         yield from problems(node, "thompson")
         kind = Gaussian if node.args.get("rewards") == "gaussian" else Beta

@@ -17,8 +17,9 @@ from anabranch.components.bandits.bandit import (
 )
 from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
+from anabranch.errors import Mistake
 from anabranch.specs.models import Router
 
 _HOPEFUL = PriorMean(1.0, 0.0)
@@ -57,7 +58,7 @@ class UCB1(ContextFree):
         self.learn(None)
 
     @staticmethod
-    def check(node: Router) -> Iterable[Finding]:
+    def check(node: Router) -> Iterable[Mistake]:
         """Find wrong routes, shares and priors."""
         yield from problems(node, "ucb1")
         yield from priors.problems(PriorMean, node)

@@ -11,12 +11,9 @@ from typing import Any, Protocol
 from anabranch.components.contract import CannotLoad
 from anabranch.components.parameters import Parameters, check_names, is_required
 from anabranch.components.source.outline import ClassOutline
-from anabranch.errors import StatusError
+from anabranch.errors import Mistake, StatusError
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase
-
-Mistake = tuple[tuple[str | int, ...], str]
-"""Path of a field below the node, and what is wrong with it."""
 
 
 class ComponentContract(Protocol):

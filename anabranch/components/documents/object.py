@@ -14,9 +14,10 @@ from anabranch.components.documents.tensors import (
     document_of,
     to_document,
 )
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Combiner
 
@@ -43,7 +44,7 @@ class JsonObject:
         return {DEFAULT_OUTPUT: DOCUMENT}
 
     @staticmethod
-    def check(node: Combiner) -> Iterable[Finding]:
+    def check(node: Combiner) -> Iterable[Mistake]:
         """Find inputs without names, a quorum, and keys of no input or of several."""
         if not isinstance(node.inputs, dict):
             yield ("inputs",), "the strategy 'object' needs a map of inputs, whose names are keys"

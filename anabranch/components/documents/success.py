@@ -13,9 +13,10 @@ from anabranch.components.documents.tensors import (
     check_status,
     document_of,
 )
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import Mistake
 from anabranch.specs.models import Transformer
 
 _INPUTS = ("document", STATUS)
@@ -41,7 +42,7 @@ class RequireSuccess:
         return {DEFAULT_OUTPUT: DOCUMENT}
 
     @staticmethod
-    def check(node: Transformer) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Mistake]:
         """Find other inputs than a document and its status."""
         if set(node.inputs) != set(_INPUTS):
             yield ("inputs",), f"require_success takes the inputs {' and '.join(_INPUTS)}"

@@ -29,10 +29,10 @@ from anabranch.components.features.options import (
 )
 from anabranch.components.features.redis_hashes import KeyCheck
 from anabranch.components.features.tally import LookupTally
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import AnabranchError, Unavailable
+from anabranch.errors import AnabranchError, Mistake, Unavailable
 from anabranch.specs.models import Transformer
 from anabranch.specs.units import Duration
 from anabranch.telemetry.logs import REQUESTS
@@ -118,7 +118,7 @@ class Lookup:
         return dict.fromkeys(args["features"])
 
     @staticmethod
-    def check(node: Transformer) -> Iterable[Finding]:
+    def check(node: Transformer) -> Iterable[Mistake]:
         """Find what is wrong without asking the store."""
         return problems_of(node)
 

@@ -19,7 +19,7 @@ from anabranch.components.features.reading import RowReader
 from anabranch.components.features.redis_hashes import template_problem
 from anabranch.components.features.stores import StoreOptions
 from anabranch.components.features.values import FeatureColumn
-from anabranch.components.registry import Finding
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import TensorSpec, Transformer
 
@@ -111,7 +111,7 @@ def _variable(name: str) -> str:
     return value
 
 
-def problems_of(node: Transformer) -> Iterator[Finding]:
+def problems_of(node: Transformer) -> Iterator[Mistake]:
     """Yield all mistakes that show without a store."""
     yield from _output_problems(node)
     yield from _store_problems(node, node.args, ("args",))
@@ -125,7 +125,7 @@ def _features(node: Transformer) -> Mapping[str, str]:
     return cast("Mapping[str, str]", node.args["features"])
 
 
-def _output_problems(node: Transformer) -> Iterator[Finding]:
+def _output_problems(node: Transformer) -> Iterator[Mistake]:
     features, outputs = _features(node), node.outputs or {}
     defaults: Any = node.args.get("defaults") or {}
     if not features:
@@ -150,7 +150,7 @@ def _output_problems(node: Transformer) -> Iterator[Finding]:
         yield from _absence_problems(node, defaults)
 
 
-def _type_problems(name: str, spec: TensorSpec) -> Iterator[Finding]:
+def _type_problems(name: str, spec: TensorSpec) -> Iterator[Mistake]:
     if not spec.shape or spec.shape[0] != -1 or -1 in spec.shape[1:]:
         yield (
             ("outputs", name, "shape"),
@@ -158,7 +158,7 @@ def _type_problems(name: str, spec: TensorSpec) -> Iterator[Finding]:
         )
 
 
-def _default_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterator[Finding]:
+def _default_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterator[Mistake]:
     outputs = node.outputs or {}
     for name, ref in _features(node).items():
         spec = outputs.get(name)
@@ -171,7 +171,7 @@ def _default_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterato
             yield ("args", "defaults", name), text
 
 
-def _absence_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterator[Finding]:
+def _absence_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterator[Mistake]:
     optional = node.optional_outputs or []
     for name in _features(node):
         if name not in defaults and name not in optional:
@@ -181,7 +181,7 @@ def _absence_problems(node: Transformer, defaults: Mapping[str, Any]) -> Iterato
 
 def _store_problems(
     node: Transformer, args: Mapping[str, Any], path: tuple[str, ...]
-) -> Iterator[Finding]:
+) -> Iterator[Mistake]:
     store = str(args["store"])
     if args.get("token") is not None:
         yield from _variable_problems(node, str(args["token"]), (*path, "token"))
@@ -202,14 +202,14 @@ def _store_problems(
             yield (*path, "key"), problem
 
 
-def _variable_problems(node: Transformer, name: str, path: tuple[str, ...]) -> Iterator[Finding]:
+def _variable_problems(node: Transformer, name: str, path: tuple[str, ...]) -> Iterator[Mistake]:
     known = [*node.secrets, *node.env]
     if name not in known:
         text = f"{shown(name)} is no variable of the node's `secrets` or `env`{hint(name, known)}"
         yield path, text
 
 
-def _offline_problems(node: Transformer) -> Iterator[Finding]:
+def _offline_problems(node: Transformer) -> Iterator[Mistake]:
     given: Any = node.args.get("offline")
     if given is None:
         return
@@ -222,7 +222,7 @@ def _offline_problems(node: Transformer) -> Iterator[Finding]:
         yield from _store_problems(node, given, ("args", "offline"))
 
 
-def _time_problems(node: Transformer) -> Iterator[Finding]:
+def _time_problems(node: Transformer) -> Iterator[Mistake]:
     args: Any = node.args
     age, stale = seconds_of(args.get("max_age")), seconds_of(args.get("max_stale"))
     if stale and stale < age:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
-from anabranch.components.registry import Finding
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import no_model, plain
 from anabranch.components.tensors.arrays import Array
@@ -18,7 +17,7 @@ from anabranch.components.tensors.datatypes import BF16, to_datatype
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Predictor
 
@@ -111,7 +110,7 @@ class BoostedTrees:
         return {DEFAULT_OUTPUT: None}
 
     @classmethod
-    def check(cls, node: Predictor) -> Iterable[Finding]:
+    def check(cls, node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, and an unknown method."""
         yield from no_model(node)
         if node.method is not None and node.method not in cls.methods:

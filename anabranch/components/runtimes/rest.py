@@ -17,7 +17,7 @@ from anabranch.components.documents.tensors import (
     to_document,
     to_status,
 )
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.server import (
     RemoteRuntime,
@@ -27,6 +27,7 @@ from anabranch.components.runtimes.open_inference.server import (
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import shown
 from anabranch.specs.models import HEADER_NAME, Predictor, TensorSpec
 
@@ -80,7 +81,7 @@ class RestService(RemoteRuntime):
         return {**outputs, STATUS: STATUS_TYPE} if args.get("accept") == "any" else outputs
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find several inputs, fields that have no meaning here, and URLs and headers that fail."""
         if len(node.inputs) != 1:
             yield ("inputs",), "the runtime 'rest' sends one document, so it takes one input"

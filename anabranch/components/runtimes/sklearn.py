@@ -14,7 +14,7 @@ from anabranch.components.artefacts.paths import model_file, reading
 from anabranch.components.artefacts.uris import suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import Features, by_name, check_width
 from anabranch.components.runtimes.fitted_types import fitted_types
@@ -23,7 +23,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Predictor
 
@@ -95,7 +95,7 @@ class SklearnModel:
         return {DEFAULT_OUTPUT: None}
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, private methods, and a node without inputs."""
         yield from no_model(node)
         if not node.inputs:

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field
 
 from anabranch.access.issuers import Algorithm, Issuer, IssuerKey
 from anabranch.control.settings.destinations import parse
+from anabranch.errors import Mistake
 from anabranch.router.http.access import is_loopback
-from anabranch.specs.messages import Said
 from anabranch.specs.models import Model
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -73,7 +73,7 @@ def may_be_asked(url: str, trusted: TrustedIssuer) -> bool:
     return found.scheme == "https" or (here and (trusted.is_here or url == trusted.jwks))
 
 
-def mistakes_of(issuers: Sequence[TrustedIssuer]) -> Iterator[Said]:
+def mistakes_of(issuers: Sequence[TrustedIssuer]) -> Iterator[Mistake]:
     """Yield what is wrong with issuers that are well-formed, and where."""
     names = [one.issuer for one in issuers]
     for number, one in enumerate(issuers):
@@ -84,7 +84,7 @@ def mistakes_of(issuers: Sequence[TrustedIssuer]) -> Iterator[Said]:
             yield from _ambiguous(number, issuers)
 
 
-def _unreachable(number: int, one: TrustedIssuer) -> Iterator[Said]:
+def _unreachable(number: int, one: TrustedIssuer) -> Iterator[Mistake]:
     field, url = ("issuer", one.issuer) if one.jwks is None else ("jwks", one.jwks)
     is_file = field == "jwks" and url.startswith("/")
     if not is_file and not may_be_asked(url, one):
@@ -93,7 +93,7 @@ def _unreachable(number: int, one: TrustedIssuer) -> Iterator[Said]:
         yield ("issuers", number, field), f"keys are asked for at {kinds}; this is {url!r}"
 
 
-def _ambiguous(number: int, issuers: Sequence[TrustedIssuer]) -> Iterator[Said]:
+def _ambiguous(number: int, issuers: Sequence[TrustedIssuer]) -> Iterator[Mistake]:
     own, where = issuers[number].prefix, ("issuers", number, "prefix")
     if not own:
         yield where, "of several issuers each needs a prefix, for they may share names"

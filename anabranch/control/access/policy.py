@@ -28,10 +28,10 @@ from anabranch.access.limits import NO_LIMITS, CallerLimits, LimitRule
 from anabranch.access.roles import EVERY, PATTERN, Grant, Role
 from anabranch.access.table import Bound
 from anabranch.control.access.issuers import MAX_ISSUERS, TrustedIssuer, mistakes_of
-from anabranch.errors import SpecError
+from anabranch.errors import Mistake, SpecError
 from anabranch.names import PART
 from anabranch.specs.loader import parse
-from anabranch.specs.messages import Said, mistakes
+from anabranch.specs.messages import mistakes
 from anabranch.specs.models import Model
 from anabranch.specs.units import Size
 
@@ -148,7 +148,7 @@ def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
     return Policy.model_validate(document.data)
 
 
-def _senseless(limits: Iterable[CallerLimit]) -> Iterator[Said]:
+def _senseless(limits: Iterable[CallerLimit]) -> Iterator[Mistake]:
     for number, one in enumerate(limits):
         try:
             if one.limits == NO_LIMITS:
@@ -157,7 +157,7 @@ def _senseless(limits: Iterable[CallerLimit]) -> Iterator[Said]:
             yield ("limits", number), str(error)
 
 
-def _ambiguous(rules: Iterable[NamedRule]) -> Iterator[Said]:
+def _ambiguous(rules: Iterable[NamedRule]) -> Iterator[Mistake]:
     for number, rule in enumerate(rules):
         if len(rule.who) != 1:
             names = ", ".join(kind for kind, _ in rule.who) or "none"

@@ -18,12 +18,12 @@ import orjson
 from anabranch.access.identity import Identity
 from anabranch.access.roles import Action
 from anabranch.control.store.store import Store, Stored
-from anabranch.errors import InvalidRequest, NotFound, TooLarge
+from anabranch.errors import FieldPath, InvalidRequest, Mistake, NotFound, TooLarge
 from anabranch.names import GRAPH_IN_PATH
 from anabranch.router.backend import ControlAnswer
 from anabranch.router.errors import Headers
-from anabranch.specs.excerpts import FieldPath, safe_path
-from anabranch.specs.messages import Said, mistakes
+from anabranch.specs.excerpts import safe_path
+from anabranch.specs.messages import mistakes
 from anabranch.specs.models import Model
 
 ApiAnswer: TypeAlias = ControlAnswer
@@ -172,7 +172,7 @@ def checked(data: Any, model: type[ModelT], what: str, place: FieldPath = ()) ->
     return model.model_validate(data)
 
 
-def refuse(what: str, said: Iterable[Said]) -> None:
+def refuse(what: str, said: Iterable[Mistake]) -> None:
     """Raise InvalidRequest if anything was said against a part of ``what``."""
     texts = [f"{'.'.join(map(str, safe_path(path))) or what}: {text}" for path, text in said]
     if texts:

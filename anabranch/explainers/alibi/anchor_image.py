@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.registry import Finding, register
-from anabranch.errors import InvalidRequest
+from anabranch.components.registry import register
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers import samples
 from anabranch.explainers.alibi.anchors import Anchors
 from anabranch.explainers.alibi.library import already_fitted, library
@@ -70,7 +70,7 @@ class AnchorImage(Anchors):
     fits = staticmethod(partial(no_texts, "anchor_image"))
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find shapes that are no image's."""
         yield from already_fitted(node, "segmentation_fn", "segmentation_kwargs")
         args: Mapping[str, Any] = node.args

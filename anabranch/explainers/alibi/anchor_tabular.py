@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
+from anabranch.errors import Mistake
 from anabranch.explainers.alibi.anchors import Anchors
 from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
@@ -55,7 +56,7 @@ class AnchorTabular(Tabular, Anchors):
     fits = staticmethod(partial(no_texts, "anchor_tabular"))
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a missing sample, and cuts that are no percentiles."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)

@@ -10,9 +10,9 @@ import numpy as np
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.source.classes import inside
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers.alibi.anchors import Anchors, Chance
 from anabranch.explainers.alibi.library import already_fitted, library, quiet
 from anabranch.explainers.model import Array
@@ -80,7 +80,7 @@ class AnchorText(Anchors):
         return None
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a sample, and options of another strategy."""
         yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args

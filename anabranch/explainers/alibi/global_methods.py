@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import Context
-from anabranch.components.registry import Finding
+from anabranch.errors import Mistake
 from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.json_values import plain
@@ -37,7 +37,7 @@ class Whole(Tabular):
         self._features = features
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a missing sample, and a saved explainer, which the method does not have."""
         yield from needs_data(node)
         yield from no_model(node)

@@ -14,7 +14,8 @@ import numpy as np
 
 from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
+from anabranch.errors import Mistake
 from anabranch.explainers.alibi.library import already_fitted, library, quiet, saved
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.global_seed import seeded
@@ -92,7 +93,7 @@ class KernelShap(Tabular):
         return True
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a missing sample."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)

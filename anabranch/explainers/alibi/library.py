@@ -11,7 +11,7 @@ from typing import Any
 from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding
+from anabranch.errors import Mistake
 from anabranch.specs.models import Explainer
 
 LICENCE = "Alibi is under the Business Source License 1.1, which is not an open-source licence"
@@ -51,7 +51,7 @@ def saved(node: Explainer, root: Path, cls: str, predictor: Callable[..., Any]) 
     return explainer
 
 
-def already_fitted(node: Explainer, *fixed: str) -> Iterator[Finding]:
+def already_fitted(node: Explainer, *fixed: str) -> Iterator[Mistake]:
     """Find what a saved explainer has of its own: a sample, and the arguments ``fixed``."""
     if node.model is None:
         return

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
+from anabranch.errors import Mistake
 from anabranch.explainers.alibi.global_methods import Curves, together
 from anabranch.explainers.alibi.library import library
 from anabranch.explainers.explanation import Curve
@@ -54,7 +55,7 @@ class _Grids(Curves):
         }
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a missing sample, and percentiles that are no range."""
         yield from Curves.check(node)
         args: Mapping[str, Any] = node.args

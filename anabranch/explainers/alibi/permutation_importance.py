@@ -16,8 +16,8 @@ from pydantic import Field
 
 from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.registry import Finding, register
-from anabranch.errors import InvalidRequest
+from anabranch.components.registry import register
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers.alibi.global_methods import MOST, Whole
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.explanation import Explanation
@@ -80,7 +80,7 @@ class PermutationImportance(Whole):
     fits = staticmethod(partial(no_texts, "permutation_importance"))
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a missing sample, and metrics that need different outputs of the model."""
         yield from Whole.check(node)
         args: Mapping[str, Any] = node.args

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.features import ShapTrees as Values
 from anabranch.components.runtimes.features import numeric
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.applicable import fitting
 from anabranch.explainers.explanation import Explanation
@@ -69,7 +69,7 @@ class TreeShap(Tabular):
         return None
 
     @staticmethod
-    def check(node: Explainer) -> Iterable[Finding]:
+    def check(node: Explainer) -> Iterable[Mistake]:
         """Find a sample or a saved explainer, which the method does not take."""
         yield from no_model(node)
         if node.data is not None:

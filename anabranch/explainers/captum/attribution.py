@@ -12,8 +12,7 @@ import numpy as np
 from anabranch.components.arguments import AtLeastOne
 from anabranch.components.contract import Context
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.captum.baselines import ZERO, Baseline
@@ -107,7 +106,7 @@ class Attribution(ExplainerMethod):
     fits = staticmethod(misfit)
 
     @staticmethod
-    def check(node: Explainer) -> Iterator[Finding]:
+    def check(node: Explainer) -> Iterator[Mistake]:
         """Find a sample, or a fitted explainer, which the methods do not take."""
         yield from no_model(node)
         if node.data is not None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from anabranch.components import registry
-from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
+from anabranch.errors import Mistake
+from anabranch.graph.compile.draft import Draft, needed_by, node_path
 from anabranch.graph.plan.absence import is_conditional, optional_outputs
 from anabranch.graph.plan.plan import PlannedNode, Ref, may_be_absent
 from anabranch.graph.plan.quorums import quorum_of

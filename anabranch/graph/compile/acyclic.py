@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import networkx as nx
 
-from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, Mistake, edges, needed_by, node_path
+from anabranch.errors import Mistake, Problem
+from anabranch.graph.compile.draft import Draft, edges, needed_by, node_path
 
 MAX_SHOWN = 12
 

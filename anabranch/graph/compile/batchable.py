@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.graph.compile.draft import Draft, Mistake, node_path
+from anabranch.errors import Mistake
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.plan.plan import PlannedNode
 from anabranch.specs.models import TensorSpec
 

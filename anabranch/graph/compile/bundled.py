@@ -10,9 +10,8 @@ from pathlib import Path
 
 from anabranch.components.artefacts.paths import check_in_bundle
 from anabranch.components.fitting import component_problems
-from anabranch.components.registry import Finding
-from anabranch.errors import ArtefactError
-from anabranch.graph.compile.draft import Draft, Mistake, node_path
+from anabranch.errors import ArtefactError, Mistake
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.compile.monitors import monitor_path, parameter_of
 from anabranch.monitors import user_monitors
 from anabranch.specs.models import NodeBase, Predictor
@@ -77,7 +76,7 @@ def _places(node: NodeBase) -> Iterator[tuple[str, str]]:
             yield field, place
 
 
-def _artefacts(node: NodeBase, root: Path) -> Iterator[Finding]:
+def _artefacts(node: NodeBase, root: Path) -> Iterator[Mistake]:
     for field, place in _places(node):
         digest = getattr(node, "sha256", None) if field == "model" else None
         try:

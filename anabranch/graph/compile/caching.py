@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from anabranch.components import registry
 from anabranch.components.artefacts.uris import is_mlflow, is_uri
 from anabranch.components.rules import reads_call
-from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
+from anabranch.errors import Mistake
+from anabranch.graph.compile.draft import Draft, needed_by, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode
 from anabranch.specs.models import NodeBase, Predictor, Router
 from anabranch.specs.shared.reference import shared_reference

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import networkx as nx
 
-from anabranch.errors import Problem
+from anabranch.errors import FieldPath, Mistake, Problem
 from anabranch.graph.plan.plan import (
     PlannedMonitor,
     PlannedNode,
@@ -24,10 +24,6 @@ from anabranch.graph.plan.plan import (
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import TensorSpec
 from anabranch.specs.shared.reference import SharedReference
-
-FieldPath = tuple[str | int, ...]
-Mistake = tuple[FieldPath, str]
-"""Where, and what is wrong there."""
 
 
 class KnownModels(Protocol):

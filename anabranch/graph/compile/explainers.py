@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from anabranch.components import registry
+from anabranch.errors import Mistake
 from anabranch.explainers.applicable import fitting
-from anabranch.graph.compile.draft import Draft, Mistake, needed_by, node_path
+from anabranch.graph.compile.draft import Draft, needed_by, node_path
 from anabranch.graph.plan.dependence import homes_of
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of

@@ -17,7 +17,8 @@ from anabranch.components import registry
 from anabranch.components.arguments import constructor_problems
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import inside
-from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, needed_by
+from anabranch.errors import FieldPath, Mistake
+from anabranch.graph.compile.draft import Draft, needed_by
 from anabranch.graph.compile.resolve import Mistakes, resolve
 from anabranch.graph.compile.typing import check_ref
 from anabranch.graph.plan.plan import PlannedMonitor, Ref

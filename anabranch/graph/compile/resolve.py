@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, node_path
+from anabranch.errors import FieldPath, Mistake
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.specs.checks import Partial
 from anabranch.specs.excerpts import hint

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import networkx as nx
 
 from anabranch.components.bandits.nodes import strategy_of
-from anabranch.graph.compile.draft import Draft, Mistake, edges, node_path
+from anabranch.errors import Mistake
+from anabranch.graph.compile.draft import Draft, edges, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode, Segment
 from anabranch.graph.plan.vertices import pick_of
 from anabranch.specs.models import NodeBase, Placement, Resources, Scaling

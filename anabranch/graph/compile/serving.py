@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from anabranch.components.rules import mistakes
-from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, Mistake, node_path
+from anabranch.errors import Mistake, Problem
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.compile.segment import is_apart
 from anabranch.specs.models import NodeBase
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft, Mistake, node_path
+from anabranch.errors import Mistake, Problem
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.plan.absence import absentable
 from anabranch.graph.plan.constants import constant
 from anabranch.graph.plan.plan import PlannedNode

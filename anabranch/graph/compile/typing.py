@@ -13,8 +13,8 @@ from anabranch.components import registry
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.sticky.keys import check_key_type
 from anabranch.components.tensors.types import TypeConflict
-from anabranch.errors import AnabranchError
-from anabranch.graph.compile.draft import Draft, FieldPath, KnownModels, Mistake, node_path
+from anabranch.errors import AnabranchError, FieldPath, Mistake
+from anabranch.graph.compile.draft import Draft, KnownModels, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref, Signature
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.graph.compile.draft import Draft, FieldPath, Mistake, node_path
+from anabranch.errors import FieldPath, Mistake
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.specs.models import Explainer, NodeBase, Secret
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 
+from anabranch.errors import FieldPath
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.seldon_v2.metadata import read_name
 from anabranch.importers.seldon_v2.references import (
@@ -20,7 +21,7 @@ from anabranch.importers.seldon_v2.references import (
     inner_reference,
     outer_reference,
 )
-from anabranch.specs.excerpts import FieldPath, hint, shown
+from anabranch.specs.excerpts import hint, shown
 
 INNER, OUTER, ANY = "inner", "outer", "any"
 JOINS = (INNER, OUTER, ANY)

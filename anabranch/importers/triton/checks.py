@@ -13,7 +13,7 @@ from typing import Any
 
 import networkx as nx
 
-from anabranch.errors import Problem
+from anabranch.errors import FieldPath, Problem
 from anabranch.importers.triton.config_text import ModelConfig
 from anabranch.importers.triton.repository import Repository, TritonModel
 from anabranch.importers.triton.tensors import agree, batches, type_name
@@ -234,9 +234,7 @@ def mapping_problems(model: TritonModel, repository: Repository) -> Iterator[Pro
     yield from _ensemble_cycle(model, repository)
 
 
-def _size_problems(
-    config: ModelConfig, path: tuple[str | int, ...], target: TritonModel
-) -> Iterator[Problem]:
+def _size_problems(config: ModelConfig, path: FieldPath, target: TritonModel) -> Iterator[Problem]:
     most, own = target.config.message.max_batch_size, config.message.max_batch_size
     if most and most < own:
         said = f"model {shown(target.name)} takes at most {most} rows, the ensemble {own}"
@@ -244,7 +242,7 @@ def _size_problems(
 
 
 def _version_problems(
-    config: ModelConfig, path: tuple[str | int, ...], step: Any, target: TritonModel
+    config: ModelConfig, path: FieldPath, step: Any, target: TritonModel
 ) -> Iterator[Problem]:
     there = target.versions
     if step.model_version > 0 and there and step.model_version not in target.served():
@@ -256,7 +254,7 @@ def _version_problems(
 
 def _step_problems(
     config: ModelConfig,
-    path: tuple[str | int, ...],
+    path: FieldPath,
     step: Any,
     target: TritonModel,
     types: dict[str, _Declared],
@@ -285,7 +283,7 @@ def _step_problems(
 
 
 def _differences(
-    config: ModelConfig, path: tuple[str | int, ...], name: str, one: _Declared, other: _Declared
+    config: ModelConfig, path: FieldPath, name: str, one: _Declared, other: _Declared
 ) -> Iterator[Problem]:
     if not (one.data_type and other.data_type and one.dims and other.dims):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from anabranch.errors import FieldPath
 from anabranch.importers.result import Notes, Taken
 from anabranch.importers.triton.tensors import datatype, input_shape
 
@@ -89,7 +90,7 @@ def _batch_text(most: int, told: Mapping[str, Said]) -> str:
     return f"tensors begin with a batch dimension; Triton refuses more than {most} rows"
 
 
-def _tensor_notes(tensor: Any, message: Any) -> Iterator[tuple[Taken, tuple[str | int, ...], str]]:
+def _tensor_notes(tensor: Any, message: Any) -> Iterator[tuple[Taken, FieldPath, str]]:
     for descriptor, value in tensor.ListFields():
         name = descriptor.name
         if name == "name":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anabranch.errors import Problem, SpecError
+from anabranch.errors import FieldPath, Problem, SpecError
 from anabranch.importers.graph_names import graph_name, node_name
 from anabranch.importers.result import ImportedGraph, Notes, Taken, document
 from anabranch.importers.tensor_names import parameter_name, tensor_name
@@ -159,7 +159,7 @@ class _Graph:
         )
         self.notes.to_do((), said)
 
-    def _own_name(self, name: str, path: tuple[str | int, ...]) -> str:
+    def _own_name(self, name: str, path: FieldPath) -> str:
         own = tensor_name(name)
         if own != name:
             said = f"is called {own!r} here: clients must send or expect that name"

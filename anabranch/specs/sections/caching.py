@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import quoted_all
-from anabranch.specs.messages import Said
 from anabranch.specs.units import Size
 from anabranch.specs.unvalidated import Map, as_map, some_time, under
 
@@ -15,7 +15,7 @@ LEAST_SIZE = Size.parse("1MiB")
 """A file of SQLite takes some pages before the first answer."""
 
 
-def caching_rules(cache: Map) -> Iterator[Said]:
+def caching_rules(cache: Map) -> Iterator[Mistake]:
     """Every rule that a ``cache`` breaks; its parts may be anything."""
     yield from some_time(cache, "ttl")
     with suppress(ValueError):
@@ -23,7 +23,7 @@ def caching_rules(cache: Map) -> Iterator[Said]:
             yield ("size",), f"must be at least {LEAST_SIZE}"
 
 
-def node_caching_rules(node: Map) -> Iterator[Said]:
+def node_caching_rules(node: Map) -> Iterator[Mistake]:
     """Every rule that the ``cache`` of a node breaks."""
     yield from under(("cache",), caching_rules(as_map(node.get("cache"))))
     if "cache" in node and node["type"] not in CACHED_TYPES:

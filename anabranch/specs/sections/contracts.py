@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import quoted, quoted_all
-from anabranch.specs.messages import Said
 from anabranch.specs.unvalidated import as_map
 
 SELDON_TRANSFORMS = ("transform_input", "transform_output")
@@ -20,7 +20,7 @@ def names_method(node: Mapping[str, Any]) -> bool:
     return (str(node.get("contract")), str(node.get("type"))) in _METHODS
 
 
-def contract_rules(node: Mapping[str, Any]) -> Iterator[Said]:
+def contract_rules(node: Mapping[str, Any]) -> Iterator[Mistake]:
     """Every rule that the ``contract`` of a node breaks; its parts may be anything."""
     rules = _RULES.get(str(node.get("contract")))
     if rules is None:
@@ -41,20 +41,20 @@ _METHODS = {
 }
 
 
-def _typed(node: Mapping[str, Any]) -> Iterator[Said]:
+def _typed(node: Mapping[str, Any]) -> Iterator[Mistake]:
     contract, kind = str(node["contract"]), node["type"]
     if kind not in _TYPES[contract]:
         kinds = quoted_all(_TYPES[contract])
         yield ("contract",), f"{quoted(contract)} is for nodes of type {kinds}, not {quoted(kind)}"
 
 
-def _method(node: Mapping[str, Any]) -> Iterator[Said]:
+def _method(node: Mapping[str, Any]) -> Iterator[Mistake]:
     known, method = _METHODS.get((node["contract"], node["type"])), node.get("method")
     if known is not None and isinstance(method, str) and method not in known:
         yield ("method",), f"must be {' or '.join(map(quoted, known))}, a method of the component"
 
 
-def _seldon(node: Mapping[str, Any]) -> Iterator[Said]:
+def _seldon(node: Mapping[str, Any]) -> Iterator[Mistake]:
     """One payload goes in, and one comes out."""
     inputs, outputs = node.get("inputs"), as_map(node.get("outputs"))
     if node["type"] != "combiner" and (inputs is None or isinstance(inputs, Mapping)):
@@ -72,7 +72,7 @@ def _seldon(node: Mapping[str, Any]) -> Iterator[Said]:
         )
 
 
-def _mlserver(node: Mapping[str, Any]) -> Iterator[Said]:
+def _mlserver(node: Mapping[str, Any]) -> Iterator[Mistake]:
     if node["type"] == "combiner" and isinstance(node.get("inputs"), list):
         yield ("inputs",), "MLServer names the inputs of a request; write a map of name: source"
     if "batching" in node:
@@ -82,7 +82,7 @@ def _mlserver(node: Mapping[str, Any]) -> Iterator[Said]:
         )
 
 
-_RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Said]]] = {
+_RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Mistake]]] = {
     "seldon": _seldon,
     "mlserver": _mlserver,
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import nearest
-from anabranch.specs.messages import Said
 from anabranch.specs.models import Monitor
 from anabranch.specs.unvalidated import Map, as_list, as_map, some_time, under
 
 
-def monitor_rules(spec: Map) -> Iterator[Said]:
+def monitor_rules(spec: Map) -> Iterator[Mistake]:
     """Every rule that the monitors of a spec break; its parts may be anything."""
     monitors = as_map(spec.get("monitors"))
     for name, monitor in monitors.items():
@@ -21,7 +21,7 @@ def monitor_rules(spec: Map) -> Iterator[Said]:
         yield from under(("rollout", "analysis", "metrics"), _judged(spec))
 
 
-def _monitor(monitor: Map) -> Iterator[Said]:
+def _monitor(monitor: Map) -> Iterator[Mistake]:
     known = Monitor.model_fields
     meant = {field if field in known else nearest(field, known) or field for field in monitor}
     if {"component", "method"} <= monitor.keys():
@@ -33,7 +33,7 @@ def _monitor(monitor: Map) -> Iterator[Said]:
         yield from under(("reference",), _reference(as_map(reference)))
 
 
-def _reference(reference: Map) -> Iterator[Said]:
+def _reference(reference: Map) -> Iterator[Mistake]:
     if ("data" in reference) == ("first" in reference):
         yield (), "needs either `data`, a file, or `first`, a number of rows"
     if "season" in reference and "data" in reference:
@@ -43,7 +43,7 @@ def _reference(reference: Map) -> Iterator[Said]:
     yield from some_time(reference, "season")
 
 
-def _judged(spec: Map) -> Iterator[Said]:
+def _judged(spec: Map) -> Iterator[Mistake]:
     """Drift is measured by monitors."""
     analysis = as_map(as_map(spec.get("rollout")).get("analysis"))
     for index, metric in enumerate(as_list(analysis.get("metrics"))):

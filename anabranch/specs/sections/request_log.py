@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import did_you_mean
-from anabranch.specs.messages import Said
 from anabranch.specs.unvalidated import Map, as_list, as_map
 
 FILE = "file"
 """Where a log goes that is a folder of the engine."""
 
 
-def request_log_rules(spec: Map) -> Iterator[Said]:
+def request_log_rules(spec: Map) -> Iterator[Mistake]:
     """Every rule that the request log of ``spec`` breaks; its parts may be anything."""
     log = as_map(as_map(spec.get("telemetry")).get("requests"))
     tensors = [name for part in ("inputs", "outputs") for name in as_map(spec.get(part))]

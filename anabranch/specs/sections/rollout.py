@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import clean, nearest
 from anabranch.specs.limits import parse_limit
-from anabranch.specs.messages import Said
 from anabranch.specs.models import METRICS, Limit
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, some_time, under
 
@@ -25,7 +25,7 @@ _SHARE_WORDS = "a share from 0 to 1, such as 0.01"
 _LATENCY_WORDS = "a latency with its unit, such as 250ms, or a multiple of stable, such as 1.2x"
 
 
-def rollout_rules(rollout: Map) -> Iterator[Said]:
+def rollout_rules(rollout: Map) -> Iterator[Mistake]:
     """Every rule that a rollout breaks; its parts may be anything."""
     analysis = as_map(rollout.get("analysis"))
     metrics = as_list(analysis.get("metrics"))
@@ -36,20 +36,20 @@ def rollout_rules(rollout: Map) -> Iterator[Said]:
     yield from _mirrored(rollout, metrics)
 
 
-def _increasing(steps: list[Any]) -> Iterator[Said]:
+def _increasing(steps: list[Any]) -> Iterator[Mistake]:
     for index, pair in enumerate(pairwise(steps), start=1):
         before, step = map(as_number, pair)
         if before is not None and step is not None and not before < step:
             yield (index,), f"must be more than the step before it, {clean(str(pair[0]))}"
 
 
-def _mirrored(rollout: Map, metrics: list[Any]) -> Iterator[Said]:
+def _mirrored(rollout: Map, metrics: list[Any]) -> Iterator[Mistake]:
     judged = any(as_map(item).get("metric") == "agreement" for item in metrics)
     if judged and as_number(rollout.get("mirror")) == 0:
         yield ("mirror",), "`agreement` is judged on copies; remove this, or make it more than 0"
 
 
-def _metric(metric: Map) -> Iterator[Said]:
+def _metric(metric: Map) -> Iterator[Mistake]:
     name = metric.get("metric")
     meant = {nearest(field, _METRIC) or field for field in metric}
     if "metric" in metric and not {"min", "max"} & meant:
@@ -64,7 +64,7 @@ def _metric(metric: Map) -> Iterator[Said]:
     yield from _limits(metric, _SUITS[name])
 
 
-def _significance(metric: Map, name: str, meant: set[str]) -> Iterator[Said]:
+def _significance(metric: Map, name: str, meant: set[str]) -> Iterator[Mistake]:
     """A difference has one limit, on the side where the candidate is worse."""
     if name != "significance":
         for field in ("of", "error"):
@@ -79,7 +79,7 @@ def _significance(metric: Map, name: str, meant: set[str]) -> Iterator[Said]:
         yield (wrong,), f"a candidate is worse beyond `{right}`; give that, and not `{wrong}`"
 
 
-def _limits(metric: Map, suits: Suits) -> Iterator[Said]:
+def _limits(metric: Map, suits: Suits) -> Iterator[Mistake]:
     """Yield the mistakes in a metric's limits, as far as these have the right form."""
     parsed = {}
     for field in ("min", "max"):
@@ -97,7 +97,7 @@ def _limits(metric: Map, suits: Suits) -> Iterator[Said]:
     yield from _in_order(metric, parsed)
 
 
-def _in_order(metric: Map, parsed: Mapping[str, tuple[bool, float]]) -> Iterator[Said]:
+def _in_order(metric: Map, parsed: Mapping[str, tuple[bool, float]]) -> Iterator[Mistake]:
     if len(parsed) < 2:
         return
     (relative, low), (also_relative, high) = parsed["min"], parsed["max"]

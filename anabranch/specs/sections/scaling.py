@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import nearest, quoted, quoted_all
-from anabranch.specs.messages import Said
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, some_time, under
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
 _SCALING = ("replicas", *_AUTOSCALING)
 
 
-def scaling_rules(scaling: Map) -> Iterator[Said]:
+def scaling_rules(scaling: Map) -> Iterator[Mistake]:
     """Every rule that a ``scaling`` breaks."""
     auto = [field for field in _AUTOSCALING if field in scaling]
     low, high = as_number(scaling.get("min")), as_number(scaling.get("max"))
@@ -30,7 +30,7 @@ def scaling_rules(scaling: Map) -> Iterator[Said]:
         yield from under(("schedule", index), _peak(as_map(peak), high))
 
 
-def _peak(peak: Map, high: float | None) -> Iterator[Said]:
+def _peak(peak: Map, high: float | None) -> Iterator[Mistake]:
     cron, timezone, low = peak.get("cron"), peak.get("timezone"), as_number(peak.get("min"))
     if isinstance(cron, str) and (problem := _cron_problem(cron)):
         yield ("cron",), problem

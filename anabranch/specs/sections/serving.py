@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anabranch.specs.messages import Said
+from anabranch.errors import Mistake
 
 
-def serving_rules(spec: Mapping[str, Any]) -> Iterator[Said]:
+def serving_rules(spec: Mapping[str, Any]) -> Iterator[Mistake]:
     """Every rule that the ``serving`` of ``spec`` breaks; its parts may be anything."""
     serving = spec.get("serving")
     if not isinstance(serving, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from anabranch.specs.messages import Said
+from anabranch.errors import Mistake
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_map
 
@@ -13,7 +13,7 @@ SHORTEST = Duration.parse("1s")
 """Shortest time between two looks at the place of a model."""
 
 
-def watch_rules(node: Map) -> Iterator[Said]:
+def watch_rules(node: Map) -> Iterator[Mistake]:
     """Every rule that the ``watch`` of a node breaks, but for what kind of model it has."""
     watch = node.get("watch")
     if watch in (None, False) or "component" in node:

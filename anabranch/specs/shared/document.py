@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from anabranch.errors import Position, Problem
-from anabranch.specs.excerpts import FieldPath
+from anabranch.errors import FieldPath, Position, Problem
 from anabranch.specs.loader import Document
 from anabranch.specs.models import (
     SHA256,

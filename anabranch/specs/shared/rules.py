@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anabranch.specs.messages import Said
+from anabranch.errors import Mistake
 from anabranch.specs.shared.document import NODE
 from anabranch.specs.shared.reference import FORM, SharedReference, is_shared
 from anabranch.specs.unvalidated import Map, as_map
@@ -19,7 +19,7 @@ _USES = frozenset(
 """Fields of a node that say how it uses a model, and not how the model runs."""
 
 
-def shared_rules(node: Map) -> Iterator[Said]:
+def shared_rules(node: Map) -> Iterator[Mistake]:
     """Every rule that a node with ``model: shared://…`` breaks; its parts may be anything."""
     text = str(node["model"])
     if SharedReference.parse(text) is None:
@@ -34,7 +34,7 @@ def shared_rules(node: Map) -> Iterator[Said]:
             )
 
 
-def model_rules(data: Any) -> Iterator[Said]:
+def model_rules(data: Any) -> Iterator[Mistake]:
     """Every rule that the document of a shared model breaks, beside those of predictor nodes."""
     spec = as_map(as_map(data).get("spec"))
     if is_shared(spec.get("model")):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.contracts.adapting import Mistake, lacks
+from anabranch.components.contracts.adapting import lacks
 from anabranch.components.contracts.mlserver.adapter import AdaptedMLModel
 from anabranch.components.source.outline import ClassOutline, Method
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase
 from anabranch.specs.sections.contracts import MLSERVER_METHODS

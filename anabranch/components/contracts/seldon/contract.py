@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.contracts.adapting import (
-    Mistake,
-    check_takes,
-    constructor_mistakes,
-    lacks,
-)
+from anabranch.components.contracts.adapting import check_takes, constructor_mistakes, lacks
 from anabranch.components.contracts.seldon.adapter import AdaptedSeldon, method_of
 from anabranch.components.contracts.seldon.calling import own_method
 from anabranch.components.contracts.seldon.standin import importable
 from anabranch.components.parameters import check_names, parameters_of
 from anabranch.components.source.outline import ClassOutline, Method
+from anabranch.errors import Mistake
 from anabranch.specs.models import NodeBase
 
 _WORDS = "Seldon's contract"

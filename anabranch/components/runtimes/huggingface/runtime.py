@@ -12,7 +12,7 @@ import numpy as np
 from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.completions import (
     COMPLETION_TOKENS,
     PROMPT_TOKENS,
@@ -32,7 +32,7 @@ from anabranch.components.runtimes.torch.runtime import DTYPES
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, TypeConflict, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.models import NodeBase, Predictor
 from anabranch.telemetry.logs import REQUESTS
 
@@ -138,7 +138,7 @@ class HuggingfaceModel:
         return TASKS[str(args["task"])].types(-1 if given is None else given.shape[0], args)
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, a method, more than one input, and options that do not fit."""
         yield from no_model(node)
         yield from no_method(node)

@@ -11,11 +11,11 @@ from typing import Any
 from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.mlflow.frames import converter, input_types, outputs
 from anabranch.components.runtimes.signatures import no_method, no_model, refuse_no_rows
 from anabranch.components.tensors.arrays import Array
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.models import Predictor
 
 
@@ -51,7 +51,7 @@ class MlflowModel:
         return True
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, and a method."""
         yield from no_model(node)
         yield from no_method(node)

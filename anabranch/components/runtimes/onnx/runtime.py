@@ -15,7 +15,7 @@ from anabranch.components.artefacts.paths import model_file, reading
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.onnx.engines import EngineFolder
 from anabranch.components.runtimes.onnx.providers import (
@@ -36,6 +36,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16, DTYPES
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
 from anabranch.components.tensors.texts import as_text
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Predictor, TensorSpec
 
@@ -102,7 +103,7 @@ class OnnxModel:
         self.output_types = _output_types(self._session.get_outputs(), self._outputs)
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, a method, and providers that are none or doubled."""
         yield from no_model(node)
         yield from no_method(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from anabranch.components.registry import Finding
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import shown
 from anabranch.specs.models import Predictor
 
@@ -35,7 +35,7 @@ def is_url(url: str, *, is_whole: bool = False) -> bool:
 
 def address_mistakes(
     node: Predictor, args: str = "url: …", *, is_whole: bool = False
-) -> Iterator[Finding]:
+) -> Iterator[Mistake]:
     """Find a model that is no argument, and a URL that is none; ``args`` are those to give."""
     if node.model is not None:
         yield ("model",), f"the runtime {node.runtime!r} takes args: {{{args}}} instead"

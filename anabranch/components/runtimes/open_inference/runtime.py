@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.health import Health
 from anabranch.components.runtimes.open_inference.server import (
@@ -28,7 +28,7 @@ from anabranch.components.runtimes.open_inference.wire import (
 from anabranch.components.runtimes.signatures import no_method, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.model_types import ModelTensor
-from anabranch.errors import DeadlineExceeded, Unavailable
+from anabranch.errors import DeadlineExceeded, Mistake, Unavailable
 from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import HEADER_NAME, Predictor
@@ -94,7 +94,7 @@ class OpenInferenceModel(RemoteRuntime):
         self._health = Health()
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a model or method, and a URL that is not plain http or https."""
         yield from address_mistakes(node, "url: …, model: …")
         yield from no_method(node)

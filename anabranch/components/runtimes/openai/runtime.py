@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.completions import joined, output_types, vector_types
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.server import (
@@ -27,7 +27,7 @@ from anabranch.components.runtimes.openai.events import events
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Predictor
 
@@ -101,7 +101,7 @@ class OpenAIModel(RemoteRuntime):
         return vector_types(inputs) if args.get("task") == "embeddings" else output_types()
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a model or method, several inputs, a key in no secret, and a URL of no server."""
         yield from address_mistakes(node, "url: …, model: …")
         yield from no_method(node)

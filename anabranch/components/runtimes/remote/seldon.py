@@ -16,7 +16,7 @@ import orjson
 
 from anabranch.components.contract import DEFAULT_OUTPUT, Context
 from anabranch.components.contracts.seldon.payloads import document_in
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.server import (
     RemoteError,
@@ -32,6 +32,7 @@ from anabranch.components.runtimes.remote.nested import (
 )
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import filled
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Predictor
 
@@ -69,7 +70,7 @@ class SeldonService(RemoteRuntime):
         super().__init__(remote_model(url, node_name))
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find several inputs, an unknown method, and a URL that is not plain http or https."""
         yield from address_mistakes(node)
         if node.method is not None and node.method not in _PATHS:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from anabranch.components.contract import Context
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.open_inference.addresses import address_mistakes
 from anabranch.components.runtimes.open_inference.runtime import in_path
 from anabranch.components.runtimes.open_inference.server import RemoteRuntime, loading, remote_model
@@ -20,6 +20,7 @@ from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.components.runtimes.remote.nested import JSON_HEADERS, answered, nested
 from anabranch.components.runtimes.signatures import no_method
 from anabranch.components.tensors.arrays import Array
+from anabranch.errors import Mistake
 from anabranch.specs.models import Predictor
 
 _ASKING = 5.0
@@ -50,7 +51,7 @@ class V1Model(RemoteRuntime):
         super().__init__(remote_model(url, model))
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a model or method, and a URL that is not plain http or https."""
         yield from address_mistakes(node)
         yield from no_method(node)

@@ -11,7 +11,7 @@ from anabranch.components.arguments import SomeSizes
 from anabranch.components.artefacts.paths import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.signatures import (
     checked,
     no_method,
@@ -27,6 +27,7 @@ from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.warming import compiled
 from anabranch.components.tensors.arrays import Array, to_array, to_torch
 from anabranch.components.tensors.model_types import model_tensor
+from anabranch.errors import Mistake
 from anabranch.specs.models import Predictor
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -92,7 +93,7 @@ class TorchModel:
         return True
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, and a method."""
         yield from no_model(node)
         yield from no_method(node)

@@ -19,7 +19,7 @@ from anabranch.components.arguments import AtLeastOne
 from anabranch.components.artefacts.paths import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
+from anabranch.components.registry import register
 from anabranch.components.runtimes.completions import (
     COMPLETION_TOKENS,
     PROMPT_TOKENS,
@@ -35,7 +35,7 @@ from anabranch.components.runtimes.vllm.sampling import sampling_fields, structu
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.models import Predictor
 
 _OWN = ("model", "tokenizer", "trust_remote_code", "skip_tokenizer_init")
@@ -102,7 +102,7 @@ class VllmModel:
         return vector_types(inputs) if args.get("task") == "embeddings" else output_types()
 
     @staticmethod
-    def check(node: Predictor) -> Iterable[Finding]:
+    def check(node: Predictor) -> Iterable[Mistake]:
         """Find a missing model, a method, several inputs, and options that the node sets itself."""
         yield from no_model(node)
         yield from no_method(node)

@@ -9,8 +9,8 @@ from anabranch.components.artefacts.bundled import bundled
 from anabranch.components.artefacts.uris import is_archive, is_uri, redacted, split
 from anabranch.components.contract import CannotLoad
 from anabranch.components.source.classes import inside
-from anabranch.errors import ArtefactError
-from anabranch.graph.compile.draft import Draft, Mistake, node_path
+from anabranch.errors import ArtefactError, Mistake
+from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.plan.plan import Segment
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import NodeBase, Predictor

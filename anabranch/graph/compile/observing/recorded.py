@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from anabranch.graph.compile.draft import Draft, FieldPath
+from anabranch.errors import FieldPath
+from anabranch.graph.compile.draft import Draft
 from anabranch.graph.compile.resolve import Mistakes, resolve
 from anabranch.graph.compile.typing import check_ref
 from anabranch.graph.plan.plan import Ref

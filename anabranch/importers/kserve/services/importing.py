@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anabranch.errors import FieldPath
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name
 from anabranch.importers.kserve.addresses import namespace_of
@@ -28,7 +29,6 @@ from anabranch.importers.kserve.services.storage import credentials
 from anabranch.importers.kserve.services.transformers import TransformerNodes, transformer_nodes
 from anabranch.importers.report import GRAPH_FILE
 from anabranch.importers.result import FieldNote, ImportedGraph, document
-from anabranch.specs.excerpts import FieldPath
 
 KIND = "InferenceService"
 PREDICTOR, BEFORE, AFTER, EXPLAINER = "predictor", "preprocess", "postprocess", "explainer"
