@@ -6,7 +6,7 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -33,7 +33,7 @@ from anabranch.router.grpc.observing import GrpcObserver
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
 from anabranch.router.large_reply import write_held
-from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
+from anabranch.router.limits import LARGE, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.raw_tensors import Buffer
@@ -66,15 +66,9 @@ class GraphServicer:
             "ModelMetadata": self._observed("ModelMetadata", "describe", self._metadata),
             "ModelInfer": self.infer,
         }
-        found = {
-            name: grpc.unary_stream_rpc_method_handler(answered(one, self._under_way))
-            for name, one in methods.items()
-        }
+        found = unary_handlers(methods, self._arms)
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
-
-    def _under_way(self, call: ServedCall) -> BytesUnderWay:
-        return self._arms.under_way
 
     def _observed(self, name: str, action: Action, method: Answers[Answer]) -> Answers[Answer]:
         """A method for those who may do this: counted, and recorded where it is sampled."""
@@ -188,6 +182,14 @@ async def _counted_each(
         async for response in responses:
             held.add(counted(response.size))
             yield response
+
+
+def unary_handlers(methods: Mapping[str, Answers[bytes]], arms: Arms) -> dict[str, Any]:
+    """Return methods of one message and one answer as gRPC's server takes them."""
+    return {
+        name: grpc.unary_stream_rpc_method_handler(answered(one, lambda call: arms.under_way))
+        for name, one in methods.items()
+    }
 
 
 def watched(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers, HttpReply, ReplyBody, UnsupportedBody
 from anabranch.router.oip.body_memory import BodyMemory
+from anabranch.router.oip.raw_tensors import Buffer
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
@@ -63,13 +64,7 @@ class Unpacking(BodyMemory):
 
     __slots__ = ("_coding", "_pieces")
 
-    def __init__(
-        self,
-        body: bytes | bytearray | memoryview,
-        coding: str,
-        limit: int,
-        members: int = MAX_MEMBERS,
-    ) -> None:
+    def __init__(self, body: Buffer, coding: str, limit: int, members: int = MAX_MEMBERS) -> None:
         super().__init__(limit)
         self._coding = coding
         self._pieces = _pieces(body, coding, members)
@@ -93,7 +88,7 @@ class Unpacking(BodyMemory):
         return True
 
 
-def _pieces(body: bytes | bytearray | memoryview, coding: str, most: int) -> Iterator[bytes]:
+def _pieces(body: Buffer, coding: str, most: int) -> Iterator[bytes]:
     """Yield the unpacked body in pieces; raise zlib.error where it is malformed."""
     window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
     left, view, members = b"", memoryview(body), 1
@@ -115,7 +110,7 @@ def _pieces(body: bytes | bytearray | memoryview, coding: str, most: int) -> Ite
         yield piece
 
 
-def _has_zlib_header(body: bytes | bytearray | memoryview) -> bool:
+def _has_zlib_header(body: Buffer) -> bool:
     """Whether deflate comes as RFC 9110 says, in the zlib format; some clients leave that out."""
     return len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 

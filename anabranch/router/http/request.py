@@ -25,12 +25,12 @@ from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.router.off_loop import THREADS, off_loop
 from anabranch.router.oip.body_memory import BodyMemory
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Coroutine[Any, Any, Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Body: TypeAlias = bytes | bytearray | memoryview
 
 EXCHANGE = "anabranch.exchange"
 """Name of an ASGI extension, in ``scope["extensions"]``: the server's ``Exchange``."""
@@ -201,7 +201,7 @@ class HttpRequest:
         rule.check(length)
         return length
 
-    def whole(self, rule: BodyRule) -> Body | None:
+    def whole(self, rule: BodyRule) -> Buffer | None:
         """Take the body if it is all there and not packed; else None, and ``buffer`` reads it.
 
         Raises InvalidRequest, TooLarge and Unavailable as that does.
@@ -213,12 +213,12 @@ class HttpRequest:
         found = await self.buffer(rule)
         return found if isinstance(found, bytes) else bytes(found)
 
-    async def sent(self, rule: BodyRule) -> Body:
+    async def sent(self, rule: BodyRule) -> Buffer:
         """Read the body, as ``buffer`` does, and return it as it was sent, with its coding."""
         body = self._taken(rule)
         return await self._within(rule) if body is None else body
 
-    async def buffer(self, rule: BodyRule) -> Body:
+    async def buffer(self, rule: BodyRule) -> Buffer:
         """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
 
         One that came in several pieces can be written to, which saves large tensors a copy.
@@ -233,7 +233,7 @@ class HttpRequest:
         coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await self.unpacked(body, coding, rule)
 
-    async def unpacked(self, body: Body, coding: str, rule: BodyRule) -> Body:
+    async def unpacked(self, body: Buffer, coding: str, rule: BodyRule) -> Buffer:
         """Unpack a body of ``gzip`` or ``deflate``, and count what it becomes meanwhile.
 
         Raises InvalidRequest, TooLarge at the rule's limit, and Unavailable.
@@ -250,7 +250,7 @@ class HttpRequest:
                     counted = found.size
         return found.whole
 
-    def _taken(self, rule: BodyRule) -> Body | None:
+    def _taken(self, rule: BodyRule) -> Buffer | None:
         """Take the body if it is all there; TooLarge over the limit, there or not."""
         body = None if self.exchange is None else self.exchange.take_body()
         if body is None:
@@ -258,13 +258,13 @@ class HttpRequest:
             return None
         return self._held(body, rule)
 
-    def _held(self, body: Body, rule: BodyRule) -> Body:
+    def _held(self, body: Buffer, rule: BodyRule) -> Buffer:
         rule.check(len(body))
         if len(body) > LARGE:
             self.hold(len(body), rule.under_way)
         return body
 
-    async def _within(self, rule: BodyRule) -> Body:
+    async def _within(self, rule: BodyRule) -> Buffer:
         self._due = rule.time(0)
         await in_task()
         try:
@@ -274,7 +274,7 @@ class HttpRequest:
             raise SlowBody(f"the body did not arrive within {self._due:.3g}s") from None
         return self._held(body, rule)
 
-    async def _read(self, rule: BodyRule, timer: asyncio.Timeout) -> Body:
+    async def _read(self, rule: BodyRule, timer: asyncio.Timeout) -> Buffer:
         message = await self.receive()
         if not message.get("more_body", False):
             return _piece(message)

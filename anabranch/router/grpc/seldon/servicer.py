@@ -16,7 +16,7 @@ import grpc
 from anabranch.errors import NotFound
 from anabranch.names import MAX_NAME
 from anabranch.router.core import InferenceRequest, InferenceResponse
-from anabranch.router.grpc.calls import GrpcCall, ServedCall, answered
+from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_repeated, decode_reward
 from anabranch.router.grpc.seldon.encode import (
     encode_graph,
@@ -25,8 +25,8 @@ from anabranch.router.grpc.seldon.encode import (
     encode_reward,
 )
 from anabranch.router.grpc.seldon.messages import SELDON, graph_of
-from anabranch.router.grpc.servicer import Answers, shorten, watched
-from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
+from anabranch.router.grpc.servicer import Answers, shorten, unary_handlers, watched
+from anabranch.router.limits import LARGE, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.raw_tensors import Buffer
@@ -72,14 +72,8 @@ class SeldonServicer:
 
     def handlers(self) -> Any:
         """Return the methods as gRPC's server takes them."""
-        found = {
-            name: grpc.unary_stream_rpc_method_handler(answered(one, self._under_way))
-            for name, one in self._methods.items()
-        }
+        found = unary_handlers(self._methods, self._arms)
         return grpc.method_handlers_generic_handler(SELDON, found)
-
-    def _under_way(self, call: ServedCall) -> BytesUnderWay:
-        return self._arms.under_way
 
     async def _predict(self, message: Buffer, call: GrpcCall) -> bytes:
         self._check(call)
