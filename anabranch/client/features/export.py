@@ -100,18 +100,13 @@ def _schema(
         "time": arrow.timestamp("us", tz="UTC"),
         "revision": arrow.int32(),
     }
-    every = [*columns, *(column for lookup in past for column in past_columns(lookup))]
+    every = [*columns, *(column for lookup in past for column in lookup.columns)]
     fields |= {column.name: arrow_type(column) for column in every}
     if has_rewards:
         fields |= {REWARD: arrow.float64(), TRUTH: arrow.string()}
     if labels is not None:
         fields |= {f"{LABEL}{field.name}": field.type for field in labels}
     return arrow.schema(list(fields.items()))
-
-
-def past_columns(lookup: PastLookup) -> list[LogColumn]:
-    """Return the columns of a lookup's outputs."""
-    return [LogColumn(f"{lookup.node}.{one.name}", one.spec) for one in lookup.reader.columns]
 
 
 async def _written(

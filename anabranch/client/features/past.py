@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anabranch.client.features.logged_rows import LoggedRow
+from anabranch.client.features.logged_rows import LogColumn, LoggedRow
 from anabranch.components import registry
 from anabranch.components.contract import CannotLoad
 from anabranch.components.features.kinds import past_store
@@ -35,9 +35,9 @@ class PastLookup:
     store: PastStore
 
     @property
-    def columns(self) -> list[str]:
+    def columns(self) -> list[LogColumn]:
         """Columns of its outputs."""
-        return [f"{self.node}.{column.name}" for column in self.reader.columns]
+        return [LogColumn(f"{self.node}.{one.name}", one.spec) for one in self.reader.columns]
 
     async def values(self, rows: Sequence[LoggedRow]) -> list[dict[str, Any]]:
         """Return the outputs at the time of each row, by column; None where one is missing.
@@ -52,7 +52,8 @@ class PastLookup:
         read = [self.reader.read(key, row) for key, row in zip(keys, stored, strict=True)]
         elements = self.reader.elements(read, times)
         columns = [_rounded(one, elements[one.name]) for one in self.reader.columns]
-        return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+        names = [one.name for one in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _key(self, row: LoggedRow) -> tuple[Any, ...]:
         for name in self.keys:

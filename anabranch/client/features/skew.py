@@ -113,12 +113,12 @@ async def compare(
     """
     known = {column.name for column in columns}
     for lookup in past:
-        if not known.issuperset(lookup.columns):
+        if not known.issuperset(column.name for column in lookup.columns):
             raise InvalidRequest(
                 f"the outputs of node {lookup.node!r} are not in the log: name it in "
                 "`telemetry.requests.nodes`"
             )
-    names = [name for lookup in past for name in lookup.columns]
+    names = [column.name for lookup in past for column in lookup.columns]
     report = SkewReport(ExportTally(), {name: FeatureSkew(name) for name in names})
     for part in batches(logged(events, wanted, columns, report.tally), BATCH):
         for lookup in past:
