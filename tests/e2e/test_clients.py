@@ -6,13 +6,13 @@ Their libraries cannot share a process with each other, nor with the engine's ow
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Given
 from tests.engines import Engine
+from tests.environments import environment
 
 pytestmark = pytest.mark.e2e
 
@@ -64,16 +64,6 @@ def both(given_once: Given) -> None:
         {"same": TEXTS, "next": COUNTS},
     )
     given_once.deployed(graph("words", taken, given, "Words"), CODE)
-
-
-def environment(folder: Path, requirement: str) -> Path:
-    """Make a virtual environment with one library; its Python."""
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)
-    python = folder / "bin" / "python"
-    install = [*uv, "pip", "install", "-q", "-p", str(python), requirement]
-    subprocess.run(install, check=True, timeout=300)
-    return python
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec
-from tests.e2e.test_clients import environment
 from tests.engines import Engine
+from tests.environments import environment
 
 pytestmark = pytest.mark.e2e
 

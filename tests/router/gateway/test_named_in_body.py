@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from anabranch.router.http.graph_app import GraphApp
@@ -25,6 +24,8 @@ from tests.router.conftest import Step, StepHead, make_table
 from tests.router.control import FakeControl
 from tests.router.gateway.scripted import LIMITS, gateway, ok, routed, run, state
 from tests.router.http.doors.openai.graphs import COUNTED, MESSAGES, echo, signature, spell
+
+openai = pytest.importorskip("openai")
 
 USER: Any = [{"role": "user", "content": "one two"}]
 BODY = {"model": "demo", "messages": USER}

@@ -22,11 +22,13 @@ from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
 from tests.components.contracts.seldon.test_adapter import SOURCE
-from tests.e2e.test_clients import environment
+from tests.environments import environment
 from tests.router.conftest import make_table
 from tests.router.grpc.test_seldon import served
 from tests.router.http.doors.test_seldon_fuzz import asked
 from tests.router.seldon.graphs import seldon_app
+
+pytest.importorskip("uv")
 
 ROWS = {"names": ["a", "b"], "ndarray": [[1.0, 2.0], [3.0, 4.5]]}
 TENSOR = {"names": ["a", "b"], "tensor": {"shape": [2, 2], "values": [1.0, 2.0, 3.0, 4.5]}}

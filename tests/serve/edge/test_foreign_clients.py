@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from anabranch.serve.edge.routes import EdgeRoute
-from tests.e2e.test_clients import environment
+from tests.environments import environment
 from tests.serve.edge.servers import Server, Site, edge, needs_haproxy, read_head, route
 
 pytestmark = [needs_haproxy, pytest.mark.nightly]

@@ -28,6 +28,7 @@ COUNTED: Types = {
     "prompt_tokens": ("INT64", (1,)),
     "completion_tokens": ("INT64", (1,)),
 }
+VECTORS: Types = {"embedding": ("FP32", (-1, 4)), "prompt_tokens": ("INT64", (-1,))}
 
 
 def signature(inputs: Types, outputs: Types, **more: Any) -> Signature:
@@ -86,3 +87,15 @@ async def spell(
             "prompt_tokens": np.array([7]),
             "completion_tokens": np.array([at]),
         }
+
+
+async def complete(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    (prompt,) = inputs.values()
+    return {"text": np.array([f"{one}!" for one in prompt.ravel()], object)}
+
+
+async def embed(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    (texts,) = inputs.values()
+    flat = [str(one) for one in texts.ravel()]
+    rows = np.array([[len(one), 3.0, 4.0, 0.0] for one in flat], np.float32)
+    return {"embedding": rows, "prompt_tokens": np.array([len(one.split()) for one in flat])}

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import openai
 import pytest
 
 from anabranch.components.contract import Context
@@ -20,12 +19,17 @@ from tests.router.http.doors.openai.graphs import (
     MESSAGES,
     PROMPT,
     TEXT,
+    VECTORS,
     Types,
+    complete,
     echo,
+    embed,
     language_arms,
     spell,
     text,
 )
+
+openai = pytest.importorskip("openai")
 
 Ask = Callable[..., openai.OpenAI]
 USER: Any = [{"role": "user", "content": "one two three"}]
@@ -261,11 +265,6 @@ def test_parts_of_messages_pass_through(client: Ask) -> None:
     assert found.choices[0].message.content == "ok"
 
 
-async def complete(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    (prompt,) = inputs.values()
-    return {"text": np.array([f"{one}!" for one in prompt.ravel()], object)}
-
-
 @pytest.mark.parametrize("name", ["prompt", "question"])
 def test_completions(client: Ask, name: str) -> None:
     asked = client(complete, inputs={name: ("BYTES", (1,))}, outputs=TEXT).completions
@@ -295,16 +294,6 @@ def test_tokens_for_a_graph_that_takes_them(client: Ask, prompt: Any) -> None:
     )
     expected = [[1, 2, 3]] if prompt == [1, 2, 3] else prompt
     assert [one.text for one in found.choices] == [str([one]) for one in expected]
-
-
-VECTORS: Types = {"embedding": ("FP32", (-1, 4)), "prompt_tokens": ("INT64", (-1,))}
-
-
-async def embed(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    (texts,) = inputs.values()
-    flat = [str(one) for one in texts.ravel()]
-    rows = np.array([[len(one), 3.0, 4.0, 0.0] for one in flat], np.float32)
-    return {"embedding": rows, "prompt_tokens": np.array([len(one.split()) for one in flat])}
 
 
 @pytest.mark.parametrize("shape", [(-1,), (1,), (-1, 1), (1, 1)])

@@ -16,11 +16,13 @@ from tests.router.http.doors.openai.graphs import (
     MESSAGES,
     PROMPT,
     TEXT,
+    VECTORS,
     Types,
+    complete,
     echo,
+    embed,
     language_arms,
 )
-from tests.router.http.doors.openai.test_door import VECTORS, complete, embed
 from tests.router.http.doors.openai.test_fields import ask
 
 GRAPHS: dict[str, tuple[Step, Types, Types]] = {

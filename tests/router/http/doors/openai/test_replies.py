@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import openai
 import pytest
 
 from anabranch import Graph
@@ -21,6 +20,8 @@ from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
 from tests.components.runtimes.openai.server import KEY, LanguageServer, answers
 from tests.router.conftest import KEYS, serving, uvloop_running
+
+openai = pytest.importorskip("openai")
 
 HELLO: Any = [{"role": "user", "content": "one two three four"}]
 TOOLS: Any = [
