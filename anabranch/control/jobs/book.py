@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from anabranch.components.artefacts.uris import redacted
 from anabranch.control.jobs.record import JobRecord
 from anabranch.control.lifecycle.operations import Note
+from anabranch.control.settings.job_places import without_account
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.documents import document, documents_of, put_document
@@ -110,10 +111,11 @@ def _tell(connection: Connection, record: JobRecord) -> None:
 def _check(record: JobRecord, others: list[JobRecord]) -> None:
     if len(others) >= MOST_OPEN:
         raise Unavailable(f"{len(others)} jobs wait or run, and no more are taken; cancel some", 60)
-    output = record.job.output.rstrip("/")
+    place = without_account(record.job.output)
     for one in others:
-        if one.job.output.rstrip("/") == output:
+        if without_account(one.job.output) == place:
+            output = redacted(one.job.output.rstrip("/"))
             raise Conflict(
-                f"job {one.id} writes to {redacted(output)!r} already: wait until it is over, "
-                "cancel it, or name another output"
+                f"job {one.id} writes to {output!r} already: wait until it is over, cancel it, or "
+                "name another output"
             )

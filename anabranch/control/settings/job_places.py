@@ -22,7 +22,7 @@ from anabranch.names import DEFAULT_NAMESPACE, PART, namespace_of
 _PLACE = re.compile(r"(?P<scheme>[a-z][a-z0-9+]*)://(?P<path>[^?#\\\0]*)")
 _OF_NAMESPACE = re.compile(rf"(?:(?P<namespace>{PART}|\*)\s*=\s*)?(?P<url>[^\s=].*)")
 _LOCAL = "file"
-_AZURE = ("az", "abfs", "abfss")
+_AZURE = re.compile("^(az|abfss?)://")
 """Schemes that mean the same files."""
 _ACCOUNT = re.compile(r"(?<=^az://)(?:([^/@]*)@[^/]*|[^/@]*\.dfs\.core\.windows\.net/?)")
 EVERY = "*"
@@ -58,9 +58,8 @@ def place(url: str) -> str | None:
     if found["scheme"] == _LOCAL:
         path = found["path"]
         return f"{_LOCAL}://{os.path.realpath(path)}" if path.startswith("/") else None
-    if found["scheme"] in _AZURE:
-        return f"az://{found['path'].rstrip('/')}"
-    return url.rstrip("/") if found["scheme"] in bundle_store.SCHEMES else None
+    known = found["scheme"] in bundle_store.SCHEMES
+    return _AZURE.sub("az://", url).rstrip("/") if known else None
 
 
 def check_place(field: str, url: str, graph: str, allowed: Iterable[JobPlace]) -> None:
@@ -94,8 +93,15 @@ def read_places(text: str) -> tuple[JobPlace, ...]:
 
 
 def _anywhere(one: JobPlace) -> str:
-    """Return a place without the account of Azure, which may be the one of the environment."""
-    return _ACCOUNT.sub(r"\1", str(place(one.url)))
+    return without_account(str(place(one.url)))
+
+
+def without_account(url: str) -> str:
+    """Return a path or URL without the account of Azure, which may be the one of the environment.
+
+    All schemes of Azure are ``az``. Links are not followed.
+    """
+    return _ACCOUNT.sub(r"\1", _AZURE.sub("az://", url)).rstrip("/")
 
 
 def _read(text: str) -> JobPlace:

@@ -71,6 +71,18 @@ def test_two_jobs_never_write_to_one_output(book: JobBook) -> None:
     assert [one.id for one in book.open()] == ["b"]
 
 
+def test_all_names_of_azure_mean_one_output(book: JobBook) -> None:
+    names = ["az://rows/out", "abfs://rows/out/", "abfss://rows@one.dfs.core.windows.net/out",
+             "abfs://one.dfs.core.windows.net/rows/out"]  # fmt: skip
+    first = record("first")
+    book.add(replace(first, job=replace(first.job, output=names[-1])))
+    for at, name in enumerate(names):
+        one = record(f"j{at}")
+        with pytest.raises(Conflict, match="job first writes to 'abfs://one"):
+            book.add(replace(one, job=replace(one.job, output=name)))
+        book.add(replace(one, job=replace(one.job, output=f"{name.rstrip('/')}-{at}")))
+
+
 def test_of_jobs_with_one_output_that_come_at_once_one_is_taken(book: JobBook) -> None:
     refused: list[Conflict] = []
 
