@@ -458,9 +458,11 @@ def stepped(now: Situation, moment: Moment) -> Change:
 
 
 def paused(now: Situation, moment: Moment, by: PausedBy, reason: str) -> Change:
-    """Stop the rollout where it is. Of one that is paused, only the user's pause still counts."""
+    """Stop the rollout where it is. Of one that is paused, only the user's pause and a refusal, as
+    of an abortion, still count, each once.
+    """
     state = _active(now)
-    if state.phase == "paused" and (by != "user" or state.paused_by == "user"):
+    if state.phase == "paused" and (by not in ("user", "refusal") or by == state.paused_by):
         return Change(now)
     state = rollouts.paused(state, by, reason, moment.at)
     return Change(replace(now, rollout=state), (_told(state, "rollout_paused", reason or by),))

@@ -641,12 +641,14 @@ def test_pausing_and_going_on(by: Any) -> None:
     assert kinds(change) == [(2, "rollout_resumed")]
 
 
-def test_only_the_user_pauses_what_is_paused() -> None:
+def test_only_the_user_and_a_refusal_pause_what_is_paused() -> None:
     """Else a look that passes would let go on what the user stopped."""
     by_user = after(lambda n: paused(n, MOMENT, "user", ""), now=ROLLED)
     assert paused(by_user, MOMENT, "gate", "refused") == Change(by_user)
     by_gate = after(lambda n: paused(n, MOMENT, "gate", "refused"), now=ROLLED)
-    assert state_of(paused(by_gate, MOMENT, "user", "").situation).paused_by == "user"
+    for by in ("user", "refusal"):
+        change = paused(by_gate, MOMENT, by, "again")
+        assert (state_of(change.situation).paused_by, len(change.notes)) == (by, 1)
 
 
 def test_what_runs_cannot_be_resumed() -> None:

@@ -784,6 +784,26 @@ def test_an_abortion_that_is_refused_is_told_once_and_made_as_soon_as_it_is_not(
     assert (world.state().phase, world.weight()) == ("aborted", 0.0)
 
 
+@pytest.mark.parametrize("by", ["user", "step", "gate", "approval"])
+def test_an_abortion_that_is_refused_in_a_pause_is_told_in_place_of_the_pause(
+    world: World, by: str
+) -> None:
+    """Who resumes the rollout, or would approve of it, learns that its candidate should be gone."""
+    world.begin(hold="1h", analysis=analysis(failure_limit=0))
+    world.apply(operations.paused, by, "first")
+    world.arms[2].failing = 0.2
+    world.refusal = MISFIT
+    wait(world, 60)
+    assert (world.state().paused_by, world.state().reason) == ("refusal", MISFIT)
+    assert [note.message for note in world.told("rollout_paused")] == [MISFIT]
+    world.apply(operations.resumed)
+    wait(world, 60)
+    assert len(world.told("rollout_paused")) == 2
+    world.refusal = ""
+    drive(world, over(world))
+    assert (world.state().phase, world.weight()) == ("aborted", 0.0)
+
+
 def test_a_rollout_that_is_aborted_once_its_move_is_refused_is_no_failure(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
