@@ -45,8 +45,10 @@ def segment(draft: Draft) -> Draft:
     for group in remote:
         mistakes += _not_convex(graph, group)
         mistakes += _learners(draft, group)
-    draft = replace(draft, segments=segments).with_problems(mistakes)
-    return replace(draft, hops=0 if mistakes else _critical_path_hops(draft, graph))
+    draft = replace(draft, segments=segments)
+    calls = _contracted(draft, graph)
+    mistakes = mistakes or [*_circles(draft, calls)]
+    return replace(draft, hops=0 if mistakes else _most_hops(calls)).with_problems(mistakes)
 
 
 def _groups(draft: Draft) -> list[tuple[str, ...]]:
@@ -239,7 +241,8 @@ def split_routers(nodes: Mapping[str, PlannedNode], away: set[str]) -> nx.DiGrap
         node = nodes[name]
         if node.type != "router":
             continue
-        sources = {ref.node for ref in node.inputs.values() if ref.node is not None}
+        refs = (*node.inputs.values(), *node.triggers)
+        sources = {ref.node for ref in refs if ref.node is not None}
         graph.remove_edges_from([(source, name) for source in sources - set(node.routes)])
         graph.add_edges_from((source, pick_of(name)) for source in sources & nodes.keys())
         graph.add_edge(pick_of(name), name)
@@ -283,23 +286,36 @@ def _readable(path: list[str]) -> str:
     return " → ".join(dict.fromkeys(shown))
 
 
-def _critical_path_hops(draft: Draft, graph: nx.DiGraph[str]) -> int:
-    """Most hops that a request can have to make one after the other."""
+def _contracted(draft: Draft, graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
+    """The graph with one vertex for each segment that requests call; others begin with ``=``."""
     home = {
         vertex: part.name
         for part in draft.segments[1:]
         if draft.nodes[part.nodes[0]].type != "explainer"
         for vertex in _inside(graph, part.nodes)
     }
-    whole: nx.DiGraph[str] = nx.DiGraph()
-    for vertex in graph:
-        whole.add_node(home.get(vertex, f"={vertex}"))
-    for source, target in graph.edges:
-        ends = home.get(source, f"={source}"), home.get(target, f"={target}")
-        if ends[0] != ends[1]:
-            whole.add_edge(*ends)
+    whole = nx.relabel_nodes(graph, {vertex: home.get(vertex, f"={vertex}") for vertex in graph})
+    whole.remove_edges_from([*nx.selfloop_edges(whole)])
+    return whole
+
+
+def _circles(draft: Draft, calls: nx.DiGraph[str]) -> Iterator[Mistake]:
+    """Yield segments that are convex, and yet each would have to be called before the other."""
+    for circle in nx.strongly_connected_components(calls):
+        tied = [part for part in draft.segments if part.name in circle and len(part.nodes) > 1]
+        if len(tied) > 1:
+            first, *others = (", ".join(part.nodes) for part in tied)
+            yield (
+                node_path(tied[0].nodes[-1], "placement"),
+                f"{first} cannot share a process where {' and '.join(others)} do: each of these "
+                "segments would have to be called before the other",
+            )
+
+
+def _most_hops(calls: nx.DiGraph[str]) -> int:
+    """Most hops that a request can have to make one after the other."""
     hops: dict[str, int] = {}
-    for vertex in nx.topological_sort(whole):
-        before = max((hops[source] for source in whole.predecessors(vertex)), default=0)
+    for vertex in nx.topological_sort(calls):
+        before = max((hops[source] for source in calls.predecessors(vertex)), default=0)
         hops[vertex] = before + (not vertex.startswith("="))
     return max(hops.values(), default=0)

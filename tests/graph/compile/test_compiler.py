@@ -145,6 +145,26 @@ def test_a_segment_must_be_convex() -> None:
     ]
 
 
+def test_two_segments_cannot_each_need_the_other() -> None:
+    graph = step(step(base(), "a", resources={"cpu": 1.0}), "b", resources={"cpu": 1.0})
+    step(graph, "after_a", "a", placement={"with": "b"})
+    step(graph, "after_b", "b", placement={"with": "a"})
+    assert problems(graph.output("y", "after_a").output("z", "after_b")) == [
+        "spec.nodes.after_b.placement: a, after_b cannot share a process where b, after_a do: "
+        "each of these segments would have to be called before the other"
+    ]
+
+
+def test_a_router_elsewhere_has_its_triggers_before_it_decides() -> None:
+    graph = step(step(step(base(), "a", resources={"cpu": 1.0}), "between", "a"), "b")
+    graph.router("pick", component="c.py:R", routes=["b"], placement={"with": "a"},
+                 triggers={"sources": ["between"]}).output("y", "pick")  # fmt: skip
+    assert problems(graph) == [
+        "spec.nodes.pick.placement: a, pick cannot share a process: a path leaves it and comes "
+        "back: a → between → pick"
+    ]
+
+
 def test_a_router_elsewhere_is_joined_in_the_head() -> None:
     graph = step(step(base(), "a"), "b")
     graph.router("pick", component="c.py:R", routes=["a", "b"], resources={"cpu": 1.0})
