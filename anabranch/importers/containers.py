@@ -34,6 +34,29 @@ NO_COUNTERPART = {
     "resizePolicy": "a change of `resources` is a new revision",
 }
 """Fields of containers that have no counterpart, each with the reason."""
+_MACHINES = "machines are chosen by labels in Ray: `placement.labels`"
+_ENGINE = "processes of the engine run where and as the engine does"
+_OF_PODS = (
+    "activeDeadlineSeconds", "dnsConfig", "dnsPolicy", "enableServiceLinks", "ephemeralContainers",
+    "hostAliases", "hostIPC", "hostNetwork", "hostPID", "hostUsers", "hostname", "os", "overhead",
+    "preemptionPolicy", "priority", "priorityClassName", "readinessGates", "runtimeClassName",
+    "schedulingGates", "securityContext", "setHostnameAsFQDN", "shareProcessNamespace", "subdomain",
+)  # fmt: skip
+POD_FIELDS = {
+    **dict.fromkeys(_OF_PODS, _ENGINE),
+    **dict.fromkeys(("affinity", "tolerations", "schedulerName"), _MACHINES),
+    "nodeName": "a machine's name in Kubernetes; `placement.node_affinity` takes the one in Ray",
+    "topologySpreadConstraints": "`placement.spread` spreads replicas over machines",
+    "imagePullSecrets": _NO_IMAGE,
+    "volumes": "put files beside `graph.yaml`, or mount what nodes need where the engine runs",
+    "initContainers": "do it before the engine starts, or in `load` of a component",
+    "restartPolicy": "the engine replaces processes that end",
+    "terminationGracePeriodSeconds": "a replica ends once its requests are answered",
+    "automountServiceAccountToken": "processes of the engine have no token of Kubernetes",
+    "serviceAccount": "nodes do not call Kubernetes",
+    "resourceClaims": "devices are `resources.gpu`, `accelerator` or `custom`",
+}
+"""Fields of pods that have no counterpart, each with the reason."""
 _RESERVED = ("ANABRANCH_", "RAY_", "PYTHON", "LD_")
 """Beginnings of variables that no node may set."""
 _GPU = "nvidia.com/gpu"

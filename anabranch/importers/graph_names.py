@@ -45,6 +45,11 @@ def class_name(text: str, taken: Iterable[str]) -> str:
     return _unused(name if not keyword.iskeyword(name) else f"{name}Component", taken, "")
 
 
+def printable(text: str) -> str:
+    """Return a text of a manifest as it can stand in a text of Python."""
+    return "".join(char for char in text if char.isprintable() and char not in "\"'\\")[:200]
+
+
 def _part(name: str) -> str:
     plain = re.sub(r"[^-a-z0-9]", "-", name.lower()).strip("-") or "graph"
     plain = plain if plain[0].isalpha() else f"g-{plain}"

@@ -14,6 +14,12 @@ from anabranch.specs.loader import MAX_BYTES, Document, parse_all
 
 MAX_FILES = 1000
 """Most files of a folder."""
+WRITTEN_BY_CLUSTERS = (
+    "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "ownerReferences",
+    "clusterName",
+)  # fmt: skip
+"""Fields that a cluster writes into the metadata of an object."""
 SUFFIXES = (".yaml", ".yml", ".json")
 _TEMPLATE = "{{"
 _KSERVE = re.compile(r"\{\{\s*\.(Name|Namespace|Labels|Annotations)\b")

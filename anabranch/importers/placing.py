@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anabranch.errors import Problem, SpecError
-from anabranch.importers.report import GRAPH_FILE
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.result import ImportedGraph, graph_file
 
 
 def placed(graphs: Sequence[ImportedGraph]) -> list[ImportedGraph]:
@@ -40,14 +39,10 @@ def _repeated(graph: ImportedGraph) -> Problem:
 
 def _below(graph: ImportedGraph, folder: str) -> ImportedGraph:
     """Return a graph in a folder further below, with the commands that name its file."""
-    before = _file(graph.folder)
+    before = graph_file(graph.folder)
     inner = f"{folder}/{graph.folder}" if graph.folder else folder
     steps = [
-        " ".join(_file(inner) if word == before else word for word in step.split(" "))
+        " ".join(graph_file(inner) if word == before else word for word in step.split(" "))
         for step in graph.steps
     ]
     return replace(graph, folder=inner, steps=steps)
-
-
-def _file(folder: str) -> str:
-    return f"{folder}/{GRAPH_FILE}" if folder else GRAPH_FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from anabranch.importers.result import FieldNote, ImportedGraph, Taken
+from anabranch.importers.result import FieldNote, ImportedGraph, Taken, graph_file
 
 _HEADINGS = {
     Taken.TO_DO: "Still to do",
@@ -14,7 +14,6 @@ _HEADINGS = {
     Taken.SAME: "Taken over",
 }
 """Sections of a graph, those that need a person first."""
-GRAPH_FILE = "graph.yaml"
 
 
 def report(graphs: Sequence[ImportedGraph]) -> str:
@@ -36,7 +35,7 @@ def unmet(graphs: Iterable[ImportedGraph]) -> list[str]:
 
 
 def _section(graph: ImportedGraph) -> Iterator[str]:
-    file = PurePosixPath(graph.folder) / GRAPH_FILE
+    file = graph_file(graph.folder)
     yield f"## {graph.source}"
     yield ""
     yield f"Graph `{graph.name}` in [{file}]({file})."

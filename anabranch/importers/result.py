@@ -11,6 +11,13 @@ from anabranch.errors import FieldPath, Position
 from anabranch.importers.manifests import Manifest
 from anabranch.specs.excerpts import safe_path
 
+GRAPH_FILE = "graph.yaml"
+
+
+def graph_file(folder: str) -> str:
+    """Return the path of the graph in a folder; ``folder`` is empty for that of the import."""
+    return f"{folder}/{GRAPH_FILE}" if folder else GRAPH_FILE
+
 
 class Taken(StrEnum):
     """How much of a field of the source an import has taken over."""

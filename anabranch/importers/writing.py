@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compile.loading import open_graph
-from anabranch.importers.report import GRAPH_FILE, report
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.report import report
+from anabranch.importers.result import GRAPH_FILE, ImportedGraph, graph_file
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.excerpts import safe_path
 from anabranch.specs.models import InferenceGraph
@@ -28,7 +28,7 @@ def files_of(graphs: Sequence[ImportedGraph]) -> dict[str, str]:
     found: dict[str, str] = {}
     for graph in graphs:
         prefix = f"{graph.folder}/" if graph.folder else ""
-        written = to_yaml(_validated(graph, f"{prefix}{GRAPH_FILE}"))
+        written = to_yaml(_validated(graph, graph_file(graph.folder)))
         for path, text in {GRAPH_FILE: written, **graph.files}.items():
             if prefix + path in found:
                 raise ValueError(f"{prefix + path} is written twice")

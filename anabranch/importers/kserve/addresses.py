@@ -69,6 +69,15 @@ def protocol_of(framework: str, model: Mapping[str, Any]) -> str:
     return V2 if framework in _V2_FRAMEWORKS else V1
 
 
+def container_protocol(container: Any) -> str:
+    """Return the protocol in the environment of a container; empty where it has none."""
+    env = container.get("env") if isinstance(container, Mapping) else None
+    for variable in env if isinstance(env, list) else ():
+        if isinstance(variable, Mapping) and variable.get("name") == "PROTOCOL":
+            return str(variable.get("value") or V1)
+    return ""
+
+
 def _host(manifest: Manifest) -> str:
     """Return the Kubernetes Service of an InferenceService that does without Knative.
 
@@ -100,9 +109,5 @@ def _protocol_of_part(part: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping) and ("storageUri" in value or "modelFormat" in value):
             return protocol_of(key, value)
     containers = part.get("containers")
-    for one in containers if isinstance(containers, list) else ():
-        env = one.get("env") if isinstance(one, Mapping) else None
-        for variable in env if isinstance(env, list) else ():
-            if isinstance(variable, Mapping) and variable.get("name") == "PROTOCOL":
-                return str(variable.get("value") or V1)
-    return V1
+    found = map(container_protocol, containers if isinstance(containers, list) else ())
+    return next(filter(None, found), V1)

@@ -5,21 +5,10 @@ from __future__ import annotations
 import re
 
 from anabranch.importers.fields import Fields
+from anabranch.importers.manifests import WRITTEN_BY_CLUSTERS
 from anabranch.specs.models import LABEL_KEY
 
-_OF_CLUSTERS = [
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "managedFields",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-]
+_OF_CLUSTERS = (*WRITTEN_BY_CLUSTERS, "generateName")
 _KNOWN = {
     "serving.kserve.io/deploymentMode": "the engine has one way to deploy",
     "serving.kserve.io/autoscalerClass": "the autoscaler of Kubernetes; `scaling` is Ray Serve's",

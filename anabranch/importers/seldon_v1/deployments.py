@@ -9,13 +9,13 @@ from typing import Any
 from anabranch.errors import Problem, SpecError
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name
-from anabranch.importers.manifests import Manifest
-from anabranch.importers.result import FieldNote, ImportedGraph, document
+from anabranch.importers.manifests import WRITTEN_BY_CLUSTERS, Manifest
+from anabranch.importers.result import ImportedGraph, document
+from anabranch.importers.revisions import revision_notes
 from anabranch.importers.seldon_v1.annotations import SERVICE_NAME, note_annotations
 from anabranch.importers.seldon_v1.pods.scaling import note_replicas
 from anabranch.importers.seldon_v1.predictors import Deployment, import_predictor
 from anabranch.importers.seldon_v1.traffic import (
-    PredictorShare,
     check_shares,
     in_order,
     note_share,
@@ -34,12 +34,6 @@ _DOORS = {"seldon": "seldon", "tensorflow": "v1"}
 _KAFKA = ("KAFKA_BROKER", "KAFKA_INPUT_TOPIC", "KAFKA_OUTPUT_TOPIC")
 _LABEL, _VALUE = 63, 253
 """Longest key and value of a graph's label."""
-_WRITTEN = (
-    "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
-    "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "ownerReferences",
-    "clusterName",
-)  # fmt: skip
-"""Fields that a cluster writes into the metadata of an object."""
 
 
 def import_deployments(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
@@ -87,27 +81,10 @@ def _graphs(root: Fields) -> list[ImportedGraph]:
         said = title if len(ordered) == 1 else f"{title}, predictor {share.name}"
         made.append(ImportedGraph(document, said, folder, imported.files, (), run))
     root.finish(("metadata", "spec", "status"))
+    places = [share.fields.path for share in ordered]
     return [
-        replace(graph, notes=_notes(root, share, ordered))
-        for graph, share in zip(made, ordered, strict=True)
-    ]
-
-
-def _notes(
-    root: Fields, share: PredictorShare, ordered: Sequence[PredictorShare]
-) -> list[FieldNote]:
-    """Return the notes of a predictor; those of no predictor are the stable revision's."""
-    manifest = root.source.manifest
-    places = {one.name: (*manifest.path, *one.fields.path) for one in ordered}
-
-    def is_below(note: FieldNote, name: str) -> bool:
-        return note.path[: len(places[name])] == places[name]
-
-    return [
-        note
-        for note in root.source.notes.found
-        if is_below(note, share.name)
-        or (share is ordered[0] and not any(is_below(note, name) for name in places))
+        replace(graph, notes=revision_notes(root.source, places, number))
+        for number, graph in enumerate(made)
     ]
 
 
@@ -138,7 +115,7 @@ def _name(metadata: Fields) -> str:
         metadata.to_do(f"the graph is called `{ours}`: clients ask for that name", "name")
     if metadata.has("namespace"):
         metadata.same(f"part of the graph's name `{ours}`", "namespace")
-    for key in _WRITTEN:
+    for key in WRITTEN_BY_CLUSTERS:
         if key in metadata.data:
             metadata.asked.add(key)
             metadata.reworded("kept by Kubernetes; the engine has revisions and events", key)

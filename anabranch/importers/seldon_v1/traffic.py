@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anabranch.importers.fields import Fields
-
-GRAPH_FILE = "graph.yaml"
+from anabranch.importers.revisions import RevisionShare, deploy_commands
 
 
 @dataclass(frozen=True)
@@ -66,28 +65,14 @@ def note_share(share: PredictorShare, is_stable: bool) -> None:
 
 
 def steps(graph: str, shares: Sequence[PredictorShare], folders: Sequence[str]) -> list[list[str]]:
-    """Return the commands for each share, in order; revisions are numbered as they are deployed.
-
-    ``folders`` are the places of the graphs, empty for the stable revision's.
-    """
-    found = [[f"anabranch deploy {GRAPH_FILE}"]]
-    arms = [share for share in shares if not share.is_shadow]
-    for share, folder in list(zip(shares, folders, strict=True))[1:]:
-        file = f"{folder}/{GRAPH_FILE}"
-        if share.is_shadow:
-            found.append([f"anabranch deploy {file} --mirror {_copied(share)}"])
-        elif len(arms) == 2:
-            found.append([f"anabranch deploy {file} --canary {share.percent}"])
-        else:
-            found.append([f"anabranch deploy {file} --canary 0"])
-    if len(arms) > 2:
-        weights = [
-            f"r{number}={share.percent}"
-            for number, share in enumerate(shares, 1)
-            if not share.is_shadow
-        ]
-        found[-1].append(f"anabranch traffic {graph} {' '.join(weights)}")
-    return found
+    """Return the commands for each share, whose graph is in the folder of its place."""
+    return deploy_commands(
+        graph,
+        [
+            RevisionShare(folder, _copied(one) if one.is_shadow else one.percent, one.is_shadow)
+            for one, folder in zip(shares, folders, strict=True)
+        ],
+    )
 
 
 def _copied(share: PredictorShare) -> int:

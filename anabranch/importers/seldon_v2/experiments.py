@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anabranch.importers.fields import Fields, Source
+from anabranch.importers.revisions import RevisionShare, deploy_commands
 from anabranch.importers.seldon_v2.metadata import read_name
 from anabranch.specs.excerpts import hint, shown
 
 _KINDS = ("model", "pipeline")
-_FILE = "graph.yaml"
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,12 @@ class Candidates:
 
     def steps(self, graph: str, folders: Sequence[str]) -> list[list[str]]:
         """Return the commands for each candidate, whose graph is in the folder of its place."""
-        found = [[f"anabranch deploy {_FILE}"]]
-        arms = [one for one in self.ordered if not one.is_mirror]
-        total = sum(one.weight for one in arms)
-        for one, folder in list(zip(self.ordered, folders, strict=True))[1:]:
-            file = f"{folder}/{_FILE}"
-            if one.is_mirror:
-                found.append([f"anabranch deploy {file} --mirror {one.weight}"])
-            elif len(arms) == 2:
-                share = round(100 * one.weight / total, 3)
-                found.append([f"anabranch deploy {file} --canary {share:g}"])
-            else:
-                found.append([f"anabranch deploy {file} --canary 0"])
-        if len(arms) > 2:
-            shares = _shares([one.weight for one in arms])
-            weights = [f"r{number}={share:g}" for number, share in enumerate(shares, 1)]
-            found[len(arms) - 1].append(f"anabranch traffic {graph} {' '.join(weights)}")
-        return found
+        percents = _shares([one.weight for one in self.ordered if not one.is_mirror])
+        shares = [
+            RevisionShare(folder, one.weight if one.is_mirror else percents[number], one.is_mirror)
+            for number, (one, folder) in enumerate(zip(self.ordered, folders, strict=True))
+        ]
+        return deploy_commands(graph, shares)
 
 
 def _shares(weights: Sequence[int]) -> list[float]:

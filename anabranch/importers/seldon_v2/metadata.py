@@ -5,13 +5,8 @@ from __future__ import annotations
 import re
 
 from anabranch.importers.fields import Fields
+from anabranch.importers.manifests import WRITTEN_BY_CLUSTERS
 from anabranch.specs.excerpts import shown
-
-_OF_CLUSTERS = (
-    "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
-    "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "ownerReferences",
-)  # fmt: skip
-
 
 _NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]{0,252}")
 
@@ -44,7 +39,7 @@ def note_metadata(root: Fields, is_model: bool = True) -> str:
         inner = metadata.within(key)
         for label in inner.data:
             inner.left_out("labels of a graph stand in its own `metadata`", str(label))
-    metadata.leave_out(dict.fromkeys(_OF_CLUSTERS, "written by a cluster, not by people"))
+    metadata.leave_out(dict.fromkeys(WRITTEN_BY_CLUSTERS, "written by a cluster, not by people"))
     metadata.finish()
     root.leave_out({"status": "written by the cluster"})
     return name

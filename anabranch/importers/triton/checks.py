@@ -16,7 +16,7 @@ import networkx as nx
 from anabranch.errors import FieldPath, Problem
 from anabranch.importers.triton.config_text import ModelConfig
 from anabranch.importers.triton.repository import Repository, TritonModel
-from anabranch.importers.triton.tensors import agree, batches, type_name
+from anabranch.importers.triton.tensors import agree, batches, full_shape, inner_sizes, type_name
 from anabranch.specs.excerpts import hint, listing, shown
 
 SCHEDULING = "ensemble_scheduling"
@@ -210,9 +210,8 @@ class _Declared:
 
 
 def _declared(model: str, tensor: Any, message: Any, reshaped: bool = False) -> _Declared:
-    has_batch = batches(message)
-    dims = list(tensor.reshape.shape if reshaped and tensor.HasField("reshape") else tensor.dims)
-    return _Declared(model, tensor.data_type, dims, [*([-1] if has_batch else []), *dims])
+    dims = list(inner_sizes(tensor) if reshaped else tensor.dims)
+    return _Declared(model, tensor.data_type, dims, full_shape(dims, message))
 
 
 def mapping_problems(model: TritonModel, repository: Repository) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from anabranch.errors import FieldPath
 from anabranch.importers.result import Notes, Taken
-from anabranch.importers.triton.tensors import datatype, input_shape
+from anabranch.importers.triton.tensors import datatype, full_shape
 
 Said = tuple[Taken, str]
 _STAYS: Said = (Taken.SAME, "stays with Triton, which runs the model")
@@ -94,7 +94,7 @@ def _tensor_notes(tensor: Any, message: Any) -> Iterator[tuple[Taken, FieldPath,
     for descriptor, value in tensor.ListFields():
         name = descriptor.name
         if name == "name":
-            shape = input_shape(tensor, message)
+            shape = full_shape(tensor.dims, message)
             yield Taken.SAME, (), f"{value}: {datatype(tensor.data_type)}{shape}"
         elif name == "label_filename":
             said = "replies have no labels; the classification extension is not offered"

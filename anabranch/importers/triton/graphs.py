@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from anabranch.errors import FieldPath, Problem, SpecError
 from anabranch.importers.graph_names import graph_name, node_name
-from anabranch.importers.result import ImportedGraph, Notes, Taken, document
+from anabranch.importers.result import ImportedGraph, Notes, Taken, document, graph_file
 from anabranch.importers.tensor_names import parameter_name, tensor_name
 from anabranch.importers.triton.checks import (
     SCHEDULING,
@@ -21,7 +21,7 @@ from anabranch.importers.triton.components import COMPONENTS, component_file
 from anabranch.importers.triton.fields import ENSEMBLE, note_fields, stays
 from anabranch.importers.triton.local import local_node
 from anabranch.importers.triton.repository import CONFIG, Repository, TritonModel, read_repository
-from anabranch.importers.triton.tensors import batches, datatype, input_shape, typed
+from anabranch.importers.triton.tensors import batches, datatype, full_shape, inner_sizes, typed
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.rules import RESERVED
 
@@ -70,10 +70,8 @@ def _chosen(repository: Repository, names: list[str]) -> list[str]:
 
 def _placed(graph: ImportedGraph, several: bool) -> ImportedGraph:
     folder = graph.name if several else ""
-    return ImportedGraph(
-        graph.spec, graph.source, folder, graph.files, graph.notes,
-        (f"anabranch deploy {f'{folder}/' if folder else ''}graph.yaml",),
-    )  # fmt: skip
+    steps = (f"anabranch deploy {graph_file(folder)}",)
+    return replace(graph, folder=folder, steps=steps)
 
 
 @dataclass
@@ -131,7 +129,7 @@ class _Graph:
         has_batch, several = batches(self.message), len(self.message.input) > 1
         for index, tensor in enumerate(self.message.input):
             name = self._own_name(tensor.name, ("input", index))
-            declared = typed(tensor, has_batch) or self._unknown_type(index)
+            declared = typed(tensor, self.message) or self._unknown_type(index)
             if has_batch and several:
                 declared["shape"][0] = BATCH
             if tensor.optional:
@@ -174,9 +172,8 @@ class _Graph:
 
     def _reshape(self, tensor: Any, source: str, sizes: list[int]) -> str:
         """Add a node that gives a tensor of the model another shape; return its name."""
-        has_batch = batches(self.message)
-        args = {"shape": sizes, "keeps_rows": has_batch}
-        full = [*([-1] if has_batch else []), *sizes]
+        args = {"shape": sizes, "keeps_rows": batches(self.message)}
+        full = full_shape(sizes, self.message)
         return self._transformed("Reshape", tensor.name, source, tensor.data_type, full, args)
 
     def _transformed(
@@ -213,7 +210,7 @@ class _Graph:
             if self.model.is_ensemble and tensor.HasField("reshape"):
                 source = self._reshape(tensor, source, list(tensor.dims))
             elif self.model.is_ensemble:
-                wanted = input_shape(tensor, self.message)
+                wanted = full_shape(tensor.dims, self.message)
                 source = self._fitted(tensor.name, tensor.data_type, wanted)
             self.outputs[self._own_name(tensor.name, ("output", index))] = source
 
@@ -225,7 +222,8 @@ class _Graph:
     def _add_steps(self) -> None:
         steps = list(enumerate(self.message.ensemble_scheduling.step))
         self.shapes |= {
-            tensor.name: _full(tensor, self.message, reshaped=True) for tensor in self.message.input
+            tensor.name: full_shape(inner_sizes(tensor), self.message)
+            for tensor in self.message.input
         }
         for _, step in steps:
             self._learn(step)
@@ -250,7 +248,7 @@ class _Graph:
         message = None if target is None else target.config.message
         for tensor in () if message is None else message.output:
             if tensor.name in step.output_map and tensor.dims:
-                self.shapes[step.output_map[tensor.name]] = _full(tensor, message)
+                self.shapes[step.output_map[tensor.name]] = full_shape(tensor.dims, message)
         for tensor in () if message is None else message.input:
             if tensor.optional and tensor.name in step.input_map:
                 self.missing.add(step.input_map[tensor.name])
@@ -304,7 +302,7 @@ class _Graph:
         for inner in sorted(step.input_map):
             tensor = step.input_map[inner]
             found[parameter_name(inner)] = (
-                self._fitted(tensor, known[inner].data_type, input_shape(known[inner], message))
+                self._fitted(tensor, known[inner].data_type, full_shape(known[inner].dims, message))
                 if inner in known
                 else self.sources[tensor]
             )
@@ -315,7 +313,7 @@ class _Graph:
     ) -> dict[str, Any]:
         """Return the outputs of a step, where its model declares them all."""
         message = target.config.message
-        types = {one.name: typed(one, batches(message)) for one in message.output}
+        types = {one.name: typed(one, message) for one in message.output}
         known = {name: one for name, one in types.items() if one is not None}
         if not set(names) <= known.keys():
             return {}
@@ -388,8 +386,7 @@ class _Graph:
         for tensor in self.message.output:
             if tensor.HasField("reshape"):
                 key = "output" if len(self.message.output) == 1 else parameter_name(tensor.name)
-                has_batch = batches(self.message)
-                full = [*([-1] if has_batch else []), *tensor.reshape.shape]
+                full = full_shape(tensor.reshape.shape, self.message)
                 self.nodes[name]["outputs"][key]["shape"] = full
                 source = self.sources[tensor.name]
                 self.sources[tensor.name] = self._reshape(tensor, source, list(tensor.dims))
@@ -406,9 +403,3 @@ class _Graph:
             "runtime": "open_inference",
             "args": {"url": URL, "model": self.model.name},
         }
-
-
-def _full(tensor: Any, message: Any, reshaped: bool = False) -> list[int]:
-    """Return the shape of a tensor between the steps of an ensemble."""
-    sizes = tensor.reshape.shape if reshaped and tensor.HasField("reshape") else tensor.dims
-    return [*([-1] if batches(message) else []), *sizes]

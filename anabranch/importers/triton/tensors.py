@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from anabranch.importers.triton.messages import ENUMS
@@ -22,21 +23,26 @@ def type_name(number: int) -> str:
     return f"TYPE_{_TYPES[number]}"
 
 
-def shape(tensor: Any, batches: bool) -> list[int]:
-    """Return the shape that clients see: with the batch dimension, where the model has one."""
-    return [*([WILDCARD] if batches else []), *tensor.dims]
-
-
 def batches(message: Any) -> bool:
     """Return whether a model's tensors begin with a batch dimension that ``dims`` leaves out."""
     return bool(message.max_batch_size > 0)
 
 
-def typed(tensor: Any, has_batch: bool) -> dict[str, Any] | None:
+def full_shape(sizes: Iterable[int], message: Any) -> list[int]:
+    """Return a shape with the batch dimension, where the model has one."""
+    return [*([WILDCARD] if batches(message) else []), *sizes]
+
+
+def inner_sizes(tensor: Any) -> Iterable[int]:
+    """Return the sizes that a model reads, where ``reshape`` says others than clients send."""
+    return tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims
+
+
+def typed(tensor: Any, message: Any) -> dict[str, Any] | None:
     """Return the declaration of a tensor; None where the backend is to complete it."""
     if not tensor.data_type or not tensor.dims:
         return None
-    return {"datatype": datatype(tensor.data_type), "shape": shape(tensor, has_batch)}
+    return {"datatype": datatype(tensor.data_type), "shape": full_shape(tensor.dims, message)}
 
 
 def agree(one: list[int], other: list[int]) -> bool:
@@ -45,8 +51,3 @@ def agree(one: list[int], other: list[int]) -> bool:
     return len(one) == len(other) and all(
         left == right or WILDCARD in (left, right) for left, right in pairs
     )
-
-
-def input_shape(tensor: Any, message: Any) -> list[int]:
-    """Return the shape of a tensor as clients send and get it."""
-    return shape(tensor, batches(message))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from anabranch.importers.fields import Fields
 from anabranch.importers.kserve.pods import import_placement
 from anabranch.importers.kserve.scaling import import_scaling
-from anabranch.specs.models import LOG_SINK
+from anabranch.importers.loggers import log_destination, note_mode
 
 _BATCH_SIZE, _BATCH_DELAY = 32, 5000
 """Defaults of ``pkg/batcher/handler.go``, the delay in milliseconds."""
 _LARGEST_BATCH = 65_536
-_MODES = {
-    "all": "requests and replies, as CloudEvents",
-    "request": "the log holds replies too",
-    "response": "the log holds requests too",
-}
 _LOGGER = {
     "metadataHeaders": "the log has the request's id, and no headers",
     "metadataAnnotations": "the language has no annotations",
@@ -68,22 +62,11 @@ def request_log(part: Fields) -> dict[str, Any] | None:
     if "logger" not in part.data:
         return None
     logger = part.within("logger")
-    mode = logger.choice("mode", _MODES)
-    if mode:
-        logger.reworded(f"`telemetry.requests`: {_MODES[mode]}", "mode")
+    note_mode(logger)
     logger.leave_out(_LOGGER)
-    url = logger.text("url")
+    found = log_destination(logger)
     logger.finish()
-    if not url:
-        logger.reworded("`telemetry.requests` to files of the engine: no URL is given")
-        return {"to": "file"}
-    address = url if "://" in url else f"http://{url}"
-    if not re.fullmatch(LOG_SINK, address):
-        logger.mistake("must be a URL such as http://host/path", "url")
-        return None
-    said = f"start the engine with ANABRANCH_REQUEST_LOGS={address}, which allows the destination"
-    logger.to_do(said, "url")
-    return {"to": address}
+    return found
 
 
 def canary_percent(part: Fields) -> int | None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch.errors import FieldPath
 from anabranch.importers.fields import Fields, Source
 from anabranch.importers.graph_names import folder_name, graph_name
 from anabranch.importers.kserve.addresses import namespace_of
@@ -27,8 +26,8 @@ from anabranch.importers.kserve.services.predictors import (
 )
 from anabranch.importers.kserve.services.storage import credentials
 from anabranch.importers.kserve.services.transformers import TransformerNodes, transformer_nodes
-from anabranch.importers.report import GRAPH_FILE
-from anabranch.importers.result import FieldNote, ImportedGraph, document
+from anabranch.importers.result import ImportedGraph, document
+from anabranch.importers.revisions import RevisionShare, deploy_commands, revision_notes
 
 KIND = "InferenceService"
 PREDICTOR, BEFORE, AFTER, EXPLAINER = "predictor", "preprocess", "postprocess", "explainer"
@@ -66,16 +65,18 @@ def import_service(source: Source, runtimes: Runtimes) -> list[ImportedGraph]:
         return []
     name = graph_name(manifest.name, manifest.namespace)
     title = f"{KIND} {manifest.name}"
+    places = [arm.fields.path[:-1] for arm in arms]
+    commands = _commands(name, arms)
     return [
         ImportedGraph(
             document(name, made[0], labels),
             title if arm is arms[0] else f"{title}, canary {arm.folder}",
             arm.folder,
             made[1],
-            _notes(source, arm, arms),
-            _steps(name, arm, arms),
+            revision_notes(source, places, number),
+            commands[number],
         )
-        for arm, made in zip(arms, specs, strict=True)
+        for number, (arm, made) in enumerate(zip(arms, specs, strict=True))
         if made is not None
     ]
 
@@ -189,11 +190,7 @@ def _nodes(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the nodes, joined, and the outputs of the graph."""
     (name,) = tensors.inputs
-    sources = {
-        output: f"{PREDICTOR}.{source}" if source else PREDICTOR
-        for output, source in tensors.outputs.items()
-    }
-    parameter = "messages" if name == "messages" else "x"
+    sources, parameter = tensors.sources(PREDICTOR), tensors.parameter
     if around is None:
         return {PREDICTOR: {**predictor, "inputs": {parameter: name}}}, sources
     renamed = {f"y{index}" if len(sources) > 1 else "y": one
@@ -230,36 +227,11 @@ def _finish(root: Fields, spec: Fields, stable: Fields) -> None:
     root.finish()
 
 
-def _steps(name: str, arm: _Arm, arms: Sequence[_Arm]) -> list[str]:
-    """Return the commands that bring a revision into service, in the order of the revisions."""
-    file = f"{arm.folder}/{GRAPH_FILE}" if arm.folder else GRAPH_FILE
-    command = f"anabranch deploy {file}"
-    if arm is arms[0]:
-        return [f"{command} --canary {arm.percent}" if arm.percent else command]
-    if len(arms) == 2:
-        return [f"{command} --canary {arm.percent}"]
-    steps = [f"{command} --canary 0"]
-    if arm is arms[-1]:
-        rest = 100 - sum(one.percent or 0 for one in arms[1:])
-        shares = [rest, *[one.percent or 0 for one in arms[1:]]]
-        weights = " ".join(f"r{number}={share}" for number, share in enumerate(shares, 1))
-        steps.append(f"anabranch traffic {name} {weights}")
-    return steps
-
-
-def _notes(source: Source, arm: _Arm, arms: Sequence[_Arm]) -> list[FieldNote]:
-    """Return the notes of a revision: those below its predictor, of the first one all others."""
-    prefix = source.manifest.path
-
-    def place(one: _Arm) -> FieldPath:
-        return (*prefix, *one.fields.path[:-1])
-
-    others = [place(one) for one in arms[1:]]
-    if arm is arms[0]:
-        return [
-            note
-            for note in source.notes.found
-            if not any(note.path[: len(other)] == other for other in others)
-        ]
-    own = place(arm)
-    return [note for note in source.notes.found if note.path[: len(own)] == own]
+def _commands(name: str, arms: Sequence[_Arm]) -> list[list[str]]:
+    """Return the commands that bring each revision into service, in the order of the revisions."""
+    others = [arm.percent or 0 for arm in arms[1:]]
+    shares = map(RevisionShare, [arm.folder for arm in arms], [100 - sum(others), *others])
+    found = deploy_commands(name, list(shares))
+    if arms[0].percent:
+        found[0] = [f"{found[0][0]} --canary {arms[0].percent}"]
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from anabranch.importers.fields import Fields
@@ -42,6 +42,15 @@ class Tensors:
     outputs: dict[str, str]
     protocols: tuple[str, ...] = ()
 
+    @property
+    def parameter(self) -> str:
+        """The parameter of the model's node that takes the input."""
+        return "messages" if "messages" in self.inputs else "x"
+
+    def sources(self, node: str) -> dict[str, str]:
+        """Return the sources of the outputs, given the name of the model's node."""
+        return {name: f"{node}.{one}" if one else node for name, one in self.outputs.items()}
+
 
 @dataclass
 class ModelNode:
@@ -51,7 +60,6 @@ class ModelNode:
     tensors: Tensors
     is_remote: bool = False
     """Whether the node calls the server of the service, which goes on."""
-    files: dict[str, str] = field(default_factory=dict)
 
 
 def node_of(runtime: str, **fields: Any) -> dict[str, Any]:

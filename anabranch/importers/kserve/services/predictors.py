@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from anabranch.importers.containers import NO_COUNTERPART, environment, resources
 from anabranch.importers.fields import Fields
-from anabranch.importers.kserve.addresses import protocol_of
+from anabranch.importers.kserve.addresses import container_protocol, protocol_of
 from anabranch.importers.kserve.services.formats import FORMATS, served_elsewhere
 from anabranch.importers.kserve.services.model import V1, V2, ModelNode, ServedModel
 from anabranch.importers.manifests import Manifest
@@ -61,7 +60,7 @@ def read_model(service: ServiceNames, predictor: Fields) -> ServedModel | None:
         if one is not custom:
             one.left_out("a container beside the model server; make it a node, if it is a step")
     if custom is not None:
-        protocol = _protocol_of_container(custom)
+        protocol = container_protocol(custom.data) or V1
         name, space = service.name, service.namespace
         return ServedModel(name, space, "custom", custom, protocol, predictor, is_custom=True)
     (key,) = given
@@ -146,13 +145,6 @@ def _custom(containers: Sequence[Fields], has_model: bool) -> Fields | None:
     return containers[0] if containers and not has_model else None
 
 
-def _protocol_of_container(container: Fields) -> str:
-    for one in container.data.get("env") or ():
-        if isinstance(one, Mapping) and one.get("name") == "PROTOCOL":
-            return str(one.get("value") or V1)
-    return V1
-
-
 def _note_protocol(model: ServedModel) -> None:
     if not model.fields.has("protocolVersion"):
         return
@@ -165,9 +157,3 @@ def _note_protocol(model: ServedModel) -> None:
     else:
         model.fields.left_out("V1 over gRPC, which TensorFlow Serving speaks alone",
                               "protocolVersion")  # fmt: skip
-
-
-def plain(value: Any) -> str:
-    """Return a text of a manifest as it can stand in a text of Python."""
-    text = str(value)
-    return "".join(char for char in text if char.isprintable() and char not in "\"'\\")[:200]

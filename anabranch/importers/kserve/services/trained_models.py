@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from anabranch.importers.fields import Source
 from anabranch.importers.graph_names import graph_name
@@ -54,17 +55,13 @@ def import_trained_model(
     root.finish()
     if source.problems:
         return []
-    (name,) = made.tensors.inputs
-    parameter = "messages" if name == "messages" else "x"
-    node = {**made.node, "inputs": {parameter: name}}
+    tensors = made.tensors
+    node = {**made.node, "inputs": {tensors.parameter: next(iter(tensors.inputs))}}
     if made.is_remote and found is not None:
-        node["args"] = {**node["args"], "url": _address(parent, served.namespace)}
-    outputs = {
-        output: f"predictor.{inner}" if inner else "predictor"
-        for output, inner in made.tensors.outputs.items()
-    }
-    graph = {"inputs": made.tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs} | (
-        {"protocols": list(made.tensors.protocols)} if made.tensors.protocols else {}
+        node["args"] = {**node["args"], "url": replace(served, service=parent).url}
+    outputs = tensors.sources("predictor")
+    graph = {"inputs": tensors.inputs, "nodes": {"predictor": node}, "outputs": outputs} | (
+        {"protocols": list(tensors.protocols)} if tensors.protocols else {}
     )
     whole = document(graph_name(manifest.name, manifest.namespace), graph, labels)
     steps = ("anabranch deploy graph.yaml",)
@@ -85,7 +82,3 @@ def _protocol(service: Manifest | None, framework: str) -> str:
         if isinstance(fields, Mapping):
             return protocol_of(key, fields)
     return protocol_of(framework, {})
-
-
-def _address(service: str, namespace: str) -> str:
-    return f"http://{service}-predictor.{namespace}.svc.cluster.local"

@@ -7,13 +7,12 @@ from typing import Any
 
 from anabranch.importers.containers import NO_COUNTERPART, environment, resources
 from anabranch.importers.fields import Fields
-from anabranch.importers.graph_names import class_name
+from anabranch.importers.graph_names import class_name, printable
 from anabranch.importers.kserve.services.extensions import component_fields
 from anabranch.importers.kserve.services.predictors import (
     CONTAINERS,
     KSERVE_CONTAINER,
     containers_of,
-    plain,
 )
 
 FILE = "components.py"
@@ -67,13 +66,13 @@ def _node(cls: str) -> dict[str, Any]:
 
 
 def _source(name: str, image: str) -> str:
-    said = f"the code of the image {plain(image)} is missing"
+    said = f"the code of the image {printable(image)} is missing"
     missing = f'raise NotImplementedError("{said}")'
     return f'''"""Components around the model: the transformer of an InferenceService of KServe."""
 
 
 class {name}Preprocess:
-    """`preprocess` of the image {plain(image)}: paste it in."""
+    """`preprocess` of the image {printable(image)}: paste it in."""
 
     def transform(self, **inputs):
         """Return what the model takes, for the inputs of a request: arrays by name."""
@@ -81,7 +80,7 @@ class {name}Preprocess:
 
 
 class {name}Postprocess:
-    """`postprocess` of the image {plain(image)}: paste it in."""
+    """`postprocess` of the image {printable(image)}: paste it in."""
 
     def transform(self, **outputs):
         """Return the answer, for the outputs of the model: arrays by name."""

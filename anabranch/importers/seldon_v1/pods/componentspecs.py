@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anabranch.importers.containers import POD_FIELDS
 from anabranch.importers.fields import Fields
 from anabranch.importers.seldon_v1.pods.containers import Container, read_container
 from anabranch.importers.seldon_v1.pods.scaling import fixed, pod_scaling
@@ -17,29 +18,11 @@ from anabranch.importers.seldon_v1.units.tree import PredictiveUnit
 
 WITH = "with"
 """Field of ``placement`` that ties nodes; in settings it names a unit."""
-_POD = "the engine's processes run where it was started, in no pod of their own"
-_NO_COUNTERPART = {
+_REASONS = {
+    **POD_FIELDS,
     "nodeSelector": "`placement.labels` of nodes chooses machines by labels of Ray",
-    "affinity": "`placement.labels` of nodes chooses machines by labels of Ray",
-    "tolerations": "`placement.labels` of nodes chooses machines by labels of Ray",
-    "topologySpreadConstraints": "`placement.spread` puts replicas on machines of their own",
-    "volumes": "put the files beside `graph.yaml`, or mount them where the engine runs",
-    "initContainers": "fetch what they fetch before `anabranch up`, or in the component's `load`",
-    "terminationGracePeriodSeconds": "replicas that end answer their requests first",
     "serviceAccountName": "credentials come from the environment of `anabranch up`",
-    "serviceAccount": "credentials come from the environment of `anabranch up`",
-    "imagePullSecrets": "no image is pulled",
-    "securityContext": _POD,
-    "restartPolicy": "processes that end are started anew",
 }
-_OF_PODS = (
-    "activeDeadlineSeconds", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
-    "enableServiceLinks", "ephemeralContainers", "hostAliases", "hostIPC", "hostNetwork", "hostPID",
-    "hostname", "nodeName", "os", "overhead", "preemptionPolicy", "priority", "priorityClassName",
-    "readinessGates", "runtimeClassName", "schedulerName", "setHostnameAsFQDN",
-    "shareProcessNamespace", "subdomain",
-)  # fmt: skip
-_REASONS = {**_NO_COUNTERPART, **dict.fromkeys(_OF_PODS, _POD)}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ RUNTIMES = {
 """The runtime for each protocol of a deployment."""
 _FIELDS = ("service_host", "service_port", "httpPort", "grpcPort", "type")
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1")
-_PORT = {OPEN_INFERENCE: 9000, TENSORFLOW: 9000, SELDON: 9000}
+_PORT = 9000
 """``FirstHttpPortNumber`` of ``operator/constants/constants.go``."""
 
 
@@ -68,7 +68,7 @@ def remote_node(
     unit: PredictiveUnit,
     runtime: str,
     server: str,
-    port: int | None = None,
+    port: int = _PORT,
     values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the node that calls the server of a unit, with a placeholder if no address is known.
@@ -78,7 +78,7 @@ def remote_node(
     given = values or {}
     url = str(given.get("rest_endpoint") or address(unit))
     if not url:
-        url = f"http://localhost:{port or _PORT[runtime]}"
+        url = f"http://localhost:{port}"
         unit.fields.to_do(f"keep {server} running, and write its address into `args.url`", "name")
     elif not is_url(url):
         unit.fields.mistake(f"{shown(url)} is no address of a server", "endpoint")

@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anabranch.importers.graph_names import class_name
+from anabranch.importers.graph_names import class_name, printable
 from anabranch.importers.seldon_v1.units.tree import (
     AGGREGATE,
     PREDICT,
@@ -61,7 +61,7 @@ class Images:
         if not self.found and not self.texts:
             return {}
         sources = [*self.texts.values(), *map(_source, self.found.values())]
-        said = f"Components of {_plain(title)}, as Seldon Core's Python wrapper has them."
+        said = f"Components of {printable(title)}, as Seldon Core's Python wrapper has them."
         opening = f'"""{said}"""\n'
         return {FILE: opening + "".join(f"\n\n{source}" for source in sources)}
 
@@ -77,11 +77,11 @@ def _short(image: str) -> str:
 def _source(one: _Image) -> str:
     lines = [
         f"class {one.name}:",
-        f'    """The code of the image {_plain(one.image)}: paste it in."""',
+        f'    """The code of the image {printable(one.image)}: paste it in."""',
     ]
     lines += _constructor(list(one.parameters))
     for method in one.methods:
-        said = f"the code of the image {_plain(one.image)} is missing"
+        said = f"the code of the image {printable(one.image)} is missing"
         lines += [
             "",
             f"    def {_SIGNATURES[method]}:",
@@ -99,8 +99,3 @@ def _constructor(parameters: list[str]) -> list[str]:
     taken = ", ".join(f"{name}=None" for name in parameters)
     kept = [f"        self.{name} = {name}" for name in parameters]
     return ["", f"    def __init__(self, {taken}):", *kept]
-
-
-def _plain(name: str) -> str:
-    """Return a name as it can stand in a text of Python."""
-    return "".join(char for char in name if char.isprintable() and char not in "\"'\\")[:200]

@@ -20,11 +20,6 @@ class Setting:
     is_alone: bool
     """Whether the unit is the only one of its predictor."""
 
-    @property
-    def speaks_v2(self) -> bool:
-        """Whether the protocol is the Open Inference Protocol, under either of its names."""
-        return speaks_v2(self.protocol)
-
 
 Server: TypeAlias = Callable[[PredictiveUnit, Setting], dict[str, Any]]
 """Returns the fields of a unit's node."""
@@ -67,7 +62,7 @@ def _sklearn(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
 
     MLServer's runtime, which answers over v2, calls ``predict``.
     """
-    if setting.speaks_v2:
+    if speaks_v2(setting.protocol):
         _parameters_unread(unit, "MLServer's scikit-learn runtime")
         method = "predict"
     else:
@@ -91,7 +86,7 @@ def _sklearn_method(unit: PredictiveUnit) -> str:
 
 def _xgboost(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/xgboostserver``: a Booster in ``model.bst``, a format that XGBoost has given up."""
-    if setting.speaks_v2:
+    if speaks_v2(setting.protocol):
         _parameters_unread(unit, "MLServer's XGBoost runtime")
     else:
         unit.parameters.refuse_others((), "XGBOOST_SERVER")
@@ -105,7 +100,7 @@ def _xgboost(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
 
 def _mlflow(unit: PredictiveUnit, setting: Setting) -> dict[str, Any]:
     """``servers/mlflowserver``: a folder that MLflow wrote."""
-    if setting.speaks_v2:
+    if speaks_v2(setting.protocol):
         _parameters_unread(unit, "MLServer's MLflow runtime")
     else:
         unit.parameters.refuse_others(("xtype",), "MLFLOW_SERVER")
