@@ -79,6 +79,8 @@ _BINARY_HEADER: Json = {
     "description": "Bytes of the JSON in front, where tensors follow it as raw bytes.",
     "schema": {"type": "integer", "minimum": 0},
 }
+_OIP = "Open Inference Protocol v2"
+_BINARY: Json = {"application/octet-stream": {}}
 
 
 def document(
@@ -118,11 +120,27 @@ def document(
 
 
 def _error_response() -> Json:
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {
-        "description": "What was wrong, and what would have been right.",
-        "content": {"application/json": {"schema": schema}},
-    }
+    description = "What was wrong, and what would have been right."
+    return {"description": description, "content": json_content(_ref("Error"))}
+
+
+def json_content(schema: Json, **beside: Any) -> Json:
+    """Return the content of a body in JSON; ``beside`` are examples, of which None is left out."""
+    told = {name: value for name, value in beside.items() if value is not None}
+    return {"application/json": {"schema": schema, **told}}
+
+
+def operation(
+    tag: str, name: str, summary: str, answers: Json, body: Json | None = None, **more: Any
+) -> Json:
+    """Return an operation with its responses; ``body`` is the content of its request, if any."""
+    asked = {} if body is None else {"requestBody": {"required": True, "content": body}}
+    described = {"tags": [tag], "operationId": name, "summary": summary}
+    return {**described, **more, **asked, "responses": answers}
+
+
+def _ref(schema: str) -> Json:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def responses(description: str, content: Json) -> Json:
@@ -133,21 +151,15 @@ def responses(description: str, content: Json) -> Json:
 
 
 def _get(name: str, summary: str) -> Json:
-    return {
-        "tags": ["Open Inference Protocol v2"],
-        "operationId": name,
-        "summary": summary,
-        "responses": responses(summary, {"application/json": {"schema": {"type": "object"}}}),
-    }
+    return operation(_OIP, name, summary, responses(summary, json_content({"type": "object"})))
 
 
 def _request(metadata: ModelMetadata, parameters: Json) -> Json:
     """A request with all inputs; its example has ``parameters`` if there are any."""
-    request: Json = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
     example = request_example(metadata.inputs)
-    if example is not None:
-        request["example"] = example | ({"parameters": parameters} if parameters else {})
-    return request
+    if example is not None and parameters:
+        example["parameters"] = parameters
+    return json_content(_ref("InferRequest"), example=example)
 
 
 def request_example(inputs: Sequence[TensorMetadata]) -> Json | None:
@@ -168,74 +180,55 @@ def request_example(inputs: Sequence[TensorMetadata]) -> Json | None:
 
 
 def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
-    request = _request(metadata, {"explainer": explainers[0]})
-    response = {"schema": {"$ref": "#/components/schemas/ExplainResponse"}}
-    return {
-        "tags": ["Explanations"],
-        "operationId": "explain",
-        "summary": "An explanation of the answer",
-        "description": "Parameters: `explainer`, needed where there are several "
-        f"({', '.join(explainers)}); `target`, the class that is explained; `seed`; `timeout`.",
-        "parameters": [_BINARY_HEADER],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": request, "application/octet-stream": {}},
-        },
-        "responses": responses(
-            "One explanation for each row, or one of the model", {"application/json": response}
+    said = (
+        "Parameters: `explainer`, needed where there are several "
+        f"({', '.join(explainers)}); `target`, the class that is explained; `seed`; `timeout`."
+    )
+    return operation(
+        "Explanations",
+        "explain",
+        "An explanation of the answer",
+        responses(
+            "One explanation for each row, or one of the model",
+            json_content(_ref("ExplainResponse")),
         ),
-    }
+        _request(metadata, {"explainer": explainers[0]}) | _BINARY,
+        description=said,
+        parameters=[_BINARY_HEADER],
+    )
 
 
 def _infer(metadata: ModelMetadata) -> Json:
-    request = _request(metadata, {})
-    response = {"schema": {"$ref": "#/components/schemas/InferResponse"}}
-    return {
-        "tags": ["Open Inference Protocol v2"],
-        "operationId": "infer",
-        "summary": "Inference",
-        "parameters": [_BINARY_HEADER],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": request, "application/octet-stream": {}},
-        },
-        "responses": responses(
-            "The outputs that were asked for",
-            {"application/json": response, "application/octet-stream": {}},
-        ),
-    }
+    answer = json_content(_ref("InferResponse")) | _BINARY
+    return operation(
+        _OIP,
+        "infer",
+        "Inference",
+        responses("The outputs that were asked for", answer),
+        _request(metadata, {}) | _BINARY,
+        parameters=[_BINARY_HEADER],
+    )
 
 
 def _generate(metadata: ModelMetadata, name: str, answer: str) -> Json:
-    request: Json = {"schema": {"$ref": "#/components/schemas/GenerateRequest"}}
-    values = plain_examples(metadata.inputs)
-    if values is not None:
-        request["example"] = values
     stream = answer == "text/event-stream"
     summary = "Inference in plain JSON"
-    return {
-        "tags": ["Open Inference Protocol v2"],
-        "operationId": name,
-        "summary": f"{summary}, result by result" if stream else summary,
-        "requestBody": {"required": True, "content": {"application/json": request}},
-        "responses": responses(
+    return operation(
+        _OIP,
+        name,
+        f"{summary}, result by result" if stream else summary,
+        responses(
             "A result in each event" if stream else "The outputs",
-            {answer: {"schema": {"$ref": "#/components/schemas/GenerateResponse"}}},
+            {answer: {"schema": _ref("GenerateResponse")}},
         ),
-    }
+        json_content(_ref("GenerateRequest"), example=plain_examples(metadata.inputs)),
+    )
 
 
 def _feedback() -> Json:
-    summary = "How good an answer was"
-    schema = {"$ref": "#/components/schemas/Feedback"}
-    counted = {"$ref": "#/components/schemas/Counted"}
-    return {
-        "tags": ["Feedback"],
-        "operationId": "feedback",
-        "summary": summary,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": responses("Whether it counts", {"application/json": {"schema": counted}}),
-    }
+    answers = responses("Whether it counts", json_content(_ref("Counted")))
+    asked = json_content(_ref("Feedback"))
+    return operation("Feedback", "feedback", "How good an answer was", answers, asked)
 
 
 def plain_examples(tensors: Sequence[TensorMetadata], raw: Any = _TEXT) -> Json | None:
@@ -277,7 +270,12 @@ def _example(tensor: TensorMetadata, raw: Any) -> Any:
 
 def _value(flat: list[Any], sizes: Sequence[int]) -> Any:
     """A tensor as generate takes it: one element by itself, others nested."""
-    if len(flat) == 1:
+    return flat[0] if len(flat) == 1 else nested(flat, sizes)
+
+
+def nested(flat: list[Any], sizes: Sequence[int]) -> Any:
+    """Return the elements of a tensor as nested lists; ``sizes`` are those of its dimensions."""
+    if not sizes:
         return flat[0]
     for size in reversed(sizes[1:]):
         flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else []
@@ -285,7 +283,7 @@ def _value(flat: list[Any], sizes: Sequence[int]) -> Any:
 
 
 def _schemas(metadata: ModelMetadata) -> Json:
-    parameters = {"$ref": "#/components/schemas/Parameters"}
+    parameters = _ref("Parameters")
     names = [tensor.name for tensor in metadata.inputs if not tensor.optional]
     return {
         "Error": _ERROR,
@@ -361,7 +359,7 @@ def _asked(metadata: ModelMetadata) -> Json:
             "required": ["name"],
             "properties": {
                 "name": {"type": "string"},
-                "parameters": {"$ref": "#/components/schemas/Parameters"},
+                "parameters": _ref("Parameters"),
             },
         },
     }
@@ -397,6 +395,6 @@ def _tensor(tensor: TensorMetadata, exact: bool) -> Json:
             if dimensions
             else {"type": "array", "maxItems": 0},
             "data": {"type": "array", "items": {"anyOf": [element, {"type": "array"}]}},
-            "parameters": {"$ref": "#/components/schemas/Parameters"},
+            "parameters": _ref("Parameters"),
         },
     }

@@ -24,7 +24,7 @@ from anabranch.router.errors import HttpReply, UnencodableOutput
 from anabranch.router.http.doors.beside_outputs import revision_header
 from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Methods
-from anabranch.router.http.openapi import responses
+from anabranch.router.http.openapi import json_content, operation, responses
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
@@ -48,16 +48,16 @@ class DocumentDoor:
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
         """Return the path of ``document``."""
-        content: dict[str, Any] = {"application/json": {"schema": {}}}
-        operation = {
-            "tags": ["Document"],
-            "operationId": "document",
-            "summary": "Inference with a JSON document",
-            "description": "The body is the only input, the answer the only output.",
-            "requestBody": {"required": True, "content": content},
-            "responses": responses("The document that the graph gives", content),
-        }
-        return {f"/v2/models/{metadata.name}/document": {"post": operation}}
+        content = json_content({})
+        document = operation(
+            "Document",
+            "document",
+            "Inference with a JSON document",
+            responses("The document that the graph gives", content),
+            content,
+            description="The body is the only input, the answer the only output.",
+        )
+        return {f"/v2/models/{metadata.name}/document": {"post": document}}
 
     async def _ask(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return await self._calls.infer(request, _decode, _encode, revision)

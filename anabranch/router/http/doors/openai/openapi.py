@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from anabranch.router.core import ModelMetadata
 from anabranch.router.http.doors.places import openai_base
+from anabranch.router.http.openapi import json_content
 
 Json: TypeAlias = dict[str, Any]
 
@@ -70,16 +71,13 @@ def _endpoint(metadata: ModelMetadata, summary: str, example: Json, fields: Json
         "post": {
             "tags": ["openai"],
             "summary": summary,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "requestBody": {"required": True, "content": json_content(schema)},
             "responses": {
                 "200": {
                     "description": "The answer; server-sent events where a stream is asked for.",
-                    "content": {"application/json": {"schema": {"type": "object"}}},
+                    "content": json_content({"type": "object"}),
                 },
-                "default": {
-                    "description": "An error.",
-                    "content": {"application/json": {"schema": _ERROR}},
-                },
+                "default": {"description": "An error.", "content": json_content(_ERROR)},
             },
         }
     }

@@ -8,7 +8,13 @@ from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.form_body import MULTIPART, URLENCODED
 from anabranch.router.http.doors.plain_json.json_requests import COLUMNS, OUTPUTS, ROWS
 from anabranch.router.http.doors.row_examples import names_of_rows, row_example
-from anabranch.router.http.openapi import plain_examples, plain_schema, responses
+from anabranch.router.http.openapi import (
+    json_content,
+    operation,
+    plain_examples,
+    plain_schema,
+    responses,
+)
 
 Json: TypeAlias = dict[str, Any]
 _RAW = "dGV4dA=="
@@ -25,26 +31,19 @@ _FILE: Json = {"type": "string", "format": "binary"}
 
 def paths_of(metadata: ModelMetadata) -> Json:
     """Return the path of ``predict`` of the graph that the metadata describe."""
-    content = {
-        "application/json": {"schema": _schema(metadata), "examples": _examples(metadata)},
-        MULTIPART: {"schema": _form_schema(metadata)},
-        URLENCODED: {"schema": _form_schema(metadata)},
-    }
-    operation = {
-        "tags": ["Plain JSON"],
-        "operationId": "predict",
-        "summary": "Inference with named values",
-        "description": "Values by input, or records in `rows`, or lists in `columns`; the answer "
+    form = {"schema": _form_schema(metadata)}
+    content = json_content(_schema(metadata), examples=_examples(metadata))
+    predict = operation(
+        "Plain JSON",
+        "predict",
+        "Inference with named values",
+        responses("The outputs by name", json_content({"type": "object"})),
+        content | {MULTIPART: form, URLENCODED: form},
+        description="Values by input, or records in `rows`, or lists in `columns`; the answer "
         "comes in the same form. BYTES are texts, raw ones Base64. A form has a field or a file "
         "for each input.",
-        "requestBody": {"required": True, "content": content},
-        "responses": responses("The outputs by name", {"application/json": _answer()}),
-    }
-    return {f"/v2/models/{metadata.name}/predict": {"post": operation}}
-
-
-def _answer() -> Json:
-    return {"schema": {"type": "object"}}
+    )
+    return {f"/v2/models/{metadata.name}/predict": {"post": predict}}
 
 
 def _examples(metadata: ModelMetadata) -> Json:

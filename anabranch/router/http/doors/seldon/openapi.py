@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anabranch.router.core import ModelMetadata
-from anabranch.router.http.openapi import request_example
+from anabranch.router.http.openapi import json_content, nested, operation, request_example
 
 _TAG = "Seldon Core v1"
 _META = {
@@ -83,49 +83,29 @@ def message_example(metadata: ModelMetadata) -> dict[str, Any] | None:
         return None
     inputs = found["inputs"]
     if len(inputs) > 1:
-        return {"jsonData": {one["name"]: _nested(one["data"], one["shape"]) for one in inputs}}
+        return {"jsonData": {one["name"]: nested(one["data"], one["shape"]) for one in inputs}}
     (only,) = inputs
     if only["datatype"] != "BYTES" and only["shape"]:
-        return {"data": {"ndarray": _nested(only["data"], only["shape"])}}
+        return {"data": {"ndarray": nested(only["data"], only["shape"])}}
     if only["datatype"] != "BYTES":
         return {"data": {"tensor": {"shape": [], "values": only["data"]}}}
     if len(only["data"]) == 1:
         return {"strData": only["data"][0]}
-    return {"data": {"ndarray": _nested(only["data"], only["shape"])}}
-
-
-def _nested(flat: list[Any], shape: list[int]) -> Any:
-    if not shape:
-        return flat[0]
-    for size in reversed(shape[1:]):
-        flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else []
-    return flat
+    return {"data": {"ndarray": nested(only["data"], only["shape"])}}
 
 
 def _post(name: str, summary: str, body: Any, example: Any) -> dict[str, Any]:
-    content = {"schema": body} | ({} if example is None else {"example": example})
-    return {
-        "tags": [_TAG],
-        "operationId": name,
-        "summary": summary,
-        "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {
-            "200": {
-                "description": summary,
-                "content": {"application/json": {"schema": _MESSAGE}},
-            },
-            "default": {
-                "description": "What was wrong, in `status`",
-                "content": {"application/json": {"schema": _MESSAGE}},
-            },
+    content = json_content(body, example=example)
+    answers = {
+        "200": {"description": summary, "content": json_content(_MESSAGE)},
+        "default": {
+            "description": "What was wrong, in `status`",
+            "content": json_content(_MESSAGE),
         },
     }
+    return operation(_TAG, name, summary, answers, content)
 
 
 def _get(name: str, summary: str) -> dict[str, Any]:
-    return {
-        "tags": [_TAG],
-        "operationId": name,
-        "summary": summary,
-        "responses": {"200": {"description": summary}, "503": {"description": "Not ready"}},
-    }
+    answers = {"200": {"description": summary}, "503": {"description": "Not ready"}}
+    return operation(_TAG, name, summary, answers)

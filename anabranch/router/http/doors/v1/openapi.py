@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from anabranch.router.core import ModelMetadata
 from anabranch.router.http.doors.places import V1
 from anabranch.router.http.doors.row_examples import has_rows, row_example
-from anabranch.router.http.openapi import plain_examples, responses
+from anabranch.router.http.openapi import json_content, operation, plain_examples, responses
 
 Json: TypeAlias = dict[str, Any]
 _RAW = {"b64": "dGV4dA=="}
@@ -26,6 +26,7 @@ _REQUEST: Json = {
         "parameters": {"$ref": "#/components/schemas/Parameters"},
     },
 }
+_OBJECT = json_content({"type": "object"})
 
 
 def paths_of(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
@@ -43,43 +44,24 @@ def paths_of(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
 
 
 def _get(name: str, summary: str) -> Json:
-    return {
-        "tags": [_TAG],
-        "operationId": name,
-        "summary": summary,
-        "responses": responses(summary, _object()),
-    }
+    return operation(_TAG, name, summary, responses(summary, _OBJECT))
 
 
 def _predict(metadata: ModelMetadata) -> Json:
     summary = "Inference; `instances` get `predictions`, `inputs` get `outputs`"
-    return {
-        "tags": [_TAG],
-        "operationId": "v1_predict",
-        "summary": summary,
-        "requestBody": _body(_examples(metadata)),
-        "responses": responses("The outputs", _object()),
-    }
+    body = json_content(_REQUEST, examples=_examples(metadata))
+    return operation(_TAG, "v1_predict", summary, responses("The outputs", _OBJECT), body)
 
 
 def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
     examples = _examples(metadata, {"parameters": {"explainer": explainers[0]}})
-    return {
-        "tags": [_TAG],
-        "operationId": "v1_explain",
-        "summary": "An explanation of the answer",
-        "requestBody": _body(examples),
-        "responses": responses("One explanation for each row, or one of the model", _object()),
-    }
-
-
-def _body(examples: Json) -> Json:
-    content = {"application/json": {"schema": _REQUEST, "examples": examples}}
-    return {"required": True, "content": content}
-
-
-def _object() -> Json:
-    return {"application/json": {"schema": {"type": "object"}}}
+    return operation(
+        _TAG,
+        "v1_explain",
+        "An explanation of the answer",
+        responses("One explanation for each row, or one of the model", _OBJECT),
+        json_content(_REQUEST, examples=examples),
+    )
 
 
 def _examples(metadata: ModelMetadata, beside: Json | None = None) -> Json:
