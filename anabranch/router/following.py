@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from anabranch.telemetry.outlet import line_of
+
 logger = logging.getLogger("anabranch.router")
 
 RETRY_S = 0.2
@@ -88,9 +90,3 @@ class Follower(Generic[VersionedT]):
             return False
         self.version = found.version
         return True
-
-
-def line_of(error: BaseException) -> str:
-    """Return the kind of an error and the first line of its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

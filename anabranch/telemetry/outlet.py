@@ -167,9 +167,10 @@ class Outlet(Generic[Item]):
         if now - self._said >= _QUIET_S:
             self._said = now
             with suppress(Exception):
-                logger.warning("outlet %s does not deliver: %s", self._name, _line(error))
+                logger.warning("outlet %s does not deliver: %s", self._name, line_of(error))
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its text."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__

@@ -12,12 +12,12 @@ import httpx
 
 from anabranch.errors import Interrupted, InvalidRequest, Unavailable
 from anabranch.router.between_nodes import CALLING_MS, NAME, client_tls, probed
-from anabranch.router.following import line_of
 from anabranch.router.gateway.forwarded_body import ForwardedBody
 from anabranch.router.gateway.headers import answer_headers, request_headers, target
 from anabranch.router.http.app import StreamedReply
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.large_reply import STALLED_S
+from anabranch.telemetry.outlet import line_of
 
 REFUSED_S = 0.5
 """Time for which a router that refused a connection is not asked."""

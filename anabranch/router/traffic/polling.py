@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from anabranch.router.following import Follower, line_of
+from anabranch.router.following import Follower
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry.activity import ACTIVITY, Activity, Pace
+from anabranch.telemetry.outlet import line_of
 
 logger = logging.getLogger("anabranch.router")
 

@@ -15,7 +15,7 @@ from anabranch.components.source.imports import import_for_importer
 from anabranch.components.source.roots import drop
 from anabranch.graph.calls.settling import settle_process
 from anabranch.graph.plan.plan import HEAD
-from anabranch.router.following import RETRY_S, Follower, line_of
+from anabranch.router.following import RETRY_S, Follower
 from anabranch.router.limits import BytesUnderWay
 from anabranch.router.traffic.polling import POLL_S, SEND_S
 from anabranch.serve.calls.controller import ControllerActor
@@ -33,6 +33,7 @@ from anabranch.serve.replicas.base import (
 from anabranch.serve.replicas.graph_router import GraphRouter
 from anabranch.serve.replicas.hangs import watch_loop
 from anabranch.serve.replicas.head import HostedHead
+from anabranch.telemetry.outlet import line_of
 
 POOL = "pool"
 """Name of the deployment of a pool in its Serve application."""

@@ -23,12 +23,12 @@ from anabranch.errors import InvalidRequest, RequestError, Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import Headers, HttpReply, error_body
-from anabranch.router.following import line_of
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.later import MAX_BODY, AsyncAnswer, AsyncRequest, AsyncState, AsyncStore
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.traffic.arms import Arms
+from anabranch.telemetry.outlet import line_of
 
 logger = logging.getLogger("anabranch.router")
 
