@@ -99,7 +99,7 @@ def test_remote_models_are_looked_at_likewise(web: Web) -> None:
     async def get(url: str) -> Any:
         server = remote_model(url, "fruit")
         try:
-            return await server.get("/v2", 5.0)
+            return await server.get("/v2")
         finally:
             await server.close()
 

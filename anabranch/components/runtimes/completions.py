@@ -101,3 +101,14 @@ def json_parameter(name: str, given: Any) -> Any:
         return orjson.loads(given)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"parameter {name!r} is no JSON: {error}") from None
+
+
+def objects_in(name: str, text: Any) -> list[Any]:
+    """Return a list of objects in JSON, or as it is; InvalidRequest for anything else."""
+    try:
+        found = orjson.loads(text) if isinstance(text, str) else text
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{name} must be a list in JSON: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InvalidRequest(f"{name} must be a list of objects in JSON")
+    return found

@@ -12,8 +12,7 @@ from typing import Any
 from anabranch import Graph
 from anabranch.errors import SpecError
 from anabranch.importers.importing import import_source
-from anabranch.importers.result import GRAPH_FILE
-from anabranch.importers.result import ImportedGraph
+from anabranch.importers.result import GRAPH_FILE, ImportedGraph
 from anabranch.importers.writing import check_files, files_of
 
 

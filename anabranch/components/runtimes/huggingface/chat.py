@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.completions import objects_in
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
@@ -24,8 +23,8 @@ def rendered(tokenizer: Any, array: Array, parameters: Mapping[str, Any]) -> str
 
     InvalidRequest for what is no such list, and for what the template refuses.
     """
-    messages = _objects("messages", only_text("messages", array))
-    tools = _objects("tools", parameters["tools"]) if parameters.get("tools") else None
+    messages = objects_in("messages", only_text("messages", array))
+    tools = objects_in("tools", parameters["tools"]) if parameters.get("tools") else None
     if not messages:
         raise InvalidRequest("messages must hold at least one message")
     try:
@@ -43,13 +42,3 @@ def only_text(what: str, array: Array) -> str:
     if array.dtype.kind not in "OSU" or array.size != 1:
         raise InvalidRequest(f"{what} must be BYTES of one element, got {list(array.shape)}")
     return str(as_text(array).ravel()[0])
-
-
-def _objects(name: str, text: Any) -> list[Any]:
-    try:
-        found = orjson.loads(text) if isinstance(text, str) else text
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"{name} must be a list in JSON: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidRequest(f"{name} must be a list of objects in JSON")
-    return found

@@ -33,8 +33,6 @@ from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import HEADER_NAME, Predictor
 
-_ASKING = 5.0
-"""Longest time to wait for metadata or a probe of health, in seconds."""
 _BINARY = "binary_tensor_data"
 """The extension's name among those of a server's metadata."""
 _OWN_HEADERS = frozenset(
@@ -108,8 +106,8 @@ class OpenInferenceModel(RemoteRuntime):
     async def load(self) -> None:
         """Check that the model is ready and has the node's signature; else raise CannotLoad."""
         with loading():
-            await self._server.probe(f"{self._path}/ready", _ASKING, self._headers)
-            metadata = await self._server.get(self._path, _ASKING, self._headers)
+            await self._server.probe(f"{self._path}/ready", self._headers)
+            metadata = await self._server.get(self._path, self._headers)
             if self._binary is None:
                 self._binary = await self._knows_binary()
         self._agree(metadata)
@@ -120,7 +118,7 @@ class OpenInferenceModel(RemoteRuntime):
         Raise no error: a new replica would not mend another server.
         """
         try:
-            await self._server.probe(f"{self._path}/ready", _ASKING, self._headers)
+            await self._server.probe(f"{self._path}/ready", self._headers)
         except _NOT_THERE as error:
             if self._health.is_ready():
                 logger.warning("requests are held back: %s", error)
@@ -149,7 +147,7 @@ class OpenInferenceModel(RemoteRuntime):
 
     async def _knows_binary(self) -> bool:
         try:
-            metadata = await self._server.get("/v2", _ASKING, self._headers)
+            metadata = await self._server.get("/v2", self._headers)
         except (RemoteError, BadAnswer):
             return False
         extensions = metadata.get("extensions") if isinstance(metadata, dict) else None

@@ -21,6 +21,8 @@ MAX_ANSWER = 256 * 2**20
 """Largest answer that is read, in bytes."""
 LONGEST = 300.0
 """Longest time for a request without a deadline, in seconds."""
+_ASKING = 5.0
+"""Longest time for a request of the node itself, for metadata or a probe of health, in seconds."""
 _CONNECT = 5.0
 _IDLE = 2.0
 """How long an unused connection is kept, in seconds: less than servers keep it, so that no request
@@ -83,15 +85,13 @@ class RemoteServer:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def probe(
-        self, path: str, seconds: float, headers: Mapping[str, str] | None = None
-    ) -> None:
+    async def probe(self, path: str, headers: Mapping[str, str] | None = None) -> None:
         """Return if a path answers with success, whatever it says; raise as ``get`` does."""
-        await self._send("GET", path, seconds, headers=headers)
+        await self._send("GET", path, _ASKING, headers=headers)
 
-    async def get(self, path: str, seconds: float, headers: Mapping[str, str] | None = None) -> Any:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
         """Return the JSON that a path gives."""
-        _, body = await self._send("GET", path, seconds, headers=headers)
+        _, body = await self._send("GET", path, _ASKING, headers=headers)
         try:
             return orjson.loads(body)
         except ValueError:

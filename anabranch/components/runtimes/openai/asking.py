@@ -10,13 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import orjson
-
-from anabranch.components.runtimes.completions import json_parameter
+from anabranch.components.runtimes.completions import json_parameter, objects_in
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
-from anabranch.specs.excerpts import shown
 
 TaskName: TypeAlias = Literal["chat", "completions", "embeddings"]
 
@@ -82,17 +79,7 @@ def _input(task: TaskName, array: Array) -> Any:
         return texts
     if len(texts) != 1:
         raise InvalidRequest(f"{task} takes one element a request, got {len(texts)}")
-    return _messages(texts[0]) if task == "chat" else texts[0]
-
-
-def _messages(text: str) -> list[Any]:
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"messages must be a list in JSON: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidRequest(f"messages must be a list of objects in JSON, got {shown(text)}")
-    return found
+    return objects_in("messages", texts[0]) if task == "chat" else texts[0]
 
 
 def _read(name: str, value: Any) -> Any:

@@ -31,8 +31,6 @@ from anabranch.errors import InvalidRequest, Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Predictor
 
-_ASKING = 5.0
-"""Longest time to wait for the list of models, in seconds."""
 _DONE = b"[DONE]"
 _LISTED = 404
 """Status of servers without a list of models."""
@@ -120,7 +118,7 @@ class OpenAIModel(RemoteRuntime):
         """Check that the server takes the key and has the model, where it lists models."""
         with loading():
             try:
-                models = await self._server.get("/models", _ASKING, self._headers)
+                models = await self._server.get("/models", self._headers)
             except RemoteError as error:
                 if error.status == _LISTED:
                     return

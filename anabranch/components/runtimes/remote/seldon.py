@@ -36,8 +36,6 @@ from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Predictor
 
-_ASKING = 5.0
-"""Longest time to wait for the microservice at the start, in seconds."""
 _PATHS = {
     "predict": "/predict",
     "transform_input": "/transform-input",
@@ -82,7 +80,7 @@ class SeldonService(RemoteRuntime):
     async def load(self) -> None:
         """Check that the microservice answers, whatever it says; else raise CannotLoad."""
         with loading(), suppress(RemoteError):  # other wrappers than Python's have no such path
-            await self._server.probe("/health/ping", _ASKING)
+            await self._server.probe("/health/ping")
 
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the payload of the answer; RemoteError, BadAnswer, Unavailable or a deadline."""

@@ -23,9 +23,6 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.errors import Mistake
 from anabranch.specs.models import Predictor
 
-_ASKING = 5.0
-"""Longest time to wait for the model's state, in seconds."""
-
 
 @register("predictor", "v1")
 class V1Model(RemoteRuntime):
@@ -59,7 +56,7 @@ class V1Model(RemoteRuntime):
     async def load(self) -> None:
         """Check that the server has the model; else raise CannotLoad."""
         with loading():
-            await self._server.probe(self._path, _ASKING)
+            await self._server.probe(self._path)
 
     async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
         """Return the predictions; RemoteError, BadAnswer, Unavailable or DeadlineExceeded."""
