@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, TypeAlias
+from typing import IO, NamedTuple, TypeAlias
 
 from anabranch.components.artefacts.digests import MAX_FILES
 from anabranch.components.artefacts.settings import ArtefactSettings
@@ -88,16 +88,10 @@ def renamed(source: ArtefactSource, path: str) -> ArtefactSource:
     return replace(source, files=[file], read=lambda _, start: source.read(only, start))
 
 
-class Opener(Protocol):
-    """``open_source`` of a module: list what ``uri`` means. Raises what ``Read`` does."""
-
-    def __call__(self, uri: str, settings: ArtefactSettings) -> ArtefactSource: ...  # noqa: D102
-
-
 def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List what ``uri`` means. Raises Interrupted, or ArtefactError naming what is wrong."""
-    opener: Opener = importlib.import_module(MODULES[scheme(uri)]).open_source
-    source = opener(uri, settings)
+    module = importlib.import_module(MODULES[scheme(uri)])
+    source: ArtefactSource = module.open_source(uri, settings)
     _check(source, settings)
     return source
 

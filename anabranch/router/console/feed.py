@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 import orjson
@@ -31,9 +31,9 @@ import orjson
 from anabranch.access.identity import Asker, Identity, anonymous
 from anabranch.errors import RequestError, Unavailable
 from anabranch.names import graph_path
+from anabranch.router.backend import ControlBackend
 from anabranch.router.console.rates import RateWindow
-from anabranch.router.errors import Headers, status_of
-from anabranch.telemetry.registry import Snapshot
+from anabranch.router.errors import status_of
 
 logger = logging.getLogger("anabranch.router")
 
@@ -61,24 +61,12 @@ async def _poller() -> Identity:
     return _POLLER.identity
 
 
-class FeedSource(Protocol):
-    """The control plane as the poller asks it; the line to the controller is one."""
-
-    async def handle(
-        self, method: str, path: str, query: str, body: bytes, asker: Asker
-    ) -> tuple[int, Headers, bytes]:
-        """Answer a request to the control API."""
-
-    async def metrics(self) -> Snapshot:
-        """Return the metrics of all processes of the engine."""
-
-
 class Feed:
     """The documents, who looks at them, and the poller. For one event loop."""
 
     def __init__(
         self,
-        source: FeedSource,
+        source: ControlBackend,
         pause: float = PAUSE_S,
         beat: float = BEAT_S,
         patience: float = PATIENCE_S,

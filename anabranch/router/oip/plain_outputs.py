@@ -62,7 +62,7 @@ def without_rows(outputs: Sequence[OutputTensor], rows: int) -> OutputTensor | N
 
 def text_of(output: OutputTensor, item: object) -> str:
     """Return an element of BYTES as text; raise UnencodableOutput for other bytes."""
-    found = _text(item)
+    found = utf8_text(item)
     if found is not None:
         return found
     raise UnencodableOutput(
@@ -72,7 +72,7 @@ def text_of(output: OutputTensor, item: object) -> str:
 
 def text_or_tagged(output: OutputTensor, item: object) -> str | dict[str, str]:
     """Return an element of BYTES as text, other bytes as ``{"b64": "…"}``."""
-    found = _text(item)
+    found = utf8_text(item)
     return found if found is not None else tagged(output, item)
 
 
@@ -83,7 +83,8 @@ def tagged(output: OutputTensor, item: object) -> dict[str, str]:
     return {B64: b64encode(text_of(output, item).encode()).decode()}
 
 
-def _text(item: object) -> str | None:
+def utf8_text(item: object) -> str | None:
+    """Return an element of BYTES as text; None where it is none in UTF-8."""
     try:
         text = item.decode() if isinstance(item, bytes) else item
         if isinstance(text, str):

@@ -30,6 +30,7 @@ from anabranch.components.tensors.texts import filled
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.oip.plain_outputs import utf8_text
 from anabranch.router.seldon.messages import JsonText, PredictionMessage
 from anabranch.router.seldon.payloads import PayloadKind
 from anabranch.router.traffic.decisions import ROUTING
@@ -86,7 +87,7 @@ def _of_texts(
     if array.size != 1 or (array.ndim and keeps_lists):
         return Answer("ndarray", nested(output), names)
     element = array.item()
-    text = _text(element)
+    text = utf8_text(element)
     if names and not array.ndim and text is not None and (rows := _document(text, "[")):
         return Answer("ndarray", rows, names)
     document = None if text is None else _document(text, "" if asked == "jsonData" else "{")
@@ -169,26 +170,13 @@ def _signed(response: InferenceResponse) -> dict[str, Any]:
 
 
 def _in_list(output: OutputTensor, index: int, element: object) -> str:
-    text = _text(element)
+    text = utf8_text(element)
     if text is None:
         raise UnencodableOutput(
             f"output {output.name!r}: element {index} is not text in UTF-8, and only a graph whose "
             "one output is one element can answer with `binData`"
         )
     return text
-
-
-def _text(element: object) -> str | None:
-    """Return an element as text; None where it is none in UTF-8."""
-    try:
-        if isinstance(element, bytes):
-            return element.decode()
-        if isinstance(element, str):
-            element.encode()
-            return element
-    except UnicodeError:
-        pass
-    return None
 
 
 def _octets(output: OutputTensor, element: object) -> bytes:

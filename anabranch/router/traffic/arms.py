@@ -241,9 +241,7 @@ class Arms:
 
     def check_ready(self, revision: int | str | None = None) -> None:
         """Raise Unavailable where an output of a revision cannot be computed; of the stable one."""
-        routing = self.routing
-        arm = routing.stable if revision is None else routing.arm(revision)
-        arm.core.check_ready()
+        self.routing.arm(revision).core.check_ready()
 
     @property
     def protocols(self) -> tuple[ProtocolName, ...]:
@@ -252,9 +250,7 @@ class Arms:
 
     def explainers(self, revision: int | str | None = None) -> tuple[str, ...]:
         """The explainers of a revision, without a number of the stable one."""
-        routing = self.routing
-        arm = routing.stable if revision is None else routing.arm(revision)
-        return arm.explainers.names
+        return self.routing.arm(revision).explainers.names
 
     def report(self) -> Report:
         """All that was counted so far: the sums themselves, which go on growing."""

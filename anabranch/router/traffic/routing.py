@@ -37,8 +37,10 @@ class Routing:
         self._routed = {n: stages.routed(n, way) for n, way in self._numbered.items()}
         self._only = None if self._split.only is None else self._routed[self._split.only]
 
-    def arm(self, revision: int | str) -> Arm:
-        """The arm of a revision; NotFound if there is none."""
+    def arm(self, revision: int | str | None) -> Arm:
+        """The arm of a revision, without one the stable arm; NotFound if there is none."""
+        if revision is None:
+            return self.stable
         found = self.arms.get(int(revision)) if str(revision) in self.versions else None
         if found is None:
             raise NotFound(

@@ -74,8 +74,7 @@ class AsyncCalls:
             inputs = arms.metadata(revision).inputs
             decoded, _ = decode_body(body, length, arms.limits, lambda: inputs)
             routing = arms.routing
-            arm = routing.stable if revision is None else routing.arm(revision)
-            arm.core.check(decoded)
+            routing.arm(revision).core.check(decoded)
         body, headers = _with_low_priority(body, length)
         kept = [pair for pair in request.headers.items() if pair[0] not in _LEFT_OUT]
         asked = AsyncRequest(

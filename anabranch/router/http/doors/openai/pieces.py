@@ -10,6 +10,7 @@ import msgspec
 
 from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.oip.plain_outputs import utf8_text
 
 TEXT = "text"
 _FINISH, _CALLS, _LOGPROBS = "finish_reason", "tool_calls", "logprobs"
@@ -82,15 +83,10 @@ class _Reader:
     total: int
 
     def text(self, name: str, at: int) -> str:
-        found = self._element(name, at)
-        try:
-            text = found.decode() if isinstance(found, bytes) else found or ""
-            if isinstance(text, str):
-                text.encode()
-                return text
-        except UnicodeError:
-            pass
-        raise UnencodableOutput(f"output {name!r} holds what is not text in UTF-8")
+        text = utf8_text(self._element(name, at) or "")
+        if text is None:
+            raise UnencodableOutput(f"output {name!r} holds what is not text in UTF-8")
+        return text
 
     def own_text(self, name: str, at: int) -> str:
         """The text itself, of which there must be as many as are asked for."""
