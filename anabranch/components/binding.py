@@ -14,7 +14,6 @@ from anabranch.components.contract import METHODS, Bound, CannotLoad
 from anabranch.components.contracts.adapting import ComponentContract
 from anabranch.components.contracts.all_contracts import contract_of
 from anabranch.components.fitting import (
-    check_args,
     check_inputs,
     check_yields,
     input_names,
@@ -22,7 +21,7 @@ from anabranch.components.fitting import (
     no_method,
 )
 from anabranch.components.models.multiplex import Multiplexed
-from anabranch.components.parameters import is_async, is_context, parameters_of
+from anabranch.components.parameters import check_args, is_async, is_context, parameters_of
 from anabranch.components.raised import pass_interrupt, text_of
 from anabranch.components.runtimes.torch.memory import cap_memory
 from anabranch.components.source.classes import explain, load_class

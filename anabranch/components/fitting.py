@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from anabranch.components import registry
 from anabranch.components.contract import METHODS, CannotLoad
 from anabranch.components.contracts.all_contracts import contract_of
-from anabranch.components.parameters import Parameters, check_names, check_takes_one, is_context
+from anabranch.components.parameters import (
+    Parameters,
+    check_names,
+    check_takes_one,
+    constructor_mistakes,
+    is_context,
+)
 from anabranch.components.source.outline import ClassOutline, Method, outline
 from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase
-
-
-def check_args(component: str, args: Mapping[str, Any], parameters: Parameters) -> None:
-    """Raise CannotLoad unless a constructor of these parameters takes ``args``."""
-    check_names(f"the constructor of {component}", "args", list(args), parameters)
 
 
 def check_inputs(owner: str, node: NodeBase, parameters: Parameters) -> None:
@@ -92,19 +92,9 @@ def component_problems(node: NodeBase, root: Path) -> Iterator[Mistake]:
     if (method := cls.method(METHODS[node_type])) is None:
         yield ("component",), f"{no_method(cls.name, node_type, cls.methods)} ({cls.place})"
     if (constructor := cls.constructor) is not None:
-        yield from constructor_findings(node.component, node.args, constructor)
+        yield from constructor_mistakes(node.component, node.args, constructor)
     if isinstance(method, Method):
         yield from _method_findings(cls, method, node)
-
-
-def constructor_findings(
-    component: str, args: Mapping[str, Any], constructor: Method
-) -> Iterator[Mistake]:
-    """Find arguments that a constructor does not take, and those that it lacks."""
-    try:
-        check_args(component, args, constructor.parameters)
-    except CannotLoad as error:
-        yield ("args",) if args else ("component",), f"{error} ({constructor.place})"
 
 
 def _method_findings(cls: ClassOutline, method: Method, node: NodeBase) -> Iterator[Mistake]:

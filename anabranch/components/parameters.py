@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.source.outline import Method
+from anabranch.errors import Mistake
 from anabranch.specs.excerpts import hint
 
 Parameters = Sequence[inspect.Parameter]
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _CONSTRUCTORS = ("__init__", "__new__")
-_BY_PLACE = (
+BY_PLACE = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.VAR_POSITIONAL,
@@ -61,7 +63,7 @@ def check_takes_one(owner: str, parameters: Parameters) -> None:
     """Check that the method can be called with one list, beside a context."""
     own = [parameter for parameter in parameters if not is_context(parameter)]
     required = [one for one in own[1:] if is_required(one)]
-    if not own or own[0] is not parameters[0] or own[0].kind not in _BY_PLACE or required:
+    if not own or own[0] is not parameters[0] or own[0].kind not in BY_PLACE or required:
         names = ", ".join(parameter.name for parameter in own) or "none"
         raise CannotLoad(
             f"inputs are a list, so {owner} must take one list first (its parameters: {names}); "
@@ -81,6 +83,21 @@ def check_names(owner: str, field: str, given: Sequence[str], parameters: Parame
     extra = [] if open_ended else [name for name in given if name not in known]
     if missing or extra:
         raise CannotLoad(_mismatch(owner, field, missing, extra, known))
+
+
+def check_args(component: str | None, args: Mapping[str, Any], parameters: Parameters) -> None:
+    """Raise CannotLoad unless a constructor of these parameters takes ``args``."""
+    check_names(f"the constructor of {component}", "args", list(args), parameters)
+
+
+def constructor_mistakes(
+    component: str | None, args: Mapping[str, Any], constructor: Method
+) -> Iterator[Mistake]:
+    """Find arguments that a constructor does not take, and those that it lacks."""
+    try:
+        check_args(component, args, constructor.parameters)
+    except CannotLoad as error:
+        yield ("args",) if args else ("component",), f"{error} ({constructor.place})"
 
 
 def is_required(parameter: inspect.Parameter) -> bool:

@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import METHODS, CannotLoad
-from anabranch.components.fitting import check_args, constructor_findings
-from anabranch.components.parameters import check_names, is_async, parameters_of
+from anabranch.components.parameters import (
+    check_args,
+    check_names,
+    constructor_mistakes,
+    is_async,
+    parameters_of,
+)
 from anabranch.components.raised import pass_interrupt
 from anabranch.components.registry import MONITOR
 from anabranch.components.source.classes import explain, load_class
@@ -113,7 +118,7 @@ def component_problems(spec: Monitor, names: Sequence[str], root: Path) -> Itera
     if cls is None:
         return
     if cls.constructor is not None:
-        yield from constructor_findings(component, spec.args, cls.constructor)
+        yield from constructor_mistakes(component, spec.args, cls.constructor)
     score, fit = cls.method(METHODS[MONITOR]), cls.method("fit")
     if score is None:
         yield ("component",), f"{_no_method(component, METHODS[MONITOR])} ({cls.place})"

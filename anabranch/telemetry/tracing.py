@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
 from typing import Self, TypeVar
 
 from anabranch.telemetry.otlp import HOST, OtlpDelivery
@@ -165,12 +164,7 @@ class SpanRecording:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         if error is not None and not isinstance(error, GeneratorExit):
             self.fail(SpanFailure.of(error))
         self.end()

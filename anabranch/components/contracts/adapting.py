@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.parameters import Parameters, check_names, is_required
+from anabranch.components.parameters import BY_PLACE, Parameters, is_required
 from anabranch.components.source.outline import ClassOutline
 from anabranch.errors import Mistake, StatusError
 from anabranch.specs.excerpts import hint
@@ -50,18 +50,6 @@ def with_status(node: str, said: str, status: object) -> StatusError | None:
     return None
 
 
-def constructor_mistakes(cls: ClassOutline, node: NodeBase) -> Iterator[Mistake]:
-    """Find arguments that a constructor does not take, and those that it lacks."""
-    if cls.constructor is None:
-        return
-    owner = f"the constructor of {node.component}"
-    try:
-        check_names(owner, "args", list(node.args), cls.constructor.parameters)
-    except CannotLoad as error:
-        path = ("args",) if node.args else ("component",)
-        yield path, f"{error} ({cls.constructor.place})"
-
-
 def check_synchronous(owner: str, method: Callable[..., Any]) -> None:
     """Raise CannotLoad for a coroutine function or a generator."""
     for is_other, word in (
@@ -78,11 +66,7 @@ def check_takes(owner: str, count: int, parameters: Parameters) -> None:
 
     It must not need more than these and a keyword ``meta``.
     """
-    placed = [
-        one
-        for one in parameters
-        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
-    ]
+    placed = [one for one in parameters if one.kind in BY_PLACE]
     required = [one.name for one in parameters if is_required(one) and one.name != "meta"]
     if not placed or len(required) > count:
         names = ", ".join(one.name for one in parameters) or "none"

@@ -136,15 +136,10 @@ def _output_problems(node: Transformer) -> Iterator[Mistake]:
             yield ("outputs",), text
         else:
             yield from _type_problems(name, outputs[name])
-    for name in outputs:
-        if name not in features:
-            yield ("outputs", name), f"no feature is called {shown(name)}{hint(name, features)}"
-    for name in defaults:
-        if name not in features:
-            yield (
-                ("args", "defaults", name),
-                f"no feature is called {shown(name)}{hint(name, features)}",
-            )
+    for path, names in ((("outputs",), outputs), (("args", "defaults"), defaults)):
+        for name in names:
+            if name not in features:
+                yield (*path, name), f"no feature is called {shown(name)}{hint(name, features)}"
     yield from _default_problems(node, defaults)
     if node.args.get("missing") == "absent":
         yield from _absence_problems(node, defaults)

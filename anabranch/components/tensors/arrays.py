@@ -34,9 +34,9 @@ def _foreign(value: object) -> Array:
         raise TypeError("a masked array cannot be a tensor: fill the masked values first")
     if isinstance(value, np.ndarray):
         return np.asarray(value)
-    if _is_from("torch", "Tensor", value):
+    if is_from("torch", "Tensor", value):
         return _from_torch(value)
-    if _is_from("scipy.sparse", "sparray", value) or _is_from("scipy.sparse", "spmatrix", value):
+    if is_from("scipy.sparse", "sparray", value) or is_from("scipy.sparse", "spmatrix", value):
         return np.asarray(value.toarray())  # type: ignore[attr-defined]
     if isinstance(value, dict | set | frozenset):
         raise TypeError(f"a {type(value).__name__} cannot be a tensor")
@@ -46,7 +46,7 @@ def _foreign(value: object) -> Array:
         raise TypeError(f"a {type(value).__name__} cannot be a tensor: {error}") from None
 
 
-def _is_from(module: str, name: str, value: object) -> bool:
+def is_from(module: str, name: str, value: object) -> bool:
     """Return whether ``value`` is of a class of a module, without importing the module."""
     cls = getattr(sys.modules.get(module), name, None)
     return isinstance(cls, type) and isinstance(value, cls)

@@ -8,14 +8,13 @@ Leading dimensions of 1 may be left out of them.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
 
-from anabranch.components.tensors.arrays import Array, to_array, to_bf16
+from anabranch.components.tensors.arrays import Array, is_from, to_array, to_bf16
 from anabranch.components.tensors.datatypes import BF16, kind_of, to_dtype
 from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import hint, shown
@@ -36,14 +35,11 @@ def is_plain(value: object) -> bool:
 
 def is_frame(value: object) -> bool:
     """Return whether a value is a pandas DataFrame, without importing pandas."""
-    cls = getattr(sys.modules.get("pandas"), "DataFrame", None)
-    return isinstance(cls, type) and isinstance(value, cls)
+    return is_from("pandas", "DataFrame", value)
 
 
 def _is_pandas(value: object) -> bool:
-    pandas = sys.modules.get("pandas")
-    kinds = (getattr(pandas, name, None) for name in ("DataFrame", "Series", "Index"))
-    return any(isinstance(kind, type) and isinstance(value, kind) for kind in kinds)
+    return any(is_from("pandas", name, value) for name in ("DataFrame", "Series", "Index"))
 
 
 def by_input(given: Any, inputs: Mapping[str, TensorSpec], graph: str) -> dict[str, Any]:

@@ -130,6 +130,11 @@ def route_converter(router: PlannedNode, target: PlannedNode) -> Convert:
     convert = _route_converter(router, target)
     if convert is identity or not (target.is_conditional or target.optional):
         return convert
+    return unless_skipped(convert)
+
+
+def unless_skipped(convert: Convert) -> Convert:
+    """The conversion that leaves alone what is not there."""
     return lambda value: value if isinstance(value, Skipped) else convert(value)
 
 

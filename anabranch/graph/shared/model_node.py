@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.graph.calls.values import Convert, Skipped, accessor, finisher, identity
+from anabranch.graph.calls.values import (
+    Convert,
+    Skipped,
+    accessor,
+    finisher,
+    identity,
+    unless_skipped,
+)
 from anabranch.graph.plan.plan import Plan, Ref
 from anabranch.graph.plan.reached import reached
 from anabranch.graph.plan.vertices import vertex_of
@@ -47,8 +54,4 @@ class SharedModelNode:
 def _reader(plan: Plan, ref: Ref) -> tuple[str, Convert]:
     """Return the vertex that a source reads, and the way from its value to the source's."""
     access = identity if ref.node is None else accessor(plan.nodes[ref.node], ref)
-    return vertex_of(ref), _unless_skipped(access)
-
-
-def _unless_skipped(access: Convert) -> Convert:
-    return lambda value: value if isinstance(value, Skipped) else access(value)
+    return vertex_of(ref), unless_skipped(access)

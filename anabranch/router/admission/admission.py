@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from math import ceil
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from anabranch.access.limits import LimitsByCaller
@@ -342,12 +341,7 @@ class Place:
             self._gate.exempt(self._began, self._rank)
             self._rank = 0
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         rank, self._rank = self._rank, 0
         self._gate.leave(self._began, rank, kind)
 
@@ -363,14 +357,9 @@ class CallersPlace(Place):
         super().__init__(gate, began, rank)
         self._caller = caller
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._caller.__exit__(None, None, None)
-        super().__exit__(kind, error, traceback)
+        super().__exit__(kind)
 
 
 def _has_priority(body: bytes | bytearray | memoryview) -> bool:

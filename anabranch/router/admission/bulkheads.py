@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from typing import Any
 
 from anabranch.components.contract import Context
@@ -111,12 +110,7 @@ class CallPlace:
     def __enter__(self) -> None:
         """Do nothing: the place is held already."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         bulkhead = self._bulkhead
         bulkhead.inside -= 1
         count_end(bulkhead.backlog, bulkhead._clock(), self._began, self._rank, kind)

@@ -82,10 +82,10 @@ def _is_a(error: BaseException, name: str) -> bool:
     return any(cls.__name__ == name for cls in type(error).__mro__)
 
 
-def asked(method: Method, *args: Any) -> Any:
+def asked(method: Method, *args: Any, **named: Any) -> Any:
     """Call a method that a component need not have; return None where it says so."""
     try:
-        return method(*args)
+        return method(*args, **named)
     except Exception as error:
         if is_left_out(error):
             return None

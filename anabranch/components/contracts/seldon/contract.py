@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.contracts.adapting import check_takes, constructor_mistakes, lacks
+from anabranch.components.contracts.adapting import check_takes, lacks
 from anabranch.components.contracts.seldon.adapter import AdaptedSeldon, method_of
 from anabranch.components.contracts.seldon.calling import own_method
 from anabranch.components.contracts.seldon.standin import importable
-from anabranch.components.parameters import check_names, parameters_of
+from anabranch.components.parameters import check_args, constructor_mistakes, parameters_of
 from anabranch.components.source.outline import ClassOutline, Method
 from anabranch.errors import Mistake
 from anabranch.specs.models import NodeBase
@@ -33,7 +33,8 @@ class SeldonContract:
         if all(cls.method(name) is None for name in wanted):
             text = lacks(cls.name, _WORDS, node, wanted, cls.methods)
             yield ("component",), f"{text} ({cls.place})"
-        yield from constructor_mistakes(cls, node)
+        if cls.constructor is not None:
+            yield from constructor_mistakes(node.component, node.args, cls.constructor)
         for name in wanted:
             method = cls.method(name)
             if isinstance(method, Method):
@@ -43,7 +44,7 @@ class SeldonContract:
     def adapted(self, cls: type, node: NodeBase, name: str, root: Path) -> Any:
         """Construct a component by the node's ``args``, and adapt it."""
         if (parameters := parameters_of(cls)) is not None:
-            check_names(f"the constructor of {node.component}", "args", list(node.args), parameters)
+            check_args(node.component, node.args, parameters)
         component = cls(**node.args)
         wanted = (method_of(node), f"{method_of(node)}_raw")
         if not any(own_method(component, one) for one in wanted):

@@ -14,7 +14,7 @@ import numpy as np
 from anabranch.components.contract import NodeFeedback
 from anabranch.components.contracts.adapting import check_synchronous
 from anabranch.components.contracts.seldon.branches import branch_of
-from anabranch.components.contracts.seldon.calling import failing, is_left_out, own_method
+from anabranch.components.contracts.seldon.calling import asked, failing, is_left_out, own_method
 from anabranch.components.contracts.seldon.messages import message
 from anabranch.components.contracts.seldon.payloads import Payload, reader
 from anabranch.components.parameters import parameters_of
@@ -55,11 +55,7 @@ def _send(
             if not is_left_out(error):
                 raise
     if call is not None:
-        try:
-            call(payload, names, given.reward, truth, routing=routing)
-        except Exception as error:
-            if not is_left_out(error):
-                raise
+        asked(call, payload, names, given.reward, truth, routing=routing)
 
 
 def _request(given: NodeFeedback) -> tuple[Payload, Sequence[str]]:
