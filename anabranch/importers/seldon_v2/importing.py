@@ -31,8 +31,6 @@ def import_seldon_v2(manifests: Sequence[Manifest]) -> list[ImportedGraph]:
 
 
 class _Import:
-    """All manifests of an import."""
-
     def __init__(self, manifests: Sequence[Manifest]) -> None:
         self.sources = [Source.of(manifest) for manifest in manifests]
         self.models: dict[str, PlacedModel] = {}

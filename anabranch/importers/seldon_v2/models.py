@@ -261,7 +261,6 @@ def _local_scaling(spec: Fields, node: dict[str, Any]) -> None:
 
 
 def _note_rest(spec: Fields, model: PlacedModel) -> None:
-    """Note what is left of a model's fields."""
     stays = "stays with the server, which runs the model"
     for key in ("replicas", "minReplicas", "maxReplicas"):
         spec.asked.add(key)

@@ -88,7 +88,6 @@ def read_repository(source: Path) -> tuple[Repository, list[str]]:
 
 
 def _read(folder: Path) -> Repository:
-    """Read all models of a repository."""
     folders = sorted(one for one in folder.iterdir() if one.is_dir())
     if len(folders) > MAX_FILES:
         said = f"holds {len(folders)} folders; the limit is {MAX_FILES}"

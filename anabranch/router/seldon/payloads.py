@@ -181,7 +181,6 @@ def _described(tensors: Sequence[TensorMetadata]) -> str:
 
 
 def _single(tensor: TensorMetadata, element: str | bytes, kind: PayloadKind) -> Array:
-    """Return a tensor of one element of BYTES."""
     described = f"`{kind}` is one element, and input {_described([tensor])}"
     if tensor.datatype != "BYTES":
         raise InvalidRequest(

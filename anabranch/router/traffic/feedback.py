@@ -184,7 +184,6 @@ class Feedback:
 
 
 async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
-    """Call again until nothing is raised."""
     while True:
         try:
             return await call()

@@ -40,7 +40,6 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
 
 
 def _location(server: TrackingServer, reference: str) -> str:
-    """Return where the files of a fixed reference are."""
     if match := VERSION.fullmatch(reference):
         name, version = match.groups()
         query = {"name": name, "version": version}

@@ -99,7 +99,6 @@ def _fields(spec: Fields) -> dict[str, Any]:
 
 
 def _service_timeout(spec: Fields) -> dict[str, str]:
-    """Return the timeout of nodes that ask a service."""
     timeouts = spec.within("routerTimeouts")
     seconds = timeouts.whole("serviceClient")
     timeouts.leave_out(_TIMEOUTS)
