@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -142,6 +142,17 @@ class Database:
         except _TROUBLES as error:
             cause = getattr(error, "orig", None) or error
             raise _trouble(cause, self._writer.url) from error
+
+
+def put_row(
+    connection: Connection, table: sa.Table, place: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """Give the row whose key columns are as in ``place`` other values; insert it if there is none.
+
+    The row stays the same one, for which other writers wait.
+    """
+    if not connection.execute(table.update().filter_by(**place).values(**values)).rowcount:
+        connection.execute(table.insert().values(**place, **values))
 
 
 def _trouble(cause: BaseException, url: URL) -> Unavailable:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from anabranch.control.store.database import put_row
 from anabranch.control.store.schema import documents
 
 
@@ -36,14 +37,10 @@ def documents_of(connection: Connection, prefix: str) -> list[str]:
 
 def put_document(connection: Connection, name: str, text: str) -> None:
     """Keep a text under a name, in place of the one before; an empty text takes it away."""
-    named = documents.c.name == name
-    if not text:
-        connection.execute(documents.delete().where(named))
-        return
-    values = {"text": text, "updated_at": time.time()}
-    # The row stays the same one, for which other writers wait.
-    if connection.execute(documents.update().where(named).values(values)).rowcount == 0:
-        connection.execute(documents.insert().values(name=name, **values))
+    if text:
+        put_row(connection, documents, {"name": name}, {"text": text, "updated_at": time.time()})
+    else:
+        connection.execute(documents.delete().where(documents.c.name == name))
 
 
 def keep_documents(connection: Connection, prefix: str, names: list[str]) -> None:

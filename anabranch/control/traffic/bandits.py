@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from anabranch.components.bandits import State
 from anabranch.control.lifecycle.operations import GONE, Note
 from anabranch.control.store import event_log
-from anabranch.control.store.database import Database
+from anabranch.control.store.database import Database, put_row
 from anabranch.control.store.schema import bandits, graphs
 from anabranch.control.traffic.tables import Find, Outline
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
@@ -60,6 +60,7 @@ class _Told:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(eq=False, repr=False)
 class Bandits:
     """The states of all graphs. Only asyncio, on one loop, but for what says otherwise.
 
@@ -67,17 +68,12 @@ class Bandits:
     seconds.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        outlines: Callable[[str], Find],
-        clock: Callable[[], float] = time.time,
-        patience: float = PATIENCE_S,
-    ) -> None:
-        self._database = database
-        self._outlines = outlines
-        self._clock = clock
-        self._patience = patience
+    _database: Database
+    _outlines: Callable[[str], Find]
+    _clock: Callable[[], float] = time.time
+    _patience: float = PATIENCE_S
+
+    def __post_init__(self) -> None:
         self._told: dict[str, _Told] = {}
         self._learning: set[str] = set()
         """Graphs of which something was learned that may not be committed yet."""
@@ -93,7 +89,9 @@ class Bandits:
             state = read_state(key, taught[0][0], known.get(key))
             for learner, one in taught:
                 state = _after(state, key[0], learner, one)
-            _save(connection, graph, key, state, key in known, self._clock())
+            place = {"graph": graph, "router": key[0], "key": key[1]}
+            values = {"state": state.to_json(), "updated_at": self._clock()}
+            put_row(connection, bandits, place, values)
         self._learning.add(graph)
 
     def committed(self, graphs: Collection[str]) -> None:
@@ -206,15 +204,3 @@ def _load(
     if routers is not None:
         query = query.where(c.router.in_(routers)).with_for_update()
     return {(router, key): (state, at) for router, key, state, at in connection.execute(query)}
-
-
-def _save(
-    connection: Connection, graph: str, key: Key, state: State, known: bool, at: float
-) -> None:
-    place = {"graph": graph, "router": key[0], "key": key[1]}
-    values = {"state": state.to_json(), "updated_at": at}
-    if known:
-        where = [bandits.c[name] == value for name, value in place.items()]
-        connection.execute(bandits.update().where(*where).values(**values))
-    else:
-        connection.execute(bandits.insert().values(**place, **values))

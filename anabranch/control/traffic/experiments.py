@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from anabranch.control.lifecycle.significance import Evidence, Observations, Pair
-from anabranch.control.store.database import Database
+from anabranch.control.store.database import Database, put_row
 from anabranch.control.store.schema import experiments
 from anabranch.control.traffic.bandits import is_gone
 from anabranch.control.traffic.tables import Find
@@ -79,18 +79,13 @@ def _added(
     }
 
 
+@dataclass(eq=False, repr=False)
 class Experiments:
     """The experiments of all graphs. ``clock`` gives Unix time; for any thread."""
 
-    def __init__(
-        self,
-        database: Database,
-        outlines: Callable[[str], Find],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._database = database
-        self._outlines = outlines
-        self._clock = clock
+    _database: Database
+    _outlines: Callable[[str], Find]
+    _clock: Callable[[], float] = time.time
 
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Add rewards, in the transaction that counts them."""
@@ -101,20 +96,15 @@ class Experiments:
         for (revision, router), given in rewards.items():
             outline = find(revision)
             routes = outline.splits.get(router, ()) if outline is not None else ()
-            where = (c.graph == graph, c.revision == revision, c.router == router)
-            row = sa.select(c.state).where(*where).with_for_update()
-            text = connection.scalar(row)
+            place = {"graph": graph, "revision": revision, "router": router}
+            text = connection.scalar(sa.select(c.state).filter_by(**place).with_for_update())
             before = Experiment() if text is None else Experiment.from_json(text)
             sums, outside = _summed(given)
             values = {
                 "state": before.plus(sums, outside, routes).to_json(),
                 "updated_at": self._clock(),
             }
-            if text is None:
-                place = {"graph": graph, "revision": revision, "router": router}
-                connection.execute(experiments.insert().values(**place, **values))
-            else:
-                connection.execute(experiments.update().where(*where).values(**values))
+            put_row(connection, experiments, place, values)
 
     def of(self, graph: str) -> dict[Place, tuple[Experiment, float]]:
         """Return the experiments of a graph, and the Unix time of the last reward of each."""

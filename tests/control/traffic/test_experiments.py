@@ -38,7 +38,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def experiments(database: Database) -> Experiments:
-    return Experiments(database, lambda _: lambda _: SPLIT, clock=lambda: 7.0)
+    return Experiments(database, lambda _: lambda _: SPLIT, lambda: 7.0)
 
 
 def learn(experiments: Experiments, database: Database, *counted: Rewarded) -> None:
