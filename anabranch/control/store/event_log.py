@@ -55,7 +55,7 @@ def append(
 
     ``change`` is what ``lifecycle.changes.changed`` gives.
     """
-    chain = _held(connection)
+    chain = _chain(connection, hold=True)
     actor, at = ACTOR.get(), time.time()
     event = {
         "id": chain.last_id + 1,
@@ -95,7 +95,7 @@ def prune(connection: Connection, before: float, most: int) -> int:
     Return their number. Neither an event that a webhook has still to hear of goes, nor any after
     it. The chain keeps the hash of the newest one that went as its anchor.
     """
-    chain = _held(connection)
+    chain = _chain(connection, hold=True)
     by_id = sa.select(events.c.id).order_by(events.c.id.desc())
     beyond = connection.scalar(by_id.offset(most).limit(1)) or 0
     young = connection.scalar(sa.select(sa.func.min(events.c.id)).where(events.c.at >= before))
@@ -112,21 +112,17 @@ def prune(connection: Connection, before: float, most: int) -> int:
 
 def verified(connection: Connection, sought: str = "") -> Verification:
     """Follow the chain through all events, as of one moment; see ``chain.verify``."""
-    chain = Chain(**_chain(connection, hold=False))
+    chain = _chain(connection)
     query = sa.select(events).order_by(events.c.id)
     with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
         return verify(chain, rows.mappings(), sought)
 
 
-def _held(connection: Connection) -> Chain:
-    """The ends of the chain, which no other writer moves until this transaction ends."""
-    return Chain(**_chain(connection, hold=True))
-
-
-def _chain(connection: Connection, hold: bool) -> dict[str, Any]:
+def _chain(connection: Connection, hold: bool = False) -> Chain:
+    """The ends of the chain; ``hold`` keeps other writers from moving them before this ends."""
     query = sa.select(*[one for one in event_chain.c if one.name != "id"])
-    row = connection.execute(query.with_for_update() if hold else query).mappings().one()
-    return dict(row)
+    rows = connection.execute(query.with_for_update() if hold else query).mappings()
+    return Chain(**rows.one())
 
 
 def _query(wanted: EventFilter) -> sa.Select[Any]:

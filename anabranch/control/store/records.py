@@ -21,7 +21,6 @@ from anabranch.control.lifecycle.operations import (
     RevisionState,
     Situation,
 )
-from anabranch.control.lifecycle.rollouts import RolloutState
 
 MAX_TEXT = 8192
 """Longest reason or message that is kept, in characters."""
@@ -129,24 +128,9 @@ def read_shares(text: str) -> dict[int, float]:
     return {int(number): share for number, share in json.loads(text).items()}
 
 
-def write_intent(intent: Intent) -> str:
-    """Intent as JSON."""
-    return json.dumps(intent.to_json())
-
-
 def read_intent(text: str | None) -> Intent:
-    """Read what ``write_intent`` wrote; revisions from before there were intents replace."""
+    """Read an intent in JSON; revisions from before there were intents replace."""
     return Intent.from_json(json.loads(text)) if text else Intent()
-
-
-def write_rollout(state: RolloutState | None) -> str | None:
-    """Rollout as JSON."""
-    return None if state is None else json.dumps(state.to_json())
-
-
-def read_rollout(text: str | None) -> RolloutState | None:
-    """Read what ``write_rollout`` wrote."""
-    return None if text is None else RolloutState.from_json(json.loads(text))
 
 
 def write_text(text: str, limit: int = MAX_TEXT) -> str:

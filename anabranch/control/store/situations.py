@@ -15,14 +15,12 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from anabranch.control.lifecycle.changes import changed
 from anabranch.control.lifecycle.operations import COMING, UP, Change, Member, Situation
+from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.store import event_log
 from anabranch.control.store.records import (
     Stored,
     member_of,
-    read_rollout,
     read_shares,
-    write_intent,
-    write_rollout,
     write_shares,
     write_text,
 )
@@ -113,13 +111,14 @@ def member_values(member: Member) -> dict[str, Any]:
     values = {
         "state": member.state,
         "reason": write_text(member.reason),
-        "intent": write_intent(member.intent),
+        "intent": json.dumps(member.intent.to_json()),
         "expires_at": member.expires_at,
     }
     return values if member.live_at is None else values | {"live_at": member.live_at}
 
 
 def _stored(row: RowMapping, members: Sequence[RowMapping]) -> Stored:
+    rollout = row["rollout"]
     situation = Situation(
         row["name"],
         row["state"],
@@ -127,7 +126,7 @@ def _stored(row: RowMapping, members: Sequence[RowMapping]) -> Stored:
         {member["number"]: member_of(member) for member in members},
         read_shares(row["weights"]),
         read_shares(row["mirrors"]),
-        read_rollout(row["rollout"]),
+        None if rollout is None else RolloutState.from_json(json.loads(rollout)),
     )
     seen = json.loads(row["seen"] or "{}")
     return Stored(situation, row["generation"], row["created_at"], seen)
@@ -143,7 +142,7 @@ def _save_graph(connection: Connection, after: Situation, generation: int) -> No
             generation=generation,
             weights=write_shares(after.weights),
             mirrors=write_shares(after.mirrors),
-            rollout=write_rollout(after.rollout),
+            rollout=None if after.rollout is None else json.dumps(after.rollout.to_json()),
         )
     )
 
