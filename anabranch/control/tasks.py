@@ -68,6 +68,10 @@ class WokenLoop(ABC, Generic[K]):
         finally:
             for task in self._tasks.values():
                 task.cancel()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Let go of what the work has held."""
 
     @abstractmethod
     async def _round(self) -> float:

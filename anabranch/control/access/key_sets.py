@@ -71,18 +71,12 @@ class KeySets(WokenLoop[str]):
     Apart from ``issuers``, for one event loop.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        publish: Callable[[], Awaitable[None]],
-        caller: Caller | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, database: Database, publish: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self._database = database
         self._publish = publish
-        self._caller = caller or Caller()
-        self._clock = clock
+        self._caller = Caller()
+        self._clock = time.monotonic
         self._sets: Mapping[str, _KeySet] = {}
         """By the names of documents."""
 
@@ -92,12 +86,8 @@ class KeySets(WokenLoop[str]):
         self._sets = {one.name: one for one in sets}
         return tuple(one.trusted.with_keys(one.keys) for one in sets)
 
-    async def run(self) -> None:
-        """Look at what is due, for ever."""
-        try:
-            await super().run()
-        finally:
-            await self._caller.close()
+    async def _close(self) -> None:
+        await self._caller.close()
 
     async def _round(self) -> float:
         await self.look()

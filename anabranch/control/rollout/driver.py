@@ -114,12 +114,8 @@ class RolloutDriver(WokenLoop[tuple[str, str]]):
         self._marks: dict[str, _Mark] = {}
         self._metrics = RolloutMetrics()
 
-    async def run(self) -> None:
-        """Drive all rollouts for ever."""
-        try:
-            await super().run()
-        finally:
-            await self._caller.close()
+    async def _close(self) -> None:
+        await self._caller.close()
 
     async def _until_woken(self, seconds: float) -> None:
         await self._pause(seconds)

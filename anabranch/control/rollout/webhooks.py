@@ -61,12 +61,8 @@ class Deliveries(WokenLoop[str]):
         self._chance = random.Random()
         self._registry = registry
 
-    async def run(self) -> None:
-        """Deliver for ever."""
-        try:
-            await super().run()
-        finally:
-            await self._caller.close()
+    async def _close(self) -> None:
+        await self._caller.close()
 
     async def _round(self) -> float:
         """Start what is due, of each hook that is not being called the first.
@@ -145,13 +141,9 @@ def _plain(event: Event) -> dict[str, Any]:
     }
 
 
-def _cloud_event(event: Event) -> dict[str, Any]:
-    return cloud_event(asdict(event))
-
-
 _FORMS: Mapping[WebhookForm, tuple[Callable[[Event], dict[str, Any]], str]] = {
     "json": (_plain, "application/json"),
-    "cloudevents": (_cloud_event, MEDIA_TYPE),
+    "cloudevents": (lambda event: cloud_event(asdict(event)), MEDIA_TYPE),
 }
 """Body of a call, and its media type."""
 
