@@ -88,15 +88,10 @@ class SignInApi:
     is whoever begins one session after the other.
     """
 
-    def __init__(
-        self,
-        book: AccessBook,
-        codes: SignInCodes | None = None,
-        failures: Failures | None = None,
-    ) -> None:
+    def __init__(self, book: AccessBook) -> None:
         self._book = book
-        self._codes = codes or SignInCodes()
-        self._failures = failures or Failures()
+        self._codes = SignInCodes()
+        self._failures = Failures()
         self._logins = Failures()
         """Logins by key: each is a new table for all routers."""
         self.routes: Routes = {

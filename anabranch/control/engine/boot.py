@@ -20,23 +20,23 @@ from anabranch.router.backend import GraphState
 from anabranch.serve.attachment import serve_name
 from anabranch.serve.replicas.edge import READY_S
 
-_ACTOR_TIMEOUT = 60.0
+_SETTLE_S, _ACTOR_TIMEOUT = 60.0, 60.0
 
 
-def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphState]:
+def boot(settings: Settings) -> dict[str, GraphState]:
     """Start the controller, the gateway and gRPC's front; wait until the store's graphs are back.
 
-    Waits at most ``settle_timeout`` seconds and returns how each graph is doing; those that are
+    Waits a minute at most and returns how each graph is doing; those that are
     not ready are still being worked on. Raises EngineError if one of them does not come up.
     Harmless where all run.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     ensure_token(settings.token_file)
     controller: Any = start_controller(settings)
-    settled = controller.settle.remote(settle_timeout)
+    settled = controller.settle.remote(_SETTLE_S)
     _start_faces(settings)
     try:
-        states: dict[str, GraphState] = ray.get(settled, timeout=settle_timeout + _ACTOR_TIMEOUT)
+        states: dict[str, GraphState] = ray.get(settled, timeout=_SETTLE_S + _ACTOR_TIMEOUT)
     except ray.exceptions.RayError as error:
         raise EngineError(f"the controller does not start: {_cause(error)}") from None
     return states

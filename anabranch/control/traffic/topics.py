@@ -114,14 +114,12 @@ class TableTopics:
         self._announce()
         return found
 
-    async def until_held(
-        self, graph: str, generation: int, routers: int, timeout: float = 1.0
-    ) -> None:
-        """Wait until all routers of a graph have a table, at most ``timeout`` seconds.
+    async def until_held(self, graph: str, generation: int, routers: int) -> None:
+        """Wait until all routers of a graph have a table, a second at most.
 
         There are at least so many ``routers``, some of which may not have asked for it yet.
         """
-        await self._topic(graph).until_held(generation, timeout, routers)
+        await self._topic(graph).until_held(generation, 1.0, routers)
 
     def _announce(self) -> None:
         """Tell the followers where routers are, if that has changed."""
