@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -34,6 +34,7 @@ from anabranch.serve.attached.entry import Places
 from anabranch.serve.attachment import PREFIX
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.sockets import tcp_connection
+from anabranch.serve.streams.messages import first_line
 
 _CONNECT_S, _PROBE_S = 5.0, 60.0
 _AUTO, _DISABLED = "auto", "Disabled"
@@ -65,7 +66,8 @@ def examine(address: str, home: str, ports: Mapping[str, int]) -> FoundRay:
     try:
         ray.init(gcs, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        raise EngineError(f"this machine cannot use the Ray at {gcs}: {_line(error)}") from None
+        reason = first_line(error)
+        raise EngineError(f"this machine cannot use the Ray at {gcs}: {reason}") from None
     _require_no_engine(gcs, client)
     _require_serve(ports)
     machines = _look(nodes, home)
@@ -85,7 +87,7 @@ def resolved(address: str) -> str:
     except (ConnectionError, ValueError, OSError) as error:
         raise EngineError(
             "no Ray was found on this machine: start one, as by `ray start --head`, or name it by"
-            f" --address HOST:PORT ({_line(error)})"
+            f" --address HOST:PORT ({first_line(error)})"
         ) from None
     found = str(found or address)
     if not _ADDRESS.fullmatch(found):
@@ -137,10 +139,10 @@ def _client(gcs: str) -> Any:
     except ray.exceptions.AuthenticationError as error:
         raise EngineError(
             f"the Ray at {gcs} asks for a token, which RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or"
-            f" RAY_AUTH_TOKEN_PATH give: {_line(error)}"
+            f" RAY_AUTH_TOKEN_PATH give: {first_line(error)}"
         ) from None
     except (ray.exceptions.RayError, RuntimeError, ValueError, AttributeError) as error:
-        raise EngineError(f"what answers at {gcs} is no GCS of Ray: {_line(error)}") from None
+        raise EngineError(f"what answers at {gcs} is no GCS of Ray: {first_line(error)}") from None
     versions.require_same_ray(metadata, own_versions())
     return client
 
@@ -211,15 +213,7 @@ def _seen(node: Any, task: Any) -> Machine:
     try:
         return Machine(name, address, *ray.get(task, timeout=_PROBE_S))
     except (ray.exceptions.RayError, TimeoutError) as error:
-        raise EngineError(f"machine {name} ({address}) runs no task: {_line(error)}") from None
-
-
-def _line(error: BaseException) -> str:
-    return next(_lines(error), type(error).__name__)
-
-
-def _lines(error: BaseException) -> Iterator[str]:
-    yield from (line.strip() for line in str(error).splitlines() if line.strip())
+        raise EngineError(f"machine {name} ({address}) runs no task: {first_line(error)}") from None
 
 
 if __name__ == "__main__":
