@@ -13,6 +13,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 import typer
 
 from anabranch.cli.app import app
+from anabranch.cli.terminal import counted
 from anabranch.errors import AnabranchError, SpecError
 
 
@@ -39,8 +40,7 @@ def main() -> None:
     except typer.Abort:
         _fail("aborted")
     except SpecError as error:
-        count = len(error.problems)
-        _fail(f"the spec has {count} {'mistake' if count == 1 else 'mistakes'}:\n{error}")
+        _fail(f"the spec has {counted(len(error.problems), 'mistake')}:\n{error}")
     except AnabranchError as error:
         _fail(str(error))
     except Exception as error:
@@ -80,7 +80,6 @@ def _summary() -> str:
 
 
 def _save_traceback() -> str:
-    """Write the traceback to a new file, and return its name."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="anabranch-error-", suffix=".log", delete=False
     ) as file:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
+
+T = TypeVar("T")
 
 Say = Callable[[str], None]
 
@@ -70,6 +72,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 graph`` or ``2 graphs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def on_change(text: Callable[[T], str], say: Say) -> Callable[[T], None]:
+    """Return a listener that says what ``text`` makes of what it hears, where that has changed."""
+    last = ""
+
+    def said(found: T) -> None:
+        nonlocal last
+        if last != (last := text(found)):
+            say(last)
+
+    return said
 
 
 def _cell(value: object) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.remote import own_home
-from anabranch.cli.terminal import progress, warn
+from anabranch.cli.terminal import counted, progress, warn
 
 if TYPE_CHECKING:
     from anabranch.control.release.backup_file import Backup
@@ -66,7 +66,7 @@ def restore(
 def _show(made: Backup, holds: str, output: options.Format) -> None:
     if made.missing:
         warn(
-            f"without {_count(len(made.missing), 'bundle')}, whose revisions cannot be started:"
+            f"without {counted(len(made.missing), 'bundle')}, whose revisions cannot be started:"
             f" {', '.join(one[:12] for one in made.missing)}"
         )
     options.show(asdict(made), output, lambda _: f"{holds} {_counts(made)}")
@@ -74,9 +74,5 @@ def _show(made: Backup, holds: str, output: options.Format) -> None:
 
 def _counts(made: Backup) -> str:
     named = f" ({', '.join(made.graphs)})" if made.graphs else ""
-    counts = (_count(made.revisions, "revision"), _count(made.bundles, "bundle"))
-    return f"{_count(len(made.graphs), 'graph')}{named}, {', '.join(counts)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    counts = (counted(made.revisions, "revision"), counted(made.bundles, "bundle"))
+    return f"{counted(len(made.graphs), 'graph')}{named}, {', '.join(counts)}"

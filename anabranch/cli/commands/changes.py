@@ -29,7 +29,7 @@ def changes_against_live(
         return [f"{loaded.graph.name} is new"]
     code = pack(Path(file), max_bytes(), home) if bundle is None else bundle.code
     changes = list(spec_changes(spec_of(live), loaded.graph.to_dict()))
-    return changes + _file_changes(live, code.digest)
+    return changes if live["digest"] == code.digest else [*changes, "~ files of the bundle"]
 
 
 def _live(client: ControlClient, name: str) -> Json | None:
@@ -38,7 +38,3 @@ def _live(client: ControlClient, name: str) -> Json | None:
         return None if number is None else client.revision(name, number)
     except NotFound:
         return None
-
-
-def _file_changes(live: Json, digest: str) -> list[str]:
-    return [] if live["digest"] == digest else ["~ files of the bundle"]

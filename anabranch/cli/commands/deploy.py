@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anabranch.cli.reports.traffic import rollout_line
-from anabranch.cli.terminal import Say, note, progress, warn
+from anabranch.cli.terminal import Say, note, on_change, progress, warn
 from anabranch.client.bundle.report import bundle_json, bundle_text
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json
@@ -55,15 +55,8 @@ def send(
 
 def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:
     """Wait until a graph's rollout has promoted its candidate; print each of its steps."""
-    last = ""
-
-    def line(found: Json) -> None:
-        nonlocal last
-        if last != (last := rollout_line(found)):
-            say(last)
-
     with progress(f"waiting for the rollout of {graph}") as say:
-        return client.until_rolled_out(graph, timeout, line)
+        return client.until_rolled_out(graph, timeout, on_change(rollout_line, say))
 
 
 def deploy_and_wait(

@@ -15,7 +15,7 @@ from anabranch.cli import options
 from anabranch.cli.completion import graph_names
 from anabranch.cli.input import shares
 from anabranch.cli.reports.traffic import local
-from anabranch.cli.terminal import result, result_json
+from anabranch.cli.terminal import counted, result, result_json
 from anabranch.cli.watch import followed
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def verify(
 def verification_text(found: Json) -> str:
     """Return the outcome of a verification as lines."""
     count = found["verified"]
-    lines = [f"{count} {'event' if count == 1 else 'events'} verified"]
+    lines = [f"{counted(count, 'event')} verified"]
     if count:
         lines[0] += f", {found['first']} to {found['last']}; the newest has the hash"
         lines.append(found["hash"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anabranch.cli.reports.traffic import bar, percent
-from anabranch.cli.terminal import table
+from anabranch.cli.terminal import counted, table
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ def bandits_text(found: Json) -> str:
 
 def _bandit_text(one: Json) -> str:
     revisions = ", ".join(f"r{number}" for number in one["revisions"])
-    rewards = f"{one['rewards']} reward{'' if one['rewards'] == 1 else 's'}"
+    rewards = counted(one["rewards"], "reward")
     since = f", the last at {one['updated_at']}" if one["updated_at"] else ""
     rows = [
         (

@@ -14,7 +14,7 @@ from anabranch.cli.reports.traffic import (
     percent,
     rollout_text,
 )
-from anabranch.cli.terminal import table
+from anabranch.cli.terminal import counted, table
 from anabranch.components.artefacts.pins import shown_pin
 from anabranch.components.artefacts.uris import redacted
 from anabranch.errors import Problem, SpecError
@@ -37,9 +37,11 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
         )
         for segment in plan["segments"]
     ]
+    pool = plan.get("pool")
+    place = "" if pool is None else f", in the process of pool {pool}"
     lines = [
-        f"{plan['name']}: {_count(len(segments), 'segment')}, "
-        f"{_count(hops, 'hop')} on the critical path{_in_pool(plan.get('pool'))}",
+        f"{plan['name']}: {counted(len(segments), 'segment')}, "
+        f"{counted(hops, 'hop')} on the critical path{place}",
         "",
         _segments_table(segments),
         *_budgets(plan),
@@ -94,10 +96,6 @@ def _segments_table(segments: Sequence[tuple[str, ...]]) -> str:
     heads = ("SEGMENT", "NODES", "RESOURCES", "MACHINES")
     size = 4 if any(row[3] for row in segments) else 3
     return table(heads[:size], [row[:size] for row in segments])
-
-
-def _in_pool(pool: str | None) -> str:
-    return "" if pool is None else f", in the process of pool {pool}"
 
 
 def status_text(found: Json) -> str:
@@ -341,7 +339,3 @@ def _flat(asked: Mapping[str, Any] | None, between: str) -> str:
     for name, value in (asked or {}).items():
         flat |= value if isinstance(value, dict) else {name: value}
     return ", ".join(f"{name}{between}{value}" for name, value in flat.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

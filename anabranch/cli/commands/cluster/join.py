@@ -9,7 +9,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.remote import key_in, own_home
-from anabranch.cli.terminal import note, progress, result, result_json, warn
+from anabranch.cli.terminal import note, progress, warn
 
 
 def join(
@@ -49,10 +49,9 @@ def join(
     wanted = joining.JoinOptions(engine, key_in(token_file), machine)
     with progress("joining the engine") as say:
         state = joining.join(folder, wanted, say=say, warn=warn)
-    if output is options.Format.JSON:
-        result_json({"engine": state.http, "machine": state.id, "home": str(folder)})
-    else:
-        result(f"this machine is a part of the engine at {state.http}")
+    about = {"engine": state.http, "machine": state.id, "home": str(folder)}
+    text = f"this machine is a part of the engine at {state.http}"
+    options.show(about, output, lambda _: text)
     if foreground:
         note("Ctrl-C or SIGTERM moves what runs here to other machines, and leaves the engine")
         joining.stay(folder, say=note, warn=warn)
@@ -72,8 +71,6 @@ def leave(
 
     with progress("leaving the engine") as say:
         left = joining.leave(folder, timeout, at_once=now, say=say)
-    if output is options.Format.JSON:
-        result_json({"left": left, "home": str(folder)})
-    else:
-        was = "has left its engine" if left else "was in no engine"
-        result(f"the machine of {folder} {was}")
+    was = "has left its engine" if left else "was in no engine"
+    text = f"the machine of {folder} {was}"
+    options.show({"left": left, "home": str(folder)}, output, lambda _: text)

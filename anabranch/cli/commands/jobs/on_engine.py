@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.reports.batch import job_progress_text, job_text, jobs_text
-from anabranch.cli.terminal import note, progress, result_json
+from anabranch.cli.terminal import note, on_change, progress, result_json
 from anabranch.errors import JobError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def run_on_engine(
         begun = client.start_job(job.graph, _absolute(job.input), _absolute(job.output), **fields)
         note(f"job {begun['id']}: `anabranch job cancel {begun['id']}` ends it")
         with progress(f"the engine sends rows to {job.graph}") as say:
-            found = client.until_job_over(begun["id"], _news(say))
+            found = client.until_job_over(begun["id"], on_change(job_progress_text, say))
     if as_json:
         result_json(found, indent=None)
     else:
@@ -95,17 +94,3 @@ def _absolute(place: str) -> str:
     if "://" in place:
         return place
     return str(Path(place).absolute()) + ("/" if place.endswith("/") else "")
-
-
-def _news(say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that tells what has changed."""
-    last = ""
-
-    def said(found: dict[str, Any]) -> None:
-        nonlocal last
-        text = job_progress_text(found)
-        if text != last:
-            last = text
-            say(text)
-
-    return said

@@ -113,7 +113,8 @@ def push(
     bundle = open_bundle(file)
     with RegistryClient(to) as registry, progress(f"pushing {file}") as say:
         pushed = push_bundle(bundle, to, registry, say)
-    options.show({"reference": str(pushed), "digest": pushed.digest}, output, _reference_text)
+    found = {"reference": str(pushed), "digest": pushed.digest}
+    options.show(found, output, lambda _: str(pushed))
 
 
 def pull(
@@ -129,10 +130,6 @@ def pull(
     with RegistryClient(of) as registry, progress(f"pulling {reference}") as say:
         bundle = pull_bundle(of, registry, target, say)
     _show(bundle)
-
-
-def _reference_text(found: dict[str, str]) -> str:
-    return found["reference"]
 
 
 def _show(
