@@ -408,8 +408,7 @@ def explain(name: str, body: Json) -> Operation[Json]:
 
 def _all(of: str, **asked: Any) -> Operation[list[Json]]:
     """Return what the engine lists at the path, and in the field, of this name."""
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/{of}", params=given(**asked)))[of]
-    return found
+    return (yield from ask("GET", f"{CONTROL}/{of}", params=given(**asked)))[of]
 
 
 def given(**fields: Any) -> Json:

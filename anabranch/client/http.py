@@ -119,8 +119,7 @@ Operation: TypeAlias = Generator[EngineRequest | Pause | LocalWork, Any, T]
 
 def send(method: str, path: str, **options: Any) -> Operation[httpx.Response]:
     """Send a request, and return the reply."""
-    reply: httpx.Response = yield EngineRequest(method, path, options)
-    return reply
+    return (yield EngineRequest(method, path, options))
 
 
 def ask(method: str, path: str, **options: Any) -> Operation[Json]:
@@ -135,8 +134,7 @@ def pause(seconds: float) -> Operation[None]:
 
 def work(call: Callable[[], T]) -> Operation[T]:
     """Do something in this process that takes time, and return its result."""
-    result: T = yield LocalWork(call)
-    return result
+    return (yield LocalWork(call))
 
 
 class Transport:
@@ -171,8 +169,7 @@ class Transport:
                 try:
                     step = resume()
                 except StopIteration as end:
-                    result: T = end.value
-                    return result
+                    return end.value
                 try:
                     resume = partial(operation.send, self._result(step))
                 except Exception as error:
@@ -234,8 +231,7 @@ class AsyncTransport:
                 try:
                     step = resume()
                 except StopIteration as end:
-                    result: T = end.value
-                    return result
+                    return end.value
                 try:
                     resume = partial(operation.send, await self._result(step))
                 except Exception as error:

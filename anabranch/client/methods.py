@@ -20,8 +20,7 @@ def method(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Any, P]
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = self.transport.run(operation(*args, **kwargs))
-        return result
+        return self.transport.run(operation(*args, **kwargs))
 
     return _shown(call, operation, 0)
 
@@ -33,8 +32,7 @@ def session_method(
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = self.transport.run(operation(self.session, *args, **kwargs))
-        return result
+        return self.transport.run(operation(self.session, *args, **kwargs))
 
     return _shown(call, operation, 1)
 
@@ -46,8 +44,7 @@ def async_method(
 
     @wraps(operation)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await self.transport.run(operation(self.session, *args, **kwargs))
-        return result
+        return await self.transport.run(operation(self.session, *args, **kwargs))
 
     return _shown(call, operation, 1)
 

@@ -165,8 +165,7 @@ def history(session: EngineSession, graph: str, limit: int = 20) -> Operation[li
 
     Raise NotFound for a graph that was never deployed.
     """
-    found: list[Json] = (yield from control.history(graph, limit))["revisions"]
-    return found
+    return (yield from control.history(graph, limit))["revisions"]
 
 
 def logs(
@@ -187,8 +186,7 @@ def logs(
     for an unknown graph or machine.
     """
     found = yield from control.logs(graph, tail, None, node, revision, request_id, machine)
-    lines: list[Json] = found["lines"]
-    return lines
+    return found["lines"]
 
 
 def events(

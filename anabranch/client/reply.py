@@ -37,8 +37,7 @@ class InferenceReply(Mapping[str, Array]):
     @property
     def routing(self) -> str | None:
         """Decisions of routers and traffic about the request, for ``feedback``; None without."""
-        found: str | None = self.parameters.get("routing")
-        return found
+        return self.parameters.get("routing")
 
     @property
     def explanation(self) -> Json | None:

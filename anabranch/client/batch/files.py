@@ -125,8 +125,7 @@ class SpanReader:
 def read(url: str, start: int = 0, end: int | None = None) -> bytes:
     """Return the bytes of a file that is not compressed from ``start`` up to ``end``."""
     with _opened(url) as (system, place):
-        content: bytes = system.cat_file(place, start=start, end=end)
-        return content
+        return system.cat_file(place, start=start, end=end)
 
 
 def exists(url: str) -> bool:

@@ -101,8 +101,7 @@ class ControllerSource:
 
     async def report(self, report: Report) -> int:
         """Send the sums, and return how many routers the graph has; raises likewise."""
-        routers: int = await self._call(SEND_S, "report", report)
-        return routers
+        return await self._call(SEND_S, "report", report)
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
         """Send decisions; raises where the controller is away."""
@@ -110,20 +109,17 @@ class ControllerSource:
 
     async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Ask for decisions of other routers; raises likewise."""
-        found: Sequence[bytes | None] = await self._call(ASK_S, "recall", ids)
-        return found
+        return await self._call(ASK_S, "recall", ids)
 
     async def reward(
         self, entries: Sequence[RewardEntry]
     ) -> Sequence[RewardOutcome | RequestError]:
         """Have rewards counted; raises likewise."""
-        found: Sequence[RewardOutcome | RequestError] = await self._call(ASK_S, "reward", entries)
-        return found
+        return await self._call(ASK_S, "reward", entries)
 
     async def access(self, version: int) -> AccessTable:
         """Wait for an access table of another version than ``version``; raises likewise."""
-        found: AccessTable = await self._call(POLL_S, "access", version)
-        return found
+        return await self._call(POLL_S, "access", version)
 
     async def renew_keys(self, issuer: str, kid: str) -> None:
         """Have an issuer of JWTs asked for its keys; raises likewise."""
@@ -131,23 +127,19 @@ class ControllerSource:
 
     async def learned(self, version: int) -> Lessons:
         """Wait for what routers of the graph have learned; raises likewise."""
-        found: Lessons = await self._call(POLL_S, "learned", version)
-        return found
+        return await self._call(POLL_S, "learned", version)
 
     async def submit(self, request: AsyncRequest) -> AsyncAnswer:
         """Have a request kept that is to be answered later; raises likewise."""
-        found: AsyncAnswer = await self._call(ASK_S, "submit", request)
-        return found
+        return await self._call(ASK_S, "submit", request)
 
     async def look(self, id: str, owner: str | None) -> AsyncAnswer:
         """Ask what became of an asynchronous request; raises likewise."""
-        found: AsyncAnswer = await self._call(ASK_S, "look", id, owner)
-        return found
+        return await self._call(ASK_S, "look", id, owner)
 
     async def withdraw(self, id: str, owner: str | None) -> AsyncAnswer:
         """Have an asynchronous request cancelled, or its reply forgotten; raises likewise."""
-        found: AsyncAnswer = await self._call(ASK_S, "withdraw", id, owner)
-        return found
+        return await self._call(ASK_S, "withdraw", id, owner)
 
     async def leave(self) -> None:
         """Say that this router ends, so that no change waits for it and nobody sends it requests.
