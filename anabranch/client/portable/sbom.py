@@ -37,6 +37,7 @@ def bill(manifest: BundleManifest, files: Mapping[str, str], lock: str) -> bytes
     }
     if manifest.version:
         about["version"] = manifest.version
+    tool = {"type": "application", "name": "anabranch", "version": manifest.anabranch}
     components = _unique([*_models(manifest), *_packages(lock), *_files(files)])
     return canonical(
         {
@@ -46,17 +47,13 @@ def bill(manifest: BundleManifest, files: Mapping[str, str], lock: str) -> bytes
             "version": 1,
             "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, manifest.code)}",
             "metadata": {
-                "tools": {"components": [_tool(manifest.anabranch)]},
+                "tools": {"components": [tool]},
                 "component": about,
             },
             "components": components,
             "dependencies": [{"ref": "graph", "dependsOn": [one["bom-ref"] for one in components]}],
         }
     )
-
-
-def _tool(version: str) -> Json:
-    return {"type": "application", "name": "anabranch", "version": version}
 
 
 def _unique(components: list[Json]) -> list[Json]:

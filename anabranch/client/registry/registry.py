@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from anabranch.client.portable.formats import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST
 from anabranch.client.registry.credentials import RegistryLogin, login_of
 from anabranch.client.registry.references import ImageReference
 from anabranch.errors import (
@@ -30,10 +31,6 @@ from anabranch.errors import (
     Unavailable,
 )
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MAX_MANIFEST = 4 * 2**20
-"""Largest manifest, in bytes: what registries take."""
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _CHUNK = 2**20
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
