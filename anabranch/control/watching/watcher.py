@@ -117,7 +117,6 @@ class Watcher(WokenLoop[tuple[str, str]]):
         return max(0.01, min([_REST_S, *later]))
 
     def _read(self) -> dict[str, WatchingGraph]:
-        """Return the graphs that watch something, by name."""
         stored = self._store.situations()
         self._revisions.keep({one.situation.graph for one in stored})
         read = {one.situation.graph: self._watching(one) for one in stored}
@@ -171,19 +170,18 @@ class Watcher(WokenLoop[tuple[str, str]]):
         from anabranch.components.artefacts.pins import pin_now
         from anabranch.components.artefacts.sources import TransferInterrupted
 
-        began = self._clock()
+        began, problem = self._clock(), ""
         try:
             pin = await asyncio.to_thread(pin_now, reference, self._artefacts)
+            self._looks.succeeded(reference, pin, began, self._clock(), time.time())
         except (ArtefactError, TransferInterrupted) as error:
-            self._looks.failed(reference, self._clock())
-            await self._note(reference, str(error))
+            problem = str(error)
         except Exception as error:
             logger.exception("cannot look at %s", redacted(reference))
+            problem = type(error).__name__
+        if problem:
             self._looks.failed(reference, self._clock())
-            await self._note(reference, type(error).__name__)
-        else:
-            self._looks.succeeded(reference, pin, began, self._clock(), time.time())
-            await self._note(reference, "")
+        await self._note(reference, problem)
 
     async def _note(self, reference: str, problem: str) -> None:
         """Tell the graphs that watch a reference of a look at it, which had a problem or none."""
