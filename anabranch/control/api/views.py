@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from anabranch.control.lifecycle.operations import Situation
-from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.outages import Outage
 from anabranch.control.reconcile.waiting import Waits
@@ -31,6 +30,7 @@ def graph_view(stored: Stored, apps: Apps, url: str, obstacle: str = "") -> dict
     deleting. Where there is an ``obstacle`` for an output, it is unhealthy.
     """
     now = stored.situation
+    state = now.rollout
     return {
         "graph": now.graph,
         "state": _state(now, apps.get(router_app(now.graph), {}), obstacle),
@@ -38,13 +38,9 @@ def graph_view(stored: Stored, apps: Apps, url: str, obstacle: str = "") -> dict
         "live": now.stable,
         "created_at": timestamp(stored.created),
         "url": f"{url}/v2/models/{now.graph}",
-        "rollout": None if now.rollout is None else _rollout(now.rollout),
+        "rollout": state
+        and {"revision": state.revision, "phase": state.phase, "weight": state.weight},
     }
-
-
-def _rollout(state: RolloutState) -> dict[str, Any]:
-    """A rollout in short: the candidate, where it stands, and its share in percent."""
-    return {"revision": state.revision, "phase": state.phase, "weight": state.weight}
 
 
 def _state(now: Situation, router: Mapping[str, Any], obstacle: str) -> str:
@@ -181,7 +177,6 @@ def _why(stable: int, app: Mapping[str, Any] | None) -> str:
 
 
 def _running(app: Mapping[str, Any], deployment: str) -> int:
-    """Return how many replicas of a deployment run."""
     return serving.replica_states(app.get("deployments", {}).get(deployment, {}))["running"]
 
 

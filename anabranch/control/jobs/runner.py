@@ -202,5 +202,4 @@ class JobRunner(WokenLoop[str]):
 
 
 def _due(waiting: Sequence[JobRecord], places: int) -> Sequence[JobRecord]:
-    """Return the jobs whose turn it is."""
     return sorted(waiting, key=lambda one: one.created_at)[: max(0, places)]

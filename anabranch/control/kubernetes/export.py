@@ -111,5 +111,4 @@ _Dumper.add_representer(str, _text)
 
 
 def _yaml(documents: Iterable[Mapping[str, Any]]) -> str:
-    """Return documents in YAML, in the order of their fields."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=100, explicit_start=True)

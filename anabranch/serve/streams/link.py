@@ -252,7 +252,6 @@ class Link(FrameChannel):
 
 
 def _fail(waiting: _Waiting | None, error: AnabranchError) -> None:
-    """Give an error to whoever waits for a call."""
     if isinstance(waiting, IncomingPieces):
         waiting.end(error)
     elif waiting is not None and not waiting.done():

@@ -213,7 +213,6 @@ class CallSession(FrameChannel):
         ACTIVITY.mark()
 
     def _cancel(self, call: int) -> None:
-        """Cancel a call for which nobody waits any more."""
         task = self._calls.pop(call, None)
         if task is not None:
             task.cancel()

@@ -48,7 +48,6 @@ class Return:
 
 
 def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
-    """The supervisor with these arguments, and its watch."""
     _, address = arguments
     home, sockets = Environment(os.environ).home, Path(os.environ[FOLDER])
     state = begin(home)
