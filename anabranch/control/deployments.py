@@ -39,24 +39,16 @@ class AskedRevision:
     """What must hold besides quotas."""
 
 
+@dataclass(eq=False, repr=False)
 class Deployments:
     """Puts revisions into the store within quotas and own ports, and their tables in force."""
 
-    def __init__(
-        self,
-        store: Store,
-        releases: Releases,
-        ports: OwnPorts,
-        quotas: Quotas,
-        checks: ModelChecks,
-        writer: TrafficWriter,
-    ) -> None:
-        self._store = store
-        self._releases = releases
-        self._ports = ports
-        self._quotas = quotas
-        self._checks = checks
-        self._writer = writer
+    _store: Store
+    _releases: Releases
+    _ports: OwnPorts
+    _quotas: Quotas
+    _checks: ModelChecks
+    _writer: TrafficWriter
 
     async def deploy(self, asked: AskedRevision) -> tuple[Revision, bool]:
         """Return the revision, and whether it is new: a new one is on its way.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import IO, Protocol
 
@@ -41,15 +41,13 @@ class JobParts(Protocol):
         """Make one output of all chunks, which are kept."""
 
 
+@dataclass(eq=False, repr=False)
 class PartFiles:
     """Parts in a folder, from which one file is made; or which is the output, where it is one."""
 
-    def __init__(
-        self, place: OutputPlace, format: RowFormat, columns: Sequence[OutputColumn]
-    ) -> None:
-        self._place = place
-        self._format = format
-        self._columns = columns
+    _place: OutputPlace
+    _format: RowFormat
+    _columns: Sequence[OutputColumn]
 
     def done(self) -> dict[int, int]:
         """Return the chunks that have a part, with their rows that failed."""

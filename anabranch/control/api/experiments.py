@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from anabranch.control.api.endpoints import (
@@ -43,20 +44,16 @@ _CHOSEN = "routes are chosen by the request or by earlier rewards, so these are 
 _OUTSIDE = "rewards must be from 0 to 1 to be compared; {} were not"
 
 
+@dataclass(eq=False, repr=False)
 class ExperimentApi:
     """Answers what shows experiments; ``sums`` returns the metrics of all processes."""
 
-    def __init__(
-        self,
-        store: Store,
-        catalogue: Catalogue,
-        experiments: Experiments,
-        sums: Callable[[], Snapshot],
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._experiments = experiments
-        self._sums = sums
+    _store: Store
+    _catalogue: Catalogue
+    _experiments: Experiments
+    _sums: Callable[[], Snapshot]
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {f"{GRAPH}/experiments": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -87,28 +87,20 @@ class _Rollback(Model):
     to: RevisionNumber | None = None
 
 
+@dataclass(eq=False, repr=False)
 class TrafficApi:
     """Answers what moves traffic, and what shows it."""
 
-    def __init__(
-        self,
-        store: Store,
-        releases: Releases,
-        ports: OwnPorts,
-        quotas: Quotas,
-        writer: TrafficWriter,
-        topics: TableTopics,
-        totals: ArmTotals,
-        models: SharedModels,
-    ) -> None:
-        self._store = store
-        self._releases = releases
-        self._ports = ports
-        self._quotas = quotas
-        self._models = models
-        self._writer = writer
-        self._topics = topics
-        self._totals = totals
+    _store: Store
+    _releases: Releases
+    _ports: OwnPorts
+    _quotas: Quotas
+    _writer: TrafficWriter
+    _topics: TableTopics
+    _totals: ArmTotals
+    _models: SharedModels
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {
             f"{GRAPH}/traffic": {**views(self._show), "PUT": Guarded("operate", self._split)},
             f"{GRAPH}/promote": operates(self._promote),

@@ -33,6 +33,7 @@ class Outage:
     reason: str
 
 
+@dataclass(eq=False, repr=False)
 class Outages:
     """The segments that are down, of all graphs.
 
@@ -40,19 +41,13 @@ class Outages:
     ``alive`` the ids of Ray's nodes that are up: all may block. ``clock`` gives Unix times.
     """
 
-    def __init__(
-        self,
-        log: Store,
-        told: Callable[[str, int], Sequence[Event]],
-        alive: Callable[[], Collection[str]] = serving.alive_nodes,
-        registry: Registry = REGISTRY,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._log = log
-        self._told = told
-        self._alive = alive
-        self._registry = registry
-        self._clock = clock
+    _log: Store
+    _told: Callable[[str, int], Sequence[Event]]
+    _alive: Callable[[], Collection[str]] = serving.alive_nodes
+    _registry: Registry = REGISTRY
+    _clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
         self._nodes: Mapping[Place, frozenset[str]] = {}
         """Nodes of the replicas that each segment last had running; none where it sleeps."""
         self.now: Mapping[Place, Outage] = {}

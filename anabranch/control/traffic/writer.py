@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -28,6 +28,7 @@ logger = logging.getLogger("anabranch.control")
 _NOTHING = nullcontext()
 
 
+@dataclass(eq=False, repr=False)
 class TrafficWriter:
     """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time.
 
@@ -35,28 +36,18 @@ class TrafficWriter:
     that it checks while ``checking`` is held.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        catalogue: Catalogue,
-        topics: TableTopics,
-        totals: ArmTotals,
-        keys: SigningKeys,
-        check: Check,
-        checking: AbstractContextManager[object],
-        default_grace: float,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._topics = topics
-        self._totals = totals
-        self._keys = keys
-        self._check = check
-        self._checking = checking
-        self._default = default_grace
-        self.clock = clock
-        """Gives the time that all changes are made at."""
+    _store: Store
+    _catalogue: Catalogue
+    _topics: TableTopics
+    _totals: ArmTotals
+    _keys: SigningKeys
+    _check: Check
+    _checking: AbstractContextManager[object]
+    _default_grace: float
+    clock: Callable[[], float] = time.time
+    """Gives the time that all changes are made at."""
+
+    def __post_init__(self) -> None:
         self._listeners: list[Callable[[], None]] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Only those in use: graphs that nobody has are asked for too."""
@@ -144,12 +135,12 @@ class TrafficWriter:
         That may be the policy of a revision that only the operation makes an arm, so it is tried
         first to see.
         """
-        moment = Moment(self.clock(), self._default)
+        moment = Moment(self.clock(), self._default_grace)
         tried = operation(now, moment)
         period = grace(
-            now.weights, tried.situation.weights, self._catalogue.of(now.graph), self._default
+            now.weights, tried.situation.weights, self._catalogue.of(now.graph), self._default_grace
         )
-        if period == self._default:
+        if period == self._default_grace:
             return tried
         return operation(now, replace(moment, grace=period))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from anabranch.access.actor import ACTOR, Actor
@@ -32,32 +33,24 @@ from anabranch.control.store.store import Store
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.control.watching.decide import BackToStable, Decision, Move, followed
 from anabranch.control.watching.models import WatchingRevision
+from anabranch.control.watching.verdicts import PREFIX
 from anabranch.errors import ArtefactError, Unavailable
 from anabranch.specs.excerpts import listing
 
 MOVED = "model_moved"
 """Kind of the event that tells why a watch has made a revision."""
-OWN_TAGS = "anabranch."
-"""Begin of the tags that the engine itself sets."""
-_THEIR_TAGS = (OWN_TAGS, "mlflow.")
+_THEIR_TAGS = (PREFIX, "mlflow.")
 
 
+@dataclass(eq=False, repr=False)
 class Moves:
     """Applies decisions, as an actor ``mlflow`` or ``watch`` of the engine."""
 
-    def __init__(
-        self,
-        store: Store,
-        releases: Releases,
-        deployments: Deployments,
-        writer: TrafficWriter,
-        artefacts: ArtefactSettings,
-    ) -> None:
-        self._store = store
-        self._releases = releases
-        self._deployments = deployments
-        self._writer = writer
-        self._artefacts = artefacts
+    _store: Store
+    _releases: Releases
+    _deployments: Deployments
+    _writer: TrafficWriter
+    _artefacts: ArtefactSettings
 
     async def apply(self, base: WatchingRevision, decision: Decision) -> int | None:
         """Do what was decided on a graph that goes on from ``base``.

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 
 from anabranch.errors import Unavailable
 from anabranch.serve.calls.replica_link import ReplicaLink
@@ -19,6 +20,7 @@ LOOK_S = 1.0
 """Seconds between two looks, while calls wait or the deployment is down."""
 
 
+@dataclass(eq=False, repr=False)
 class OutageDetector:
     """Detects the outage of one deployment, as one process sees it; errors call it by ``name``.
 
@@ -27,17 +29,12 @@ class OutageDetector:
     longer.
     """
 
-    def __init__(
-        self,
-        name: str,
-        links: Mapping[str, ReplicaLink],
-        is_unhealthy: Callable[[], Awaitable[bool | None]],
-        changed: Callable[[], None],
-    ) -> None:
-        self._name = name
-        self._links = links
-        self._is_unhealthy = is_unhealthy
-        self._changed = changed
+    _name: str
+    _links: Mapping[str, ReplicaLink]
+    _is_unhealthy: Callable[[], Awaitable[bool | None]]
+    _changed: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._down = False
         self._waiting = 0
         self._looking: asyncio.Task[None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from anabranch.errors import EngineError
@@ -15,20 +16,16 @@ StreamMethod: TypeAlias = Callable[..., AsyncGenerator[object, None]]
 T = TypeVar("T")
 
 
+@dataclass(eq=False, repr=False)
 class ServedCalls:
     """The methods of a replica by name, the limits of its connections, and its calls."""
 
-    def __init__(
-        self,
-        methods: Mapping[str, Method],
-        streams: Mapping[str, StreamMethod],
-        secret: bytes,
-        limits: CallLimits,
-    ) -> None:
-        self._methods = methods
-        self._streams = streams
-        self.secret = secret
-        self.limits = limits
+    _methods: Mapping[str, Method]
+    _streams: Mapping[str, StreamMethod]
+    secret: bytes
+    limits: CallLimits
+
+    def __post_init__(self) -> None:
         self.under_way = 0
         self.is_closing = False
         self._tasks: set[asyncio.Task[None]] = set()

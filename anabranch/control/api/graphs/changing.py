@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 
 from anabranch.control.access.quotas import Quotas
@@ -25,6 +26,7 @@ from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Conflict
 
 
+@dataclass(eq=False, repr=False)
 class GraphChangeApi:
     """Answers what deletes graphs, takes them down, and brings them back.
 
@@ -34,19 +36,13 @@ class GraphChangeApi:
     | POST | ``/graphs/<graph>/<load or unload>`` | 202 and the state |
     """
 
-    def __init__(
-        self,
-        store: Store,
-        writer: TrafficWriter,
-        quotas: Quotas,
-        bandits: Bandits,
-        experiments: Experiments,
-    ) -> None:
-        self._store = store
-        self._writer = writer
-        self._quotas = quotas
-        self._bandits = bandits
-        self._experiments = experiments
+    _store: Store
+    _writer: TrafficWriter
+    _quotas: Quotas
+    _bandits: Bandits
+    _experiments: Experiments
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {
             GRAPH: {"DELETE": Guarded("deploy", self._delete)},
             f"{GRAPH}/(?P<action>load|unload)": operates(self._load),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from anabranch.control.api.endpoints import (
@@ -45,6 +46,7 @@ NEWEST = 100
 """Revisions that are listed unless the query says otherwise."""
 
 
+@dataclass(eq=False, repr=False)
 class GraphApi:
     """Answers what shows graphs; ``url`` is that of the gateway.
 
@@ -54,27 +56,17 @@ class GraphApi:
     | GET | ``/graphs/<graph>?limit=100`` | traffic, rollout, watches, segments, revisions |
     """
 
-    def __init__(
-        self,
-        url: str,
-        store: Store,
-        releases: Releases,
-        reconciler: Reconciler,
-        topics: TableTopics,
-        totals: ArmTotals,
-        monitors: Monitors,
-        watching: Callable[[str], list[WatchedModel]],
-        models: SharedModels,
-    ) -> None:
-        self._url = url
-        self._store = store
-        self._releases = releases
-        self._reconciler = reconciler
-        self._topics = topics
-        self._totals = totals
-        self._monitors = monitors
-        self._watching = watching
-        self._models = models
+    _url: str
+    _store: Store
+    _releases: Releases
+    _reconciler: Reconciler
+    _topics: TableTopics
+    _totals: ArmTotals
+    _monitors: Monitors
+    _watching: Callable[[str], list[WatchedModel]]
+    _models: SharedModels
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {
             "/graphs": {"GET": Guarded("view", self._list, somewhere=True)},
             GRAPH: views(self._show),

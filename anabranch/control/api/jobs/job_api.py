@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 from anabranch.access.roles import Action
@@ -39,20 +40,16 @@ from anabranch.control.store.store import Store
 _JOB = "/jobs/(?P<key>[^/]{1,64})"
 
 
+@dataclass(eq=False, repr=False)
 class JobApi:
     """Answers about jobs; ``changed`` is called where one was added or cancelled."""
 
-    def __init__(
-        self,
-        store: Store,
-        book: JobBook,
-        allowed: tuple[JobPlace, ...],
-        changed: Callable[[], None],
-    ) -> None:
-        self._store = store
-        self._book = book
-        self._allowed = allowed
-        self._changed = changed
+    _store: Store
+    _book: JobBook
+    _allowed: tuple[JobPlace, ...]
+    _changed: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {
             "/jobs": {
                 "GET": Guarded("view", self._list, somewhere=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from anabranch.control.api.endpoints import (
@@ -34,6 +35,7 @@ from anabranch.router.table import ROUTER
 _MOST = 10**9
 
 
+@dataclass(eq=False, repr=False)
 class RevisionApi:
     """Answers what makes and shows revisions, those of deleted graphs too.
 
@@ -48,21 +50,14 @@ class RevisionApi:
     | GET | ``/<N>/diff?from=M`` | what differs from revision M; the one before if left out |
     """
 
-    def __init__(
-        self,
-        store: Store,
-        releases: Releases,
-        deployments: Deployments,
-        models: SharedModels,
-        writer: TrafficWriter,
-        applications: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        self._store = store
-        self._releases = releases
-        self._deployments = deployments
-        self._models = models
-        self._writer = writer
-        self._applications = applications
+    _store: Store
+    _releases: Releases
+    _deployments: Deployments
+    _models: SharedModels
+    _writer: TrafficWriter
+    _applications: Callable[[], Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {
             f"{GRAPH}/revisions": {
                 **views(self._list),
@@ -90,7 +85,6 @@ class RevisionApi:
         return answer(202 if is_new else 200, {**sent, "new": is_new})
 
     def _asked(self, call: ApiCall) -> AskedRevision:
-        """Return the revision that a request asks for."""
         force = whole_number(call.query, "force", 0, 1)
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
@@ -107,7 +101,6 @@ class RevisionApi:
         return answer(200, revision_view(revision) | more)
 
     def _routers(self, graph: str) -> int:
-        """Return how many routers of a graph run."""
         replicas = replicas_view(self._applications(), graph)
         return sum((one["deployment"], one["state"]) == (ROUTER, "RUNNING") for one in replicas)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
@@ -19,22 +20,17 @@ from anabranch.specs.shared.document import NODE
 _NOTHING = UserLoad(0, 0, 0.0, None)
 
 
+@dataclass(eq=False, repr=False)
 class ModelApi:
     """Shows shared models; ``memory`` gives bytes by model and revision."""
 
-    def __init__(
-        self,
-        store: Store,
-        models: SharedModels,
-        load: ModelLoad,
-        memory: Callable[[], Mapping[tuple[str, int], int]],
-        applications: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        self._store = store
-        self._models = models
-        self._load = load
-        self._memory = memory
-        self._applications = applications
+    _store: Store
+    _models: SharedModels
+    _load: ModelLoad
+    _memory: Callable[[], Mapping[tuple[str, int], int]]
+    _applications: Callable[[], Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
         self.routes: Routes = {"/models": {"GET": Guarded("view", self._list, somewhere=True)}}
 
     async def _list(self, call: ApiCall) -> ApiAnswer:
