@@ -6,18 +6,22 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(happened: Callable[[], object], seconds: float = 60) -> None:
-    """Return when it has happened; AssertionError if it has not by then.
+def until(happened: Callable[[], T], seconds: float = 60) -> T:
+    """Return what is true once it has happened; AssertionError if it has not by then.
 
     To look takes what is waited for its processors: the longer it lasts, the less often it looks.
     """
     begun = time.monotonic()
-    while not happened():
+    while not (found := happened()):
         waited = time.monotonic() - begun
         assert waited < seconds, "it has not happened"
         time.sleep(min(max(0.01, waited / 20), 0.1))
+    return found
 
 
 def until_true(check: Callable[[], None], seconds: float = 60) -> None:
