@@ -113,9 +113,14 @@ def test_its_own_replica_suffers_and_is_replaced(
         clients.until_asked(20)
     assert clients.failures == {}
     if does in NAMED:
-        events = engine.api("GET", "/events", params={"graph": name, "newest": 100}).json()
-        (told,) = [one for one in events["events"] if one["kind"] == "process_excessive"]
+        (told,) = until(lambda: ended(engine, name))  # the controller looks each second
         assert told["data"]["node"] == "bad" and NAMED[does] in told["message"]
+
+
+def ended(engine: Engine, name: str) -> list[dict[str, Any]]:
+    """The events of processes of a graph that took too much."""
+    events = engine.api("GET", "/events", params={"graph": name, "newest": 100}).json()["events"]
+    return [one for one in events if one["kind"] == "process_excessive"]
 
 
 def _answers(engine: Engine, name: str) -> bool:
