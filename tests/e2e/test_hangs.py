@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.serve.heartbeat import FOLDER
+from anabranch.serve.heartbeat import PulseFile
 from anabranch.serve.sockets import SOCKETS
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, actor_processes
@@ -173,8 +173,7 @@ def test_each_process_that_answers_has_a_heartbeat(engine: Engine, given: Given)
     graph["spec"]["monitors"] = {"inputs": {"method": "sketch"}}
     name = given.deployed(graph, WATCHED)
     assert engine.state is not None
-    folder = Path(engine.state.runtime) / SOCKETS / FOLDER
-    beating = {int(pulse.name.partition("-")[0]) for pulse in folder.iterdir()}
+    beating = {pulse.pid for pulse in PulseFile.all_in(Path(engine.state.runtime) / SOCKETS)}
     parts = [f"ServeReplica:{name}.r1:{part}" for part in ("away", "why", "monitors")]
     engines = ["ServeReplica:anabranch.gateway", "ServeReplica:anabranch.grpc"]
     for title in [f"ServeReplica:{name}:", *parts, *engines, "Edge", "Controller"]:
