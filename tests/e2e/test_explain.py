@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -107,8 +108,9 @@ def test_what_goes_wrong_is_told(engine: Engine, graph: str) -> None:
     told = error(ask(engine, graph, fail=True), 500)
     assert told.startswith("node 'why' failed: RuntimeError: no idea (components.py:")
     assert "no explainer 'who'" in error(ask(engine, graph, explainer="who"), 400)
-    late = error(ask(engine, graph, sleep=1, timeout=200_000), 504)
-    assert "'why'" in late and "within 0.2s" in late
+    late = error(ask(engine, graph, sleep=10, timeout=500_000), 504)
+    # The router says so, or the explainer, to which a little less of the time was left.
+    assert re.search(r"^explainer 'why' .*did not answer within 0\.(5|4\d+)s", late), late
     until(lambda: ask(engine, graph).status_code == 200)
 
 
@@ -120,7 +122,7 @@ def test_a_prediction_comes_with_its_explanation_or_without(engine: Engine, grap
     assert told["explained"] is True
     assert json.loads(told["explanation"])["explanations"] == alone["explanations"]
     late = engine.infer(
-        graph, {**BODY, "parameters": {"explain": "why", "sleep": 2, "timeout": 500_000}}
+        graph, {**BODY, "parameters": {"explain": "why", "sleep": 10, "timeout": 1_500_000}}
     )
     assert value(late) == [20, 40]
     told = late.json()["parameters"]
