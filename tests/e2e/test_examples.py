@@ -110,7 +110,7 @@ def test_routing_by_header_and_by_weight(engine: Engine, deployed: list[str]) ->
     gold = engine.infer(name, body, headers={"x-tier": "gold"})
     assert value(gold, "terms") == [20]
     assert value(gold, "value")[0] == pytest.approx(np.e, abs=1e-12)
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         url = f"{engine.graph_url(name)}/infer"
         terms = [value(client.post(url, json=body), "terms")[0] for _ in range(400)]
     # One in ten, by independent draws: the odds of leaving this range are below one in a million.
