@@ -82,7 +82,7 @@ def test_a_key_opens_its_graphs_at_both_doors_and_nothing_else(closed: Engine) -
 
 def test_a_session_of_the_console_opens_what_its_key_does(closed: Engine) -> None:
     key = made(closed, "reader", "operator")
-    with httpx.Client(base_url=closed.url) as browser:
+    with httpx.Client(base_url=closed.url, timeout=60) as browser:
         csrf = browser.post("/console/login", json={"key": key}).raise_for_status().json()["csrf"]
         infer = f"/v2/models/{OWN}/infer"
         assert browser.post(infer, json=BODY).status_code == 401
@@ -196,7 +196,7 @@ def test_the_link_of_dashboard_logs_in_to_ray_s(closed: Engine) -> None:
         assert process.stdout is not None
         link = urlsplit(process.stdout.readline().strip())
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        with httpx.Client(trust_env=False) as browser:
+        with httpx.Client(trust_env=False, timeout=60) as browser:
             here = (
                 f"http://127.0.0.1:{link.port}{link.path}"  # names of localhost are the browsers'
             )
