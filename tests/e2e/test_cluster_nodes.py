@@ -63,6 +63,7 @@ def check_deployed(cluster: Cluster, name: str, cpu: int, folder: Path) -> None:
     expected = Graph.load(write_chain(folder, name, **two(cpu))).run({"x": VALUES})["y"]
     for machine in cluster.machines:
         until(lambda at=machine: cluster.is_ready(at))
+        until(lambda at=machine: cluster.answers(name, at, CHAIN_BODY))  # it hears of it later
         found = value(cluster.infer(name, machine, CHAIN_BODY))
         assert np.array_equal(np.float32(found).reshape(2, 2), expected)
         assert cluster.call(name, machine) == expected[0].tolist()
