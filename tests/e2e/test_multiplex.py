@@ -13,7 +13,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tests.e2e.conftest import Given, error, value
-from tests.engines import Engine, done
+from tests.engines import HTTP, Engine, done
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -107,10 +107,10 @@ def test_an_unknown_model_is_404_and_none_is_400(
     engine: Engine, answers: list[list[float]]
 ) -> None:
     url = f"{engine.graph_url('many')}/infer"
-    assert "there is no model 'm777'" in error(httpx.post(url, json=body("m777")), 404)
-    assert "no name of a model" in error(httpx.post(url, json=body("../m1")), 400)
+    assert "there is no model 'm777'" in error(HTTP.post(url, json=body("m777")), 404)
+    assert "no name of a model" in error(HTTP.post(url, json=body("../m1")), 400)
     unnamed = {"inputs": body("")["inputs"]}
-    assert "'model' is missing" in error(httpx.post(url, json=unnamed), 400)
+    assert "'model' is missing" in error(HTTP.post(url, json=unnamed), 400)
 
 
 def until_counted(engine: Engine, requests: float) -> dict[str, float]:
@@ -128,7 +128,7 @@ def until_counted(engine: Engine, requests: float) -> dict[str, float]:
 def exported(engine: Engine) -> dict[str, float]:
     """Sums over the replicas, by the last part of the metric's name."""
     found = {"hits": 0.0, "misses": 0.0, "loaded": 0.0}
-    for line in httpx.get(f"{engine.url}/metrics", timeout=60).text.splitlines():
+    for line in HTTP.get(f"{engine.url}/metrics").text.splitlines():
         if line.startswith("anabranch_multiplex_") and 'graph="many"' in line:
             name = line.partition("{")[0].removeprefix("anabranch_multiplex_")
             key = name.removesuffix("_total")

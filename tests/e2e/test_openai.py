@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import Given
-from tests.engines import Engine
+from tests.engines import HTTP, Engine
 from tests.waiting import until_true
 
 pytestmark = pytest.mark.e2e
@@ -128,7 +127,7 @@ def said(client: openai.OpenAI, model: str = CHAT, **fields: Any) -> str:
 
 def metric(engine: Engine, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels."""
-    reply = httpx.get(f"{engine.url}/metrics")
+    reply = HTTP.get(f"{engine.url}/metrics")
     samples = [
         sample
         for family in text_string_to_metric_families(reply.text)

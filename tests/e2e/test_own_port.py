@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
-from tests.engines import BODY, Engine, actor_processes
+from tests.engines import BODY, HTTP, Engine, actor_processes
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -107,8 +107,8 @@ def test_a_graph_answers_at_its_own_port_and_through_the_edge(engine: Engine, gi
     name = given.deployed(graph("own-port", port), CODE)
     assert value(ask(name, port)) == value(engine.infer(name)) == [2, 4]
     base = f"http://127.0.0.1:{port}/v2/models"
-    assert httpx.get(f"{base}/{name}/ready").json() == {"name": name, "ready": True}
-    other = httpx.get(f"{base}/other/ready")
+    assert HTTP.get(f"{base}/{name}/ready").json() == {"name": name, "ready": True}
+    other = HTTP.get(f"{base}/other/ready")
     assert other.status_code == 404
     assert "error" in other.json()
 

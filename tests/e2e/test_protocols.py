@@ -46,7 +46,7 @@ def test_graphs_answer_without_naming_the_protocols(given: Given, name: str) -> 
 
 
 def test_an_inference_graph_of_kserve_answers_documents(given: Given) -> None:
-    with json_services() as services, httpx.Client(base_url=given.engine.url) as client:
+    with json_services() as services, httpx.Client(base_url=given.engine.url, timeout=60) as client:
         first = services.add("/first", lambda body: (200, {"got": json.loads(body)}))
         second = services.add("/second", lambda body: (418, {"error": "no coffee"}))
         switch = node_of_graph(
@@ -65,7 +65,7 @@ def test_an_inference_graph_of_kserve_answers_documents(given: Given) -> None:
             (b'{"a": 1}', 404, "no rule holds"),
             (b"no json", 404, "no rule holds"),
         ):
-            reply = client.post(path, content=body, timeout=60)
+            reply = client.post(path, content=body)
             assert reply.status_code == status, reply.text
             found = reply.json()
             assert found == answer if status == 200 else str(answer) in found["error"]

@@ -10,11 +10,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec
-from tests.engines import Engine
+from tests.engines import HTTP, Engine
 from tests.environments import environment
 
 pytestmark = pytest.mark.e2e
@@ -55,9 +54,9 @@ def test_seldons_client_predicts_and_teaches(
     given_once.deployed(words(), CODE)
     url = f"http://127.0.0.1:{engine.ports.http}/seldon/default/paid"
     sent = {"strData": "not a number"}
-    refused = httpx.post(f"{url}/api/v1.0/predictions", json=sent, timeout=60)
+    refused = HTTP.post(f"{url}/api/v1.0/predictions", json=sent)
     assert refused.json()["status"]["reason"] == "MICROSERVICE_BAD_DATA"
-    assert httpx.get(f"{url}/ready").status_code == 200
+    assert HTTP.get(f"{url}/ready").status_code == 200
     python = environment(tmp_path / "environment", "seldon-core>=1.17,<2")
     script = Path(__file__).parent / "clients" / "seldon_client.py"
     addresses = (f"127.0.0.1:{getattr(engine.ports, kind)}" for kind in ("http", "grpc"))

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from benchmarks.counts import outlet
 from benchmarks.moody import Mood, Moody
 from tests.e2e.conftest import Given, node, spec
-from tests.engines import Engine, actor_processes
+from tests.engines import HTTP, Engine, actor_processes
 from tests.telemetry.collector import Collector
 from tests.waiting import until
 
@@ -133,4 +132,4 @@ def test_what_a_log_says_was_sent_has_arrived(
     events = [event for at, body in sink.bodies if at == "/counted" for event in json.loads(body)]
     assert len(events) == len({event["id"] for event in events}) == asking.total
     assert not asking.failures
-    assert httpx.get(f"{engine.url}/metrics").status_code == 200
+    assert HTTP.get(f"{engine.url}/metrics").status_code == 200

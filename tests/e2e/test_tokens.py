@@ -42,7 +42,7 @@ def secrets(engine: Engine, given_once: Given) -> Iterator[dict[str, str]]:
     for secret in (engine.token, key):
         reply = HTTP.post(infer, json=BODY, headers={"authorization": f"Bearer {secret}"})
         assert reply.status_code == 500 and secret not in reply.text
-    with httpx.Client(base_url=engine.url) as browser:
+    with httpx.Client(base_url=engine.url, timeout=60) as browser:
         csrf = browser.post("/console/login", json={"key": key}).raise_for_status().json()["csrf"]
         found["a session"] = next(iter(browser.cookies.values()))
         reply = browser.post(infer, json=BODY, headers={"x-anabranch-csrf": csrf})

@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Given, Reply, ask_each, error, node, spec, value
-from tests.engines import Engine, actor_processes
+from tests.engines import HTTP, Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -151,9 +150,9 @@ def test_each_revision_can_be_asked_directly(engine: Engine, duo: str) -> None:
     for number in (1, 2):
         replies = ask_each(f"{url}/versions/{number}/infer", [{}] * 20)
         assert set(arms(replies)) == {number}
-        metadata = httpx.get(f"{url}/versions/{number}").json()
+        metadata = HTTP.get(f"{url}/versions/{number}").json()
         assert metadata["versions"] == [str(number)]
-    assert httpx.get(url).json()["versions"] == ["1", "2"]
+    assert HTTP.get(url).json()["versions"] == ["1", "2"]
     (missing,) = ask_each(f"{url}/versions/3/infer", [{}])
     assert "1, 2" in error(missing, 404)
 
