@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -211,6 +212,15 @@ def actor_processes(engine: Engine, *names: str) -> list[psutil.Process]:
             if is_own and actor_of(process).startswith(names):
                 found.append(process)
     return found
+
+
+def files_below(*folders: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield the files of folders in use, with their content; not those that go meanwhile."""
+    for root, _, names in chain.from_iterable(map(os.walk, folders)):
+        for path in (Path(root, name) for name in names):
+            if path.is_file() and not path.is_symlink():
+                with suppress(FileNotFoundError):
+                    yield path, path.read_bytes()
 
 
 def done(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

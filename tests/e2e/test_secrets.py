@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Given, node, spec
-from tests.engines import BODY, Engine
+from tests.engines import BODY, Engine, files_below
 
 pytestmark = pytest.mark.e2e
 
@@ -59,12 +60,10 @@ def told(engine: Engine, name: str, spec_file: Path) -> Iterator[str]:
 
 def kept(*folders: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield all files below folders with their content; the members of zips one by one."""
-    for path in (path for folder in folders for path in folder.rglob("*")):
-        if not path.is_file() or path.is_symlink():
-            continue
-        yield path, path.read_bytes()
+    for path, content in files_below(*folders):
+        yield path, content
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 for member in archive.namelist():
                     yield path / member, archive.read(member)
 

@@ -13,7 +13,7 @@ import pytest
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from tests.e2e.conftest import Given, node, spec
-from tests.engines import BODY, HTTP, Engine
+from tests.engines import BODY, HTTP, Engine, files_below
 
 pytestmark = pytest.mark.e2e
 NAME = "gossip"
@@ -70,16 +70,9 @@ def test_they_are_in_no_argument_and_no_environment(
 
 def test_they_are_in_no_log_no_bundle_and_no_store(engine: Engine, secrets: dict[str, str]) -> None:
     assert engine.state is not None
-    files = [
-        path
-        for folder in (Path(engine.state.runtime), engine.home)
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.name not in OWN_FILES
-    ]
     said = 0
-    for path in files:
-        with suppress(FileNotFoundError):
-            content = path.read_bytes()
+    for path, content in files_below(Path(engine.state.runtime), engine.home):
+        if path.name not in OWN_FILES:
             told = [name for name, secret in secrets.items() if secret.encode() in content]
             assert not told, (path, told)
             said += content.count(b"asked with {")
