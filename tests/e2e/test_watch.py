@@ -82,10 +82,9 @@ def states(engine: Engine, name: str) -> dict[int, str]:
 
 
 def is_state(engine: Engine, name: str, number: int, wanted: str) -> bool:
-    """Whether a revision is in a state; False while the controller starts."""
-    reply = engine.api("GET", f"/graphs/{name}")
-    revisions = reply.json()["revisions"] if reply.status_code == 200 else []
-    return (number, wanted) in [(one["revision"], one["state"]) for one in revisions]
+    """Whether a revision is in a state, and that in force; False while the controller starts."""
+    reply = engine.api("GET", f"/graphs/{name}/revisions/{number}")
+    return bool(reply.status_code == 200 and reply.json()["state"] == wanted)
 
 
 def kinds(engine: Engine, name: str) -> list[str]:
