@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, error, node, spec, value
-from tests.engines import Engine, actor_processes
-from tests.waiting import until_true
+from tests.engines import HTTP, Engine, actor_processes
+from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.e2e
 
@@ -43,13 +43,14 @@ def test_a_graph_is_unloaded_and_comes_back_as_it_was(engine: Engine, given: Giv
     assert found == {
         "name": name, "version": "1", "state": "UNAVAILABLE", "reason": "it is unloaded",
     }  # fmt: skip
-    assert httpx.get(f"{engine.url}/v2/health/ready").status_code == 200
+    assert HTTP.get(f"{engine.url}/v2/health/ready").status_code == 200
     assert engine.graph(name)["state"] == "unloaded"
 
     assert repository(engine, f"models/{name}/load", **token).status_code == 200
     assert value(engine.infer(name)) == [2, 4]
     assert entry(engine, name)["state"] == "READY"
-    assert len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1
+    # The one of before may still be ending.
+    until(lambda: len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1)
 
 
 def no_longer_answers(engine: Engine, name: str) -> None:
@@ -60,9 +61,9 @@ def no_longer_answers(engine: Engine, name: str) -> None:
 def test_the_document_of_a_graph_and_its_example(engine: Engine, given: Given) -> None:
     name = given.deployed(spec("documented", double=node("Double")), CODE)
     url = engine.graph_url(name)
-    page = httpx.get(f"{url}/docs")
+    page = HTTP.get(f"{url}/docs")
     assert "swagger-ui-bundle.js" in page.text
-    assert httpx.get(f"{url}/docs/swagger-ui-bundle.js").status_code == 200
-    found = httpx.get(f"{url}/openapi.json").json()
+    assert HTTP.get(f"{url}/docs/swagger-ui-bundle.js").status_code == 200
+    found = HTTP.get(f"{url}/openapi.json").json()
     content = found["paths"][f"/v2/models/{name}/infer"]["post"]["requestBody"]["content"]
     assert value(engine.infer(name, content["application/json"]["example"])) == [0, 0]
