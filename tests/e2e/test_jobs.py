@@ -24,13 +24,20 @@ from tests.waiting import until
 pytestmark = pytest.mark.e2e
 
 BAD, ENDS = -1.0, -2.0
+HELD = 7000
+"""The first row that waits for a gate, where there is one."""
 CODE = f"""
 import os
 import time
 
 
 class Sums:
+    def __init__(self, gate=""):
+        self.gate = gate
+
     def predict(self, x):
+        while self.gate and x[:, 0].max() >= {HELD} and not os.path.exists(self.gate):
+            time.sleep(0.01)
         if (x == {BAD}).any():
             raise ValueError("a bad row")
         if (x == {ENDS}).any():
@@ -92,7 +99,8 @@ def arguments(name: str, rows: Path, output: Path) -> list[object]:
 
 
 def test_a_command_that_was_killed_goes_on(engine: Engine, given: Given, tmp_path: Path) -> None:
-    given.deployed(graph("batch-killed"), CODE)
+    gate = tmp_path / "gate"
+    given.deployed(graph("batch-killed", args={"gate": str(gate)}), CODE)
     rows, output = write_rows(tmp_path / "rows.csv", 8000), tmp_path / "answers.csv"
     asked = arguments("batch-killed", rows, output)
     process = command(engine, *asked)
@@ -100,6 +108,7 @@ def test_a_command_that_was_killed_goes_on(engine: Engine, given: Given, tmp_pat
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    gate.touch()
     before = parts_of(output)
     assert not output.exists()
     again = engine.process("batch", *asked, "--json")
