@@ -162,10 +162,12 @@ def test_shifted_pixels_are_flagged_within_500_requests(engine: Engine, watched:
         )
     )
 
-    (began,) = [
-        one for one in events(engine, watched)
-        if one["kind"] == "drift_began" and one["data"]["monitor"] == "pixels"
-    ]  # fmt: skip
+    def begun() -> list[dict[str, Any]]:
+        told = [one for one in events(engine, watched) if one["kind"] == "drift_began"]
+        return [one for one in told if one["data"]["monitor"] == "pixels"]
+
+    until(begun)  # the state is told first
+    (began,) = begun()
     assert began["revision"] == 1 and worst["name"] in began["message"]
     assert began["data"]["features"][0]["p_value"] < 1e-6
 

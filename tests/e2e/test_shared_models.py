@@ -121,7 +121,7 @@ def users(engine: Engine, name: str) -> dict[str, Any]:
 
 def answers(load: Load) -> set[str]:
     """The texts of all different scores that a load has got."""
-    return {str(json.loads(text)["outputs"][0]["data"][0]) for text in load.answers}
+    return {str(json.loads(text)["outputs"][0]["data"][0]) for text in list(load.answers)}
 
 
 def body(*rows: tuple[float, float]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from anabranch.router.oip.raw_tensors import encode_raw
 from tests.certificates import Authority, client, name_at
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, actor_processes, done
-from tests.waiting import until
+from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.e2e
 
@@ -138,12 +138,16 @@ def test_requests_calls_and_commands(secured: Secured) -> None:
     other = secured.authority.issue("other", file="other")
     refused = engine.command("up", *again, "--tls-cert", other.cert, "--tls-key", other.key)
     assert "with another certificate than that of --tls-cert" in refused.stderr
-    assert "certificate  " in done(engine.command("doctor")).stdout
+    until_true(lambda: check_doctor(engine))
     url = f"https://localhost:{engine.ports.http}"
     with Client(url, engine.token, ca=secured.authority.file) as one:
         assert one.status()["graphs"][0]["graph"] == secured.graph
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"http://127.0.0.1:{engine.ports.http}/v2", trust_env=False)
+
+
+def check_doctor(engine: Engine) -> None:
+    assert "certificate  " in done(engine.command("doctor")).stdout
 
 
 @pytest.mark.nightly
