@@ -241,8 +241,14 @@ def test_a_full_disk_is_refused_before_the_transfer(
 def test_a_slow_transfer_ends_in_time(
     served: Served, model: str, settings: ArtefactSettings
 ) -> None:
-    served.gate, served.cut = threading.Event(), []
-    threading.Timer(0.6, served.gate.set).start()
+    served.gate = gate = threading.Event()
+
+    def go_on_late() -> None:
+        served.halfway.wait(60)
+        gate.wait(0.6)
+        gate.set()
+
+    threading.Thread(target=go_on_late, daemon=True).start()
     with pytest.raises(ArtefactError, match=r"did not arrive within 0.5 s \(ANABRANCH_DOWNLOAD"):
         fetched(model, None, replace(settings, timeout=0.5))
     assert left(settings)

@@ -232,7 +232,7 @@ def test_a_deadline_ends_the_work(arms: MakeArms) -> None:
     async def main() -> None:
         step = Hanging()
         async with served(arms(step)) as stub:
-            error = await failure(stub("ModelInfer", infer_request(), timeout=0.2))
+            error = await failure(stub("ModelInfer", infer_request(), timeout=1))
             assert error.code() is StatusCode.DEADLINE_EXCEEDED
             await asyncio.wait_for(step.cancelled.wait(), 30)
 
@@ -258,7 +258,7 @@ def test_cancelling_a_call_cancels_the_work(arms: MakeArms) -> None:
             call = stub("ModelInfer", infer_request())
             await step.begun.wait()
             call.cancel()
-            await asyncio.wait_for(step.cancelled.wait(), 5)
+            await asyncio.wait_for(step.cancelled.wait(), 30)
 
     asyncio.run(main())
 
@@ -435,7 +435,7 @@ def test_a_stream_that_is_cancelled_ends_its_component(arms: MakeArms) -> None:
             call = stub.stream([infer_request()])
             await call.read()
             call.cancel()
-            await asyncio.wait_for(streaming.closed.wait(), 5)
+            await asyncio.wait_for(streaming.closed.wait(), 30)
         assert graph.gate.inside == 0
 
     asyncio.run(main())
