@@ -112,7 +112,7 @@ def test_a_store_that_is_locked_is_away(tmp_path: Path) -> None:
         "max_stale": "1h",
     }
     outputs = {"age": {"datatype": "INT64", "shape": [-1]}}
-    with closing(lookup_graph(tmp_path, args, outputs=outputs, timeout="1s")) as graph:
+    with closing(lookup_graph(tmp_path, args, outputs=outputs, timeout="2s")) as graph:
         assert graph.run({"user_id": np.array([1])})["age"].tolist() == [31]
         with closing(sqlite3.connect(tmp_path / "repo" / "online.db")) as other:
             other.execute("BEGIN EXCLUSIVE")

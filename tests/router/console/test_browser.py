@@ -18,6 +18,7 @@ from tests.router.askers import LetsIn
 from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
+sync_api.expect.set_options(timeout=20_000)
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -87,7 +88,7 @@ def page() -> Iterator[Any]:
 
 
 def sees(locator: Any) -> None:
-    sync_api.expect(locator.first).to_be_visible(timeout=20_000)
+    sync_api.expect(locator.first).to_be_visible()
 
 
 def test_where_reading_needs_a_key_it_is_asked_for(serve: Serve, page: Any) -> None:
@@ -135,5 +136,5 @@ def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page:
     sees(page.get_by_text("not connected"))
     sees(page.get_by_role("link", name=HOSTILE))
     app.gone = False
-    sync_api.expect(banner).to_be_empty(timeout=20_000)
+    sync_api.expect(banner).to_be_empty()
     sees(page.get_by_text("connected", exact=True))
