@@ -358,6 +358,8 @@ def test_a_router_that_takes_connections_and_says_nothing_is_passed_over(
     async def main(silent: str) -> None:
         control = FakeControl()
         async with router(arms_of(times(2))) as good, fronted(control) as stub:
+            await control.know(demo=(good.far,))
+            assert await value(stub("ModelInfer", infer_request())) == 2
             await control.know(demo=(silent, good.far))
             for _ in range(10):
                 assert await value(stub("ModelInfer", infer_request())) == 2

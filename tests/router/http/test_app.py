@@ -130,7 +130,7 @@ def slowly(count: int, size: int, pause: float) -> tuple[int, int]:
 
 
 def test_a_body_that_keeps_its_rate_may_take_long() -> None:
-    assert slowly(60, 100, 0.02)[0] == 200
+    assert slowly(60, 1000, 0.02)[0] == 200
 
 
 def test_a_body_that_falls_behind_is_not_waited_for() -> None:

@@ -777,7 +777,7 @@ def test_one_with_a_request_at_work_is_not_idle(monkeypatch: pytest.MonkeyPatch)
 def test_a_client_that_was_refused_has_a_while_to_read_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lean, "LINGER_S", 0.05)
+    monkeypatch.setattr(lean, "LINGER_S", 0.5)
 
     async def main() -> None:
         wire = connect(LeanServer(Echo().app))

@@ -184,7 +184,7 @@ def test_only_who_is_believed_names_a_client() -> None:
 
 
 def test_a_guest_has_so_long_to_send_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean, "HEAD_S", 0.05)
+    monkeypatch.setattr(lean, "HEAD_S", 0.5)
 
     async def main() -> None:
         server = LeanServer(Echo().app)
