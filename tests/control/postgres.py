@@ -136,7 +136,7 @@ def _call(command: list[str], folder: Path, user: pwd.struct_passwd | None) -> N
     with output.open("w") as file:  # not a pipe: the server would keep it open
         done = subprocess.run(
             command, cwd=folder, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
-            extra_groups=None if user is None else [], timeout=60, check=False, **switch,
+            extra_groups=None if user is None else [], timeout=300, check=False, **switch,
         )  # fmt: skip
     log = folder / "log"
     text = output.read_text() + (log.read_text() if log.exists() else "")
