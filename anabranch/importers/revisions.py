@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anabranch.errors import FieldPath
 from anabranch.importers.fields import Source
 from anabranch.importers.result import FieldNote, graph_file
-from anabranch.specs.excerpts import FieldPath
 
 
 @dataclass(frozen=True)

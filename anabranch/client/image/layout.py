@@ -16,13 +16,12 @@ from typing import Any
 
 from anabranch.client.image.layers import ImageLayer, entries_of, write_tar
 from anabranch.client.portable.formats import (
-    INDEX_TYPE,
     LAYOUT,
-    MANIFEST_TYPE,
     REF_NAME,
     Descriptor,
     canonical,
 )
+from anabranch.client.registry.references import INDEX_TYPE, MANIFEST_TYPE
 from anabranch.errors import InvalidRequest
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -21,12 +21,12 @@ from typing import IO, TypeAlias
 
 from anabranch.client.portable.formats import (
     LAYOUT,
-    MAX_MANIFEST,
     Descriptor,
     ImageManifest,
     index,
     listed,
 )
+from anabranch.client.registry.references import MAX_MANIFEST
 from anabranch.errors import InvalidRequest
 from anabranch.files import disk_errors, replacing
 

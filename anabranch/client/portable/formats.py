@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from anabranch.client.registry.references import INDEX_TYPE, MANIFEST_TYPE
 from anabranch.errors import InvalidRequest
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 BUNDLE_TYPE = "application/vnd.anabranch.bundle.v1"
@@ -32,8 +31,6 @@ TITLE = "org.opencontainers.image.title"
 VERSION = "org.opencontainers.image.version"
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-MAX_MANIFEST = 4 * 2**20
-"""Largest manifest, in bytes: what registries take."""
 _PREFIX = "sha256:"
 
 Json = dict[str, Any]

@@ -13,6 +13,10 @@ from ipaddress import ip_address
 from anabranch.errors import InvalidRequest
 
 SCHEME = "oci://"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MAX_MANIFEST = 4 * 2**20
+"""Largest manifest, in bytes: what registries take."""
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(

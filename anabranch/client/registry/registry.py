@@ -18,9 +18,13 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from anabranch.client.portable.formats import INDEX_TYPE, MANIFEST_TYPE, MAX_MANIFEST
 from anabranch.client.registry.credentials import RegistryLogin, login_of
-from anabranch.client.registry.references import ImageReference
+from anabranch.client.registry.references import (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    MAX_MANIFEST,
+    ImageReference,
+)
 from anabranch.errors import (
     AnabranchError,
     Forbidden,

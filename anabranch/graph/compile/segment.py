@@ -294,6 +294,7 @@ def _contracted(draft: Draft, graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
         if draft.nodes[part.nodes[0]].type != "explainer"
         for vertex in _inside(graph, part.nodes)
     }
+    whole: nx.DiGraph[str]
     whole = nx.relabel_nodes(graph, {vertex: home.get(vertex, f"={vertex}") for vertex in graph})
     whole.remove_edges_from([*nx.selfloop_edges(whole)])
     return whole

@@ -35,7 +35,8 @@ def full_shape(sizes: Iterable[int], message: Any) -> list[int]:
 
 def inner_sizes(tensor: Any) -> Iterable[int]:
     """Return the sizes that a model reads, where ``reshape`` says others than clients send."""
-    return tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims
+    sizes: Iterable[int] = tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims
+    return sizes
 
 
 def typed(tensor: Any, message: Any) -> dict[str, Any] | None:

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.portable.bundle import PortableBundle, open_bundle
-from anabranch.client.portable.formats import INDEX_TYPE
 from anabranch.client.portable.pushing import pull, push
 from anabranch.client.portable.signing import sign, verified
-from anabranch.client.registry.references import ImageReference
+from anabranch.client.registry.references import INDEX_TYPE, ImageReference
 from anabranch.client.registry.registry import RegistryClient
 from anabranch.errors import Forbidden, InvalidRequest, NotFound, Unavailable
 from tests.client.portable.test_signing import built
