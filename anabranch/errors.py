@@ -56,11 +56,12 @@ class Position:
 class Problem:
     """One mistake in a spec.
 
+    ``path`` is the field, such as ``("spec", "nodes", "forest", "inputs", "x")``.
     ``position`` is the field's place in ``file``; both are None for graphs built in Python.
     ``excerpt`` shows the place, where the file is not even YAML.
     """
 
-    path: FieldPath
+    path: tuple[str | int, ...]
     message: str
     position: Position | None = None
     file: str | None = None
