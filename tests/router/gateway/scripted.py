@@ -59,7 +59,7 @@ class Peer(NamedTuple):
         self.writer.transport.abort()
 
     async def until_closed(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with suppress(ConnectionError):
                 while await self.reader.read(MIB):
                     pass
@@ -203,7 +203,7 @@ class Client:
         """All that comes for a request, of which the connection is the last."""
         peer = await self.connect()
         peer.write(data)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             found = await peer.reader.read()
         peer.die()
         return found
@@ -278,12 +278,12 @@ def head(method: str, *headers: str) -> bytes:
 
 
 async def come(semaphore: asyncio.Semaphore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await semaphore.acquire()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # conditions of other people's objects
             await asyncio.sleep(0.005)
 

@@ -77,11 +77,11 @@ class Gated:
         return {"doubled": inputs["x"], "rows": np.array(1)}
 
     async def until_come(self, count: int) -> None:
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: self.come >= count)
 
     async def until_cancelled(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.cancelled.get()
 
 
