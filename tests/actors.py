@@ -36,5 +36,11 @@ def actor_of(process: psutil.Process) -> str:
     return _names.get(process, "")
 
 
+def command_line(process: psutil.Process) -> str:
+    """The command line of a process, with the actor's name in place of an actor's title."""
+    line = _title(process)
+    return MARK + actor_of(process) if line.startswith(MARK) else line
+
+
 def _title(process: psutil.Process) -> str:
     return " ".join(process.cmdline()).rstrip()

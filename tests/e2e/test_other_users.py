@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
+from tests.actors import command_line
 from tests.e2e import intruder
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import Engine
@@ -114,7 +115,7 @@ def servers(engine: Engine) -> dict[int, str]:
         with suppress(psutil.NoSuchProcess):
             for connection in process.net_connections(kind="tcp"):
                 if connection.status == psutil.CONN_LISTEN:
-                    found[connection.laddr.port] = " ".join(process.cmdline()).strip()
+                    found[connection.laddr.port] = command_line(process)
     return found
 
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.actors import MARK, actor_of
+from tests.actors import command_line
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, done
 from tests.waiting import until
@@ -64,14 +64,12 @@ def found(engine: Engine, part: str) -> list[psutil.Process]:
     """The processes of an engine with this part in their command lines."""
     state = engine.state
     assert state is not None
-    return [process for process in engine.processes(state) if part in command_line(process)]
+    return [process for process in engine.processes(state) if part in line_of(process)]
 
 
-def command_line(process: psutil.Process) -> str:
-    """The command line of a process, the actor's name in place of an actor's title."""
+def line_of(process: psutil.Process) -> str:
     try:
-        line = " ".join(process.cmdline())
-        return MARK + actor_of(process) if line.startswith(MARK) else line
+        return command_line(process)
     except psutil.Error:
         return ""
 
