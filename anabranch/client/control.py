@@ -408,7 +408,8 @@ def explain(name: str, body: Json) -> Operation[Json]:
 
 def _all(of: str, **asked: Any) -> Operation[list[Json]]:
     """Return what the engine lists at the path, and in the field, of this name."""
-    return (yield from ask("GET", f"{CONTROL}/{of}", params=given(**asked)))[of]
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/{of}", params=given(**asked)))[of]
+    return found
 
 
 def given(**fields: Any) -> Json:

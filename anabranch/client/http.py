@@ -119,7 +119,8 @@ Operation: TypeAlias = Generator[EngineRequest | Pause | LocalWork, Any, T]
 
 def send(method: str, path: str, **options: Any) -> Operation[httpx.Response]:
     """Send a request, and return the reply."""
-    return (yield EngineRequest(method, path, options))
+    reply: httpx.Response = yield EngineRequest(method, path, options)
+    return reply
 
 
 def ask(method: str, path: str, **options: Any) -> Operation[Json]:
@@ -134,7 +135,8 @@ def pause(seconds: float) -> Operation[None]:
 
 def work(call: Callable[[], T]) -> Operation[T]:
     """Do something in this process that takes time, and return its result."""
-    return (yield LocalWork(call))
+    result: T = yield LocalWork(call)
+    return result
 
 
 class Transport:
@@ -169,7 +171,8 @@ class Transport:
                 try:
                     step = resume()
                 except StopIteration as end:
-                    return end.value
+                    result: T = end.value
+                    return result
                 try:
                     resume = partial(operation.send, self._result(step))
                 except Exception as error:
@@ -231,7 +234,8 @@ class AsyncTransport:
                 try:
                     step = resume()
                 except StopIteration as end:
-                    return end.value
+                    result: T = end.value
+                    return result
                 try:
                     resume = partial(operation.send, await self._result(step))
                 except Exception as error:

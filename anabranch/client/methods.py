@@ -20,7 +20,8 @@ def method(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Any, P]
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.transport.run(operation(*args, **kwargs))
+        result: T = self.transport.run(operation(*args, **kwargs))
+        return result
 
     return _shown(call, operation, 0)
 
@@ -32,7 +33,8 @@ def session_method(
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.transport.run(operation(self.session, *args, **kwargs))
+        result: T = self.transport.run(operation(self.session, *args, **kwargs))
+        return result
 
     return _shown(call, operation, 1)
 
@@ -44,7 +46,8 @@ def async_method(
 
     @wraps(operation)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.transport.run(operation(self.session, *args, **kwargs))
+        result: T = await self.transport.run(operation(self.session, *args, **kwargs))
+        return result
 
     return _shown(call, operation, 1)
 

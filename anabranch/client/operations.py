@@ -165,7 +165,8 @@ def history(session: EngineSession, graph: str, limit: int = 20) -> Operation[li
 
     Raise NotFound for a graph that was never deployed.
     """
-    return (yield from control.history(graph, limit))["revisions"]
+    found: list[Json] = (yield from control.history(graph, limit))["revisions"]
+    return found
 
 
 def logs(
@@ -186,7 +187,8 @@ def logs(
     for an unknown graph or machine.
     """
     found = yield from control.logs(graph, tail, None, node, revision, request_id, machine)
-    return found["lines"]
+    lines: list[Json] = found["lines"]
+    return lines
 
 
 def events(

@@ -37,7 +37,8 @@ class InferenceReply(Mapping[str, Array]):
     @property
     def routing(self) -> str | None:
         """Decisions of routers and traffic about the request, for ``feedback``; None without."""
-        return self.parameters.get("routing")
+        found: str | None = self.parameters.get("routing")
+        return found
 
     @property
     def explanation(self) -> Json | None:

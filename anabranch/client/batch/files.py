@@ -125,7 +125,8 @@ class SpanReader:
 def read(url: str, start: int = 0, end: int | None = None) -> bytes:
     """Return the bytes of a file that is not compressed from ``start`` up to ``end``."""
     with _opened(url) as (system, place):
-        return system.cat_file(place, start=start, end=end)
+        content: bytes = system.cat_file(place, start=start, end=end)
+        return content
 
 
 def exists(url: str) -> bool:

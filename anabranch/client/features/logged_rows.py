@@ -131,7 +131,8 @@ def _tensors(event: LogEvent) -> Iterator[tuple[str, LoggedTensor]]:
 def _elements(column: LogColumn, array: Array) -> list[Any]:
     """Return the element of each row; one alone where all rows have the same."""
     plain = as_text(array) if array.dtype == object else array
-    return plain.tolist() if column.has_rows else [plain.tolist()]
+    found: list[Any] = plain.tolist() if column.has_rows else [plain.tolist()]
+    return found
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

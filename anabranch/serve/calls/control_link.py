@@ -67,22 +67,26 @@ class ControllerLink:
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Every graph that should be live, by name; Unavailable while the controller restarts."""
-        return await self._call("states", timeout=_ANSWER_S)
+        found: Mapping[str, GraphState] = await self._call("states", timeout=_ANSWER_S)
+        return found
 
     async def addresses(self, version: int) -> Addresses:
         """Where routers answer, once that is of another version than ``version``."""
-        return await self._call("addresses", self._name, version, timeout=POLL_S)
+        found: Addresses = await self._call("addresses", self._name, version, timeout=POLL_S)
+        return found
 
     async def certificates(self, version: int) -> VersionedCertificates:
         """The certificates of the head's edge, once they are of another version than ``version``.
 
         Raises as the controller does where there are none.
         """
-        return await self._call("certificates", version, timeout=POLL_S)
+        found: VersionedCertificates = await self._call("certificates", version, timeout=POLL_S)
+        return found
 
     async def metrics(self) -> Snapshot:
         """Return the metrics of the engine; Unavailable while the controller restarts."""
-        return await self._call("metrics", timeout=_ANSWER_S)
+        found: Snapshot = await self._call("metrics", timeout=_ANSWER_S)
+        return found
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
         """Return who asks; Unauthenticated where what is shown is not known."""
@@ -152,7 +156,8 @@ class ControllerLink:
             raise Unavailable(_AWAY, _RETRY_AFTER) from None
 
     async def _next_access(self, version: int) -> AccessTable:
-        return await self._call("access", "", self._name, version, timeout=POLL_S)
+        found: AccessTable = await self._call("access", "", self._name, version, timeout=POLL_S)
+        return found
 
     async def _renew_keys(self, issuer: str, kid: str) -> None:
         await self._call("renew_keys", issuer, kid)

@@ -101,7 +101,8 @@ class ControllerSource:
 
     async def report(self, report: Report) -> int:
         """Send the sums, and return how many routers the graph has; raises likewise."""
-        return await self._call(SEND_S, "report", report)
+        routers: int = await self._call(SEND_S, "report", report)
+        return routers
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
         """Send decisions; raises where the controller is away."""
@@ -109,17 +110,20 @@ class ControllerSource:
 
     async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Ask for decisions of other routers; raises likewise."""
-        return await self._call(ASK_S, "recall", ids)
+        found: Sequence[bytes | None] = await self._call(ASK_S, "recall", ids)
+        return found
 
     async def reward(
         self, entries: Sequence[RewardEntry]
     ) -> Sequence[RewardOutcome | RequestError]:
         """Have rewards counted; raises likewise."""
-        return await self._call(ASK_S, "reward", entries)
+        found: Sequence[RewardOutcome | RequestError] = await self._call(ASK_S, "reward", entries)
+        return found
 
     async def access(self, version: int) -> AccessTable:
         """Wait for an access table of another version than ``version``; raises likewise."""
-        return await self._call(POLL_S, "access", version)
+        found: AccessTable = await self._call(POLL_S, "access", version)
+        return found
 
     async def renew_keys(self, issuer: str, kid: str) -> None:
         """Have an issuer of JWTs asked for its keys; raises likewise."""
@@ -127,19 +131,23 @@ class ControllerSource:
 
     async def learned(self, version: int) -> Lessons:
         """Wait for what routers of the graph have learned; raises likewise."""
-        return await self._call(POLL_S, "learned", version)
+        found: Lessons = await self._call(POLL_S, "learned", version)
+        return found
 
     async def submit(self, request: AsyncRequest) -> AsyncAnswer:
         """Have a request kept that is to be answered later; raises likewise."""
-        return await self._call(ASK_S, "submit", request)
+        found: AsyncAnswer = await self._call(ASK_S, "submit", request)
+        return found
 
     async def look(self, id: str, owner: str | None) -> AsyncAnswer:
         """Ask what became of an asynchronous request; raises likewise."""
-        return await self._call(ASK_S, "look", id, owner)
+        found: AsyncAnswer = await self._call(ASK_S, "look", id, owner)
+        return found
 
     async def withdraw(self, id: str, owner: str | None) -> AsyncAnswer:
         """Have an asynchronous request cancelled, or its reply forgotten; raises likewise."""
-        return await self._call(ASK_S, "withdraw", id, owner)
+        found: AsyncAnswer = await self._call(ASK_S, "withdraw", id, owner)
+        return found
 
     async def leave(self) -> None:
         """Say that this router ends, so that no change waits for it and nobody sends it requests.

@@ -77,7 +77,8 @@ class RemoteHead:
 
     async def only_streams(self) -> bool:
         """Return whether ``run`` refuses the graph, since a node of it streams."""
-        return await self._replicas.call("only_streams")
+        found: bool = await self._replicas.call("only_streams")
+        return found
 
     async def feedback(self, given: NodeFeedback) -> bool:
         """Hand a reward to one replica, unless no component of the graph takes any."""

@@ -122,6 +122,7 @@ def _names(column: OutputColumn) -> list[str]:
 
 
 def _cells(column: OutputColumn, values: list[Any]) -> list[list[Any]]:
+    """Return the cells of each row."""
     if column.width is None:
         return [[_cell(value)] for value in values]
     absent = [None] * column.width

@@ -75,7 +75,7 @@ def plain(values: Iterable[Any]) -> list[Any]:
     """Return a column as values of Python."""
     if not isinstance(values, np.ndarray):
         return list(values)
-    return (values.astype(np.float32) if _is_narrow(values) else values).tolist()
+    return (values.astype(np.float32) if _is_narrow(values) else values).tolist()  # type: ignore[no-any-return]
 
 
 def _is_narrow(array: Array) -> bool:

@@ -162,11 +162,11 @@ def _array(column: Any) -> Array:
     types = require("pyarrow.types", "parquet")
     is_number = types.is_floating(column.type) or types.is_integer(column.type)
     if is_number and not column.null_count:
-        return column.to_numpy()
+        return column.to_numpy()  # type: ignore[no-any-return]
     if types.is_fixed_size_list(column.type) and not column.null_count:
         flat = column.combine_chunks().flatten()
         if types.is_floating(flat.type) or types.is_integer(flat.type):
-            return flat.to_numpy().reshape(len(column), -1)
+            return flat.to_numpy().reshape(len(column), -1)  # type: ignore[no-any-return]
     return objects(column.to_pylist())
 
 
