@@ -19,6 +19,7 @@ from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
 from tests.examples import examples
+from tests.graph.endless import running
 
 ROOT = Path(__file__).parents[1]
 SUMS = ["Sum", "AsyncSum", "SlowSum", "Maybe", "Some", "SlowSome", "Fail"]
@@ -176,22 +177,19 @@ class Reading:
         return FAILED if isinstance(part.on_error, str) else self.value(part.on_error["use"])
 
 
-async def evaluate(
+def evaluate(
     graph: Graph, segmented: bool, inputs: dict[str, int], wants: list[str]
 ) -> list[tuple[dict[str, int], list[str]]]:
     plan = graph.plan
-    bound = await load_nodes(plan, plan.nodes, ROOT)
+    bound = asyncio.run(load_nodes(plan, plan.nodes, ROOT))
     executor = loopback(plan, bound) if segmented else HeadExecutor(plan, bound)
     arrays = {name: np.array([value]) for name, value in inputs.items()}
     found = []
-    try:
+    with running(executor) as run:
         for _ in range(4):  # so that fast components move to the loop on the way
             log: list[str] = []
-            async with asyncio.timeout(30):
-                result = await executor.run(arrays, Context(parameters={"log": log}), wants)
+            result = run(executor.run(arrays, Context(parameters={"log": log}), wants))
             found.append(({name: int(value[0]) for name, value in result.items()}, log))
-    finally:
-        executor.close()
     return found
 
 
@@ -219,10 +217,10 @@ def test_any_graph_evaluates_as_the_rules_say(
         values = {name: reading.value(str(graph.plan.outputs[name])) for name in wants}
     except Refused:
         with pytest.raises(NodeError, match="its quorum is"):
-            asyncio.run(evaluate(graph, segmented, inputs, wants))
+            evaluate(graph, segmented, inputs, wants)
         return
     expected = {name: value for name, value in values.items() if value is not ABSENT}
-    for result, log in asyncio.run(evaluate(graph, segmented, inputs, wants)):
+    for result, log in evaluate(graph, segmented, inputs, wants):
         assert result == expected
         assert sorted(log) == sorted(reading.ran), "no node runs that is skipped, none twice"
 

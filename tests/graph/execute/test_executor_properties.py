@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, SpecError
+from anabranch.graph.calls import tasks
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
 from tests.examples import examples
+from tests.graph.endless import EndlessWait, running
 
 ROOT = Path(__file__).parents[1]
 SUMS = ["Sum", "AsyncSum", "SlowSum", "Pair", "Fail"]
@@ -170,23 +172,32 @@ class Reading:
         return self.value(part.on_error["use"]) if "use" in part.on_error else CONSTANT
 
 
-async def evaluate(
+def evaluate(
     graph: Graph, segmented: bool, inputs: dict[str, int], wants: list[str], times: int
 ) -> list[tuple[dict[str, int], list[str]]]:
     plan = graph.plan
-    bound = await load_nodes(plan, plan.nodes, ROOT)
+    bound = asyncio.run(load_nodes(plan, plan.nodes, ROOT))
     executor = loopback(plan, bound) if segmented else HeadExecutor(plan, bound)
     arrays = {name: np.array([value]) for name, value in inputs.items()}
     found = []
-    try:
+    with running(executor) as run:
         for _ in range(times):
             log: list[str] = []
-            async with asyncio.timeout(30):
-                result = await executor.run(arrays, Context(parameters={"log": log}), wants)
+            result = run(executor.run(arrays, Context(parameters={"log": log}), wants))
             found.append(({name: int(value[0]) for name, value in result.items()}, log))
-    finally:
-        executor.close()
     return found
+
+
+def test_a_wait_that_nothing_ends_is_told_and_a_slow_one_is_not() -> None:
+    graph = Graph("slow", root=ROOT).input("x", "INT64", [1])
+    graph.combiner("s", component="parts.py:SlowSum", args={"name": "s"}, inputs={"x": "x"})
+    plan = graph.output("y", "s").plan
+    executor = HeadExecutor(plan, asyncio.run(load_nodes(plan, plan.nodes, ROOT)))
+    with running(executor) as run:
+        for _ in range(3):
+            assert run(executor.run({"x": np.ones(1)}, Context(parameters={"log": []}))) == {"y": 1}
+        with pytest.raises(EndlessWait):
+            run(asyncio.Event().wait())
 
 
 @settings(max_examples=examples(300))
@@ -208,10 +219,10 @@ def test_any_graph_evaluates_as_the_language_says(
         expected = {name: reading.value(name) for name in wants}
     except Failed:
         with pytest.raises(NodeError, match="its quorum is"):
-            asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=1))
+            evaluate(graph, segmented, {"x": x, "y": y}, wants, times=1)
         return
     # Five times, so that fast components move to the loop on the way.
-    for result, log in asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=5)):
+    for result, log in evaluate(graph, segmented, {"x": x, "y": y}, wants, times=5):
         assert result == expected
         assert sorted(log) == sorted(reading.ran), "each node asked for runs once, and no other"
 
@@ -242,4 +253,6 @@ def test_whenever_a_request_is_given_up_none_of_its_tasks_is_left(
     except SpecError:
         graph, segmented = build(parts, placed=False), False
     wants = [part.name for part in wanted(parts)]
-    assert asyncio.run(given_up(graph, segmented, wants, turns)) == set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "HEED", 600.0)  # all of them heed it, on a busy machine later
+        assert asyncio.run(given_up(graph, segmented, wants, turns)) == set()
