@@ -57,8 +57,7 @@ class Evaluated(Struct):
     """Tags, names of columns and measures of components; None where there are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The verdict on a mirror's answer: its agreement with the client's answer, and its time."""
 
     agreed: bool
@@ -351,13 +350,13 @@ class InferenceCore:
         expected: Mapping[str, Array],
         rule: Compare,
     ) -> Verdict:
-        """Evaluate a request as ``infer`` does, to see whether its answer is as ``expected``."""
-        seconds = self.check(request)
-        deadline = time.monotonic() + seconds
-        context = context_of(request, deadline)
+        """Evaluate a request as ``infer`` does, to see whether its answer is as ``expected``.
+
+        It is for the caller to end this when the time of the request is over.
+        """
+        context = context_of(request, time.monotonic() + self.check(request))
         asked = request.outputs or None
-        running = Started(self._head.compare(request.inputs, context, asked, expected, rule))
-        return running.value if running.done else await self._within(seconds, running)
+        return await self._head.compare(request.inputs, context, asked, expected, rule)
 
     def check(self, request: InferenceRequest, most: float | None = None) -> float:
         """Return how long the request may take, in seconds; InvalidRequest if it is not taken.

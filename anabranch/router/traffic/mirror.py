@@ -9,16 +9,16 @@ to the verdict: those beyond are dropped and counted.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
 from anabranch.components.tensors.memory import size_of
-from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
+from anabranch.errors import DeadlineExceeded
+from anabranch.router.core import Array, InferenceCore, InferenceResponse, Verdict
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below
@@ -29,12 +29,13 @@ from anabranch.telemetry.activity import ACTIVITY
 HEADER = "x-anabranch-mirror"
 """In the headers of a copy: the revision that it went to. What bears it is not mirrored again."""
 
+WATCH_S = 0.1
+"""Seconds between two looks for copies whose time is over: a timer for each would cost more."""
 Outcome: TypeAlias = Verdict | str
 """A verdict, or the class of the error in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorCopy:
+class MirrorCopy(NamedTuple):
     """A copy for a mirror, with the outputs that the client gets."""
 
     copy: Copy
@@ -50,25 +51,34 @@ class Mirrors:
         self.tallies: dict[int, MirrorTally] = {}
         """By revision; those of the last former mirrors stay."""
         self._copies = Copies(limits.max_mirrors, limits.max_mirror_bytes)
+        self.kept = self._copies.kept
         self._wanted: frozenset[int] = frozenset()
-        self._tasks: dict[asyncio.Task[Outcome], int] = {}
+        self._tasks: dict[asyncio.Task[Outcome], tuple[int, float]] = {}
+        """Revision, and when the time of the copy is over, on the clock of ``time.monotonic``."""
+        self._is_watching = False
 
     def keep(self, wanted: Iterable[int]) -> None:
         """Send to these revisions from now on; copies on their way to others are cancelled."""
         self._wanted = frozenset(wanted)
         keep_latest(self.tallies, self._wanted)
-        for task, revision in self._tasks.items():
+        for task, (revision, _) in self._tasks.items():
             if revision not in self._wanted:
                 task.cancel()
+
+    def _watch(self) -> None:
+        """Cancel copies whose time is over, and look again while there are others."""
+        now = time.monotonic()
+        for task, (_, due) in self._tasks.items():
+            if due <= now and not task.cancelling():
+                task.cancel()
+        self._is_watching = bool(self._tasks)
+        if self._is_watching:
+            asyncio.get_running_loop().call_later(WATCH_S, self._watch)
 
     async def close(self) -> None:
         """Cancel all copies, wait a second for them to end, and send no more."""
         self.keep(())
         await self._copies.close()
-
-    def kept(self, request: InferenceRequest) -> AbstractContextManager[Copy | None]:
-        """Keep a request for mirrors, while it is evaluated; None if there is no room."""
-        return self._copies.kept(request)
 
     def send(
         self,
@@ -106,19 +116,26 @@ class Mirrors:
             return
         tally.sent += 1
         tally.pending += 1
+        due = time.monotonic() + core.seconds(parcel.copy.request.parameters)
         task = self._copies.launch(_outcome(core, parcel, str(revision)), parcel.size)
-        self._tasks[task] = revision
+        self._tasks[task] = revision, due
         task.add_done_callback(partial(self._done, tally, seconds))
+        if not self._is_watching:
+            self._watch()
 
     def _done(self, tally: MirrorTally, seconds: float, task: asyncio.Task[Outcome]) -> None:
-        del self._tasks[task]
+        _, due = self._tasks.pop(task)
         tally.pending -= 1
         ACTIVITY.mark()  # the request may have ended long ago
-        outcome = "Cancelled" if task.cancelled() else task.result()
+        outcome = _cancelled(due) if task.cancelled() else task.result()
         if isinstance(outcome, str):
             tally.fail(outcome)
         else:
             _compared(tally, outcome, seconds)
+
+
+def _cancelled(due: float) -> str:
+    return DeadlineExceeded.__name__ if time.monotonic() >= due else "Cancelled"
 
 
 def _compared(tally: MirrorTally, verdict: Verdict, seconds: float) -> None:
@@ -130,7 +147,7 @@ def _compared(tally: MirrorTally, verdict: Verdict, seconds: float) -> None:
 
 
 async def _outcome(core: InferenceCore, parcel: MirrorCopy, revision: str) -> Outcome:
-    """Let a mirror evaluate and compare, within the time of its graph.
+    """Let a mirror evaluate and compare.
 
     Errors end here, for a task that fails with one keeps all that the copy held until Python's
     collector comes by.

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias
 
 from anabranch.components.weights import Draw
-from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.explaining import Explainers
 from anabranch.router.traffic.request_copies import Copies, Copy
@@ -33,15 +31,12 @@ class Samples:
 
     def __init__(self, limits: RequestLimits, notice: Notice = unnoticed) -> None:
         self._copies = Copies(limits.max_samples, limits.max_sample_bytes)
+        self.kept = self._copies.kept
         self._notice = notice
 
     def drawn(self, explainers: Explainers, draw: Draw) -> tuple[str, ...]:
         """The explainers that are to explain a request, by their shares."""
         return tuple(name for name, share in explainers.shares.items() if draw() < share)
-
-    def kept(self, request: InferenceRequest) -> AbstractContextManager[Copy | None]:
-        """Keep a request while it is evaluated; None if there is no room."""
-        return self._copies.kept(request)
 
     def send(self, explainers: Explainers, names: Iterable[str], copy: Copy | None) -> None:
         """Have a request explained; ``copy`` is None if there was no room for one."""

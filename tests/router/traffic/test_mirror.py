@@ -167,7 +167,7 @@ def test_a_hung_mirror_has_the_time_of_its_graph(demo: Demo) -> None:
 
     async def main() -> None:
         await graph.ask()
-        await asyncio.gather(*graph.arms._mirrors._tasks)
+        await asyncio.wait(graph.arms._mirrors._tasks)
         await settle()
 
     asyncio.run(main())
@@ -360,7 +360,7 @@ def test_what_a_copy_held_is_let_go_at_once(demo: Demo, mirror: Any) -> None:
     async def main() -> None:
         for _ in range(3):
             await graph.ask()
-        await asyncio.gather(*graph.arms._mirrors._tasks)
+        await asyncio.wait(graph.arms._mirrors._tasks)
         await settle()
         assert [one() is None for one in held] == [True] * 3
 
