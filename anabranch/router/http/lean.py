@@ -34,9 +34,8 @@ from anabranch.router.http.lean_head import (
 )
 from anabranch.router.http.lean_reply import refusal
 from anabranch.router.http.lean_state import LeanState
+from anabranch.router.limits import LARGE
 
-MAX_UNREAD = 2**20
-"""Bytes of a body that may wait to be taken before no more is read."""
 IDLE_S = 600.0
 """How long a connection may have no request at work, in seconds."""
 HEAD_S = 8.0
@@ -321,13 +320,24 @@ class LeanProtocol(HttpToolsProtocol):
             task.add_done_callback(self.tasks.discard)
 
     def adjust(self) -> None:
-        """Read on, unless requests wait for their turn or a body for being taken."""
+        """Read on, unless requests wait for their turn or a large body for being taken.
+
+        A large body is read in the turn that it has among all of them.
+        """
         if self.transport.is_closing() or self._is_deaf:
             return
         reading = self._reading
-        if self._waiting or (reading is not None and reading.unread > MAX_UNREAD):
+        large = reading if reading is not None and reading.came > LARGE else None
+        if self._waiting or (large is not None and large.waits):
             self.flow.pause_reading()
+        elif large is not None and self.flow.read_paused:
+            self.server_state.turns.wait(self)
         else:
+            self.flow.resume_reading()
+
+    def read_on(self) -> None:
+        """Read a piece, now that it is this connection's turn."""
+        if not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _refuse(self, problem: Problem) -> None:

@@ -65,8 +65,8 @@ class LeanCycle(RequestResponseCycle):
         self.head = message.request
         own = {"state": {}, "extensions": {EXCHANGE: self}}
         self.scope = cast("Any", {**carrier.about, **message.scope, **own})
-        self._unread: bytes | bytearray = body or b""
-        self._came = len(self._unread)
+        self._unread: list[bytes] = [body] if body else []
+        self.came = len(body or b"")
         """Bytes of the body that have come."""
         self.more_body = body is None
         self._whole = False
@@ -84,21 +84,16 @@ class LeanCycle(RequestResponseCycle):
         self._taken = carrier.adjust
 
     @property
-    def unread(self) -> int:
-        """Bytes of the body that have come and were not taken yet."""
-        return 0 if self.response_complete else len(self._unread)
+    def waits(self) -> bool:
+        """Whether something of the body waits to be taken."""
+        return bool(self._unread) and not self.response_complete
 
     def feed(self, piece: bytes) -> None:
         """Add a piece of the body, unless nobody will take it any more."""
         if self.response_complete or self.disconnected:
             return
-        self._came += len(piece)
-        if not self._unread:
-            self._unread = piece
-        elif isinstance(self._unread, bytearray):
-            self._unread += piece
-        else:
-            self._unread = bytearray(self._unread) + piece
+        self.came += len(piece)
+        self._unread.append(piece)
         self.message_event.set()
 
     def end(self) -> None:
@@ -150,7 +145,8 @@ class LeanCycle(RequestResponseCycle):
 
     def _take(self) -> bytes:
         """Take what has come of the body."""
-        body, self._unread = bytes(self._unread), b""
+        body = b"".join(self._unread)
+        self._unread.clear()
         self._whole = not self.more_body
         if self.flow.read_paused:
             self._taken()
@@ -278,7 +274,7 @@ class LeanCycle(RequestResponseCycle):
     def _rest(self) -> float:
         """Return how many bytes of the body are still to come, as far as the client has told."""
         declared = self.head.last.get(b"content-length")
-        return inf if declared is None else int(declared) - self._came
+        return inf if declared is None else int(declared) - self.came
 
 
 def _nothing() -> None:

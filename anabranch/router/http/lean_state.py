@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextvars import copy_context
 from email.utils import formatdate
 from typing import Protocol
 
@@ -28,6 +30,9 @@ class Connection(Protocol):
     def under_way(self) -> int:
         """How many requests are at work or wait for their turn."""
 
+    def read_on(self) -> None:
+        """Read a piece of a large body."""
+
 
 class Guest(Connection, Protocol):
     """A connection that comes from a client itself, without a proxy between."""
@@ -37,6 +42,33 @@ class Guest(Connection, Protocol):
 
     def turn_away(self) -> None:
         """End the connection, which has no request at work; say why if it is new."""
+
+
+class ReadingTurns:
+    """Connections with large bodies read on by turns, one in each turn of the event loop.
+
+    So nobody waits for more than a piece of one, however many come at a time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Connection, None] = {}
+        self._context = copy_context()
+
+    def wait(self, connection: Connection) -> None:
+        """Have a connection read on when those have that wait already."""
+        if not self._waiting:
+            self._go_on()
+        self._waiting[connection] = None
+
+    def _go_on(self) -> None:
+        asyncio.get_running_loop().call_soon(self._next, context=self._context)
+
+    def _next(self) -> None:
+        connection = next(iter(self._waiting))
+        del self._waiting[connection]
+        connection.read_on()
+        if self._waiting:
+            self._go_on()
 
 
 class LeanState(ServerState):
@@ -49,6 +81,7 @@ class LeanState(ServerState):
         self._under_way, self._count_due = 0, 0.0
         self.closing = False
         """Whether connections end with the request that is at work."""
+        self.turns = ReadingTurns()
         self.guests: set[Guest] = set()
         self.heads, self.heads_of_others = KnownHeads(), KnownHeads()
         """Heads of requests that connections have read of late: those that are believed what they

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from anabranch.router.http import lean
 from anabranch.router.http.app import CancelOnDisconnect, HttpApp, StreamedReply, json_reply
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.http.lean import MAX_DROPPED, MAX_HEAD, MAX_UNREAD
+from anabranch.router.http.lean import MAX_DROPPED, MAX_HEAD
 from anabranch.router.http.lean_cycle import MAX_REST
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import EXCHANGE, HttpRequest
+from anabranch.router.limits import LARGE
 from tests.examples import examples
 from tests.router.conftest import BODY, make_arms
 from tests.router.http.wire import (
@@ -604,13 +605,13 @@ def test_a_body_that_is_not_taken_is_not_read_on() -> None:
 
         server = LeanServer(HttpApp(answer))
         wire = connect(server)
-        size, piece = 4 * MAX_UNREAD, 2**16
+        size, piece = 64 * LARGE, 2**14
         data = ask("/", b"x" * size)
         fed = 0
         while not wire.is_paused:
             await wire.feed(data[fed : fed + piece])
             fed += piece
-        assert MAX_UNREAD < fed <= MAX_UNREAD + 2 * piece
+        assert LARGE < fed <= LARGE + 2 * piece
         go_on.set()
         while fed < len(data):
             await until(lambda: not wire.is_paused)
@@ -619,6 +620,364 @@ def test_a_body_that_is_not_taken_is_not_read_on() -> None:
         await until(lambda: wire.sent)
         assert replies(wire.sent)[0].json() == size
         await server.close(0)
+
+    run(main())
+
+
+def test_large_bodies_are_read_by_turns() -> None:
+    """One in each turn of the loop, so that small requests wait for one piece at most."""
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        wires = [connect(server) for _ in range(4)]
+        *large, small = wires
+        data, size = ask("/", b"x" * 4 * LARGE), LARGE + 1000
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        for piece in pieces:
+            for wire in large:
+                asyncio.get_running_loop().call_soon(wire.protocol.data_received, piece)
+            await small.feed(ask())
+            assert [wire.is_paused for wire in wires] == [piece is not pieces[-1]] * 3 + [False]
+            order: list[Wire] = []
+            while any(wire.is_paused for wire in large):
+                await asyncio.sleep(0)
+                reads_on = [one for one in large if not one.is_paused and one not in order]
+                assert len(reads_on) <= 1
+                order += reads_on
+            assert order == large or piece is pieces[-1]
+        await until(lambda: all(wire.sent for wire in wires))
+        assert [len(reply.body) > 4 * LARGE for wire in wires for reply in replies(wire.sent)] == [
+            True, True, True, *[False] * len(pieces),
+        ]  # fmt: skip
+        await server.close(0)
+
+    run(main())
+
+
+async def refuse(request: HttpRequest) -> Any:
+        return json_reply({}, 403)
+
+    head, _ = expecting(ask("/smuggled"))
+    wire = exchange(HttpApp(refuse), [head])
+    (reply,) = replies(wire.sent)
+    assert reply.status == 403
+    assert ("connection", "close") in reply.headers
+    assert wire.is_over
+
+
+# Bodies
+
+
+def test_only_a_body_that_is_not_there_yet_needs_a_task() -> None:
+    has_task: dict[bytes, bool] = {}
+
+    async def answer(request: HttpRequest) -> Any:
+        body = await request.body(RULE)
+        has_task[body] = asyncio.current_task() is not None
+        return json_reply({})
+
+    late = ask(body=b"late")
+    wire = exchange(HttpApp(answer), [ask() + ask(body=b"whole") + late[:-2], late[-2:]])
+    assert [reply.status for reply in replies(wire.sent)] == [200] * 3
+    assert has_task == {b"": False, b"whole": False, b"late": True}
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+def test_a_body_is_taken_once_and_whole(body: bytes) -> None:
+    taken: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        take = scope["extensions"][EXCHANGE].take_body
+        taken.append(take())
+        if taken[-1] is None:
+            await until(lambda: taken.append(take()) or taken[-1] is not None)
+        taken.append(take())
+        scope["extensions"][EXCHANGE].reply(200, [(b"content-length", b"0")], b"")
+        assert (await receive())["type"] == "http.disconnect"
+
+    exchange(app, [ask(body=body)])
+    assert taken == [body, None]
+    taken.clear()
+    data = ask(body=b"hello")
+    exchange(app, [data[:-2], data[-2:]])
+    assert set(taken[:-2]) == {None}
+    assert taken[-2:] == [b"hello", None]
+
+
+def test_a_body_that_waits_to_be_asked_for_is_not_taken() -> None:
+    taken: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        taken.append(scope["extensions"][EXCHANGE].take_body())
+        taken.append((await receive())["body"])
+        scope["extensions"][EXCHANGE].reply(200, [(b"content-length", b"0")], b"")
+
+    sent = exchange(app, list(expecting(b"hello"))).sent
+    assert taken == [None, b"hello"]
+    assert sent.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_who_listened_for_one_client_takes_nothing_of_the_next_request(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CancelOnDisconnect, "_AFTER", 0.0)
+    listening: list[bool] = []
+
+    async def answer(request: HttpRequest) -> Any:
+        body = await request.body(RULE)
+        guard = CancelOnDisconnect(request.receive)
+        async with guard:
+            await until(lambda: guard._listener is not None)
+            listening.append(True)
+        return json_reply(body.decode())
+
+    bodies = [f"body {number}" for number in range(6)]
+    data = b"".join(ask(body=body.encode()) for body in bodies)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    found = replies(exchange(HttpApp(answer), pieces).sent)
+    assert [reply.json() for reply in found] == bodies
+    assert len(listening) == len(bodies)
+
+
+# Order, tasks and contexts
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+@settings(max_examples=examples(40), deadline=None)
+def test_pipelined_requests_are_answered_in_order_one_at_a_time(waits: list[int]) -> None:
+    inside = most = 0
+
+    async def answer(request: HttpRequest) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        number, wait = request.path.strip("/").split("/")
+        for _ in range(int(wait)):
+            await asyncio.sleep(0)
+        inside -= 1
+        return json_reply(int(number))
+
+    data = b"".join(ask(f"/{number}/{wait}") for number, wait in enumerate(waits))
+    found = answers(data, HttpApp(answer))
+    assert [reply.json() for reply in found] == list(range(len(waits)))
+    assert most == 1
+
+
+def test_thousands_of_pipelined_requests_need_no_stack() -> None:
+    found = answers(ask("/wait/1") + ask("/") * 3000)
+    assert len(found) == 3001
+
+
+def tasks_of(app: Any, data: bytes) -> int:
+    """How many tasks are made to answer requests."""
+
+    async def main() -> int:
+        made = 0
+        loop = asyncio.get_running_loop()
+
+        def factory(loop: Any, work: Any, **more: Any) -> asyncio.Task[Any]:
+            nonlocal made
+            made += 1
+            return asyncio.Task(work, loop=loop, **more)
+
+        server = LeanServer(app)
+        wire = connect(server)
+        loop.set_task_factory(factory)
+        await wire.feed(data)
+        await until(lambda: wire.sent and not server.under_way)
+        loop.set_task_factory(None)
+        assert replies(wire.sent)[-1].status == 200
+        await server.close(0)
+        return made
+
+    found: int = run(main())
+    return found
+
+
+def infer() -> bytes:
+    return ask("/v2/models/demo/infer", json.dumps(BODY).encode())
+
+
+def test_no_task_is_made_for_a_request_that_does_not_wait() -> None:
+    assert tasks_of(GraphApp(make_arms()), infer() * 3) == 0
+
+
+def test_one_task_is_made_for_a_request_that_waits() -> None:
+    async def slow(inputs: Any, context: Any) -> Any:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+        return {"doubled": inputs["x"] * 2, "rows": np.array(1)}
+
+    async def waiting(inputs: Any, context: Any) -> Any:
+        await asyncio.sleep(0)
+        return await slow(inputs, context)
+
+    assert tasks_of(GraphApp(make_arms(waiting)), infer()) == 1
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+def test_no_request_sees_what_another_left_in_its_context(waits: int) -> None:
+    left: ContextVar[str] = ContextVar("left", default="")
+
+    async def answer(request: HttpRequest) -> Any:
+        found = left.get()
+        left.set(request.path)
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        assert left.get() == request.path
+        return json_reply(found)
+
+    found = answers(b"".join(ask(f"/{number}") for number in range(4)), HttpApp(answer))
+    assert [reply.json() for reply in found] == [""] * 4
+
+
+def test_every_request_has_a_task_of_its_own() -> None:
+    tasks: list[Any] = []
+
+    async def answer(request: HttpRequest) -> Any:
+        await asyncio.sleep(0)
+        tasks.append(asyncio.current_task())
+        return json_reply({})
+
+    answers(ask() * 3, HttpApp(answer))
+    assert len(set(tasks)) == 3
+
+
+# Clients that go away
+
+
+def test_a_client_that_goes_away_cancels_its_request_and_those_behind() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def hang(inputs: Any, context: Any) -> Any:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+
+        arms = make_arms(hang)
+        server = LeanServer(GraphApp(arms))
+        wire = connect(server)
+        await wire.feed(infer() * 2)
+        await until(lambda: arms.gate.inside)
+        assert server.under_way == 2
+        await wire.hang_up()
+        await until(lambda: ended)
+        await until(lambda: not arms.gate.inside)
+        assert (ended, arms.gate.passed, wire.sent) == (["cancelled"], 1, b"")
+        assert server.under_way == 0
+        await server.close(0)
+
+    run(main())
+
+
+def test_one_that_goes_away_amid_its_body_is_not_answered() -> None:
+    async def main() -> None:
+        echo = Echo()
+        server = LeanServer(echo.app)
+        wire = connect(server)
+        await wire.feed(ask("/", b"x" * 9)[:-1])
+        await until(lambda: echo.seen)
+        await wire.hang_up()
+        await server.close(5)
+        assert wire.sent == b""
+
+    run(main())
+
+
+# Flow control, both ways
+
+
+def test_a_body_that_is_not_taken_is_not_read_on() -> None:
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def answer(request: HttpRequest) -> Any:
+            await go_on.wait()
+            return json_reply(len(await request.body(RULE)))
+
+        server = LeanServer(HttpApp(answer))
+        wire = connect(server)
+        size, piece = 64 * LARGE, 2**14
+        data = ask("/", b"x" * size)
+        fed = 0
+        while not wire.is_paused:
+            await wire.feed(data[fed : fed + piece])
+            fed += piece
+        assert LARGE < fed <= LARGE + 2 * piece
+        go_on.set()
+        while fed < len(data):
+            await until(lambda: not wire.is_paused)
+            await wire.feed(data[fed : fed + piece])
+            fed += piece
+        await until(lambda: wire.sent)
+        assert replies(wire.sent)[0].json() == size
+        await server.close(0)
+
+    run(main())
+
+
+def test_large_bodies_are_read_by_turns() -> None:
+    """One in each turn of the loop, so that small requests wait for one piece at most."""
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        wires = [connect(server) for _ in range(4)]
+        *large, small = wires
+        data, size = ask("/", b"x" * 4 * LARGE), LARGE + 1000
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        for piece in pieces:
+            for wire in large:
+                asyncio.get_running_loop().call_soon(wire.protocol.data_received, piece)
+            await small.feed(ask())
+            assert [wire.is_paused for wire in wires] == [piece is not pieces[-1]] * 3 + [False]
+            order: list[Wire] = []
+            while any(wire.is_paused for wire in large):
+                await asyncio.sleep(0)
+                reads_on = [one for one in large if not one.is_paused and one not in order]
+                assert len(reads_on) <= 1
+                order += reads_on
+            assert order == large or piece is pieces[-1]
+        await until(lambda: all(wire.sent for wire in wires))
+        assert [len(reply.body) > 4 * LARGE for wire in wires for reply in replies(wire.sent)] == [
+            True, True, True, *[False] * len(pieces),
+        ]  # fmt: skip
+        await server.close(0)
+
+    run(main())
+
+
+def test_memory_of_a_large_body_is_taken_in_a_thread_that_no_long_work_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    grow, threads = BodyMemory.grow, []
+
+    def grown(body: BodyMemory) -> None:
+        threads.append(threading.current_thread())
+        grow(body)
+
+    monkeypatch.setattr(body_memory, "HUGE", LARGE)
+    monkeypatch.setattr(BodyMemory, "grow", grown)
+
+    async def main() -> None:
+        wire, done = connect(LeanServer(Echo().app)), threading.Event()
+        try:
+            long = [asyncio.create_task(off_loop(done.wait)) for _ in range(THREADS)]
+            text = bytes(range(65, 91)) * 10_000
+            data = ask("/", text)
+            for at in range(0, len(data), 50_000):
+                await until(lambda: not wire.is_paused)
+                await wire.feed(data[at : at + 50_000])
+            await until(lambda: wire.sent)
+        finally:
+            done.set()
+        await asyncio.gather(*long)
+        assert replies(wire.sent)[0].json()[-1] == text.decode()
+        assert len(threads) == len(text) // LARGE
+        assert threading.main_thread() not in threads
 
     run(main())
 
