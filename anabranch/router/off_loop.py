@@ -16,9 +16,14 @@ from anabranch.pulse import PULSE
 T = TypeVar("T")
 THREADS = 2
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="anabranch-large")
+_short = ThreadPoolExecutor(1, thread_name_prefix="anabranch-short")
 
 
-async def off_loop(work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, in a thread; raise what it raises."""
+async def off_loop(work: Callable[[], T], is_short: bool = False) -> T:
+    """Return what ``work`` returns, in a thread; raise what it raises.
+
+    What ``is_short``, a few milliseconds at most, waits for no long work.
+    """
     await in_task()
-    return await asyncio.get_running_loop().run_in_executor(_threads, PULSE.beaten, work)
+    threads = _short if is_short else _threads
+    return await asyncio.get_running_loop().run_in_executor(threads, PULSE.beaten, work)

@@ -296,6 +296,8 @@ class HttpRequest:
         for _ in range(MAX_PIECES):
             piece = _piece(message)
             rule.check(body.size + len(piece) - padding)
+            while not body.has_room(len(piece)):
+                await off_loop(body.grow, is_short=True)
             rule.arriving.add(len(piece), self.head.address)
             body.add(piece)
             if not message.get("more_body", False):

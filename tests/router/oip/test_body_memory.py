@@ -53,6 +53,15 @@ def test_a_body_grows_where_its_most_is_not_to_be_had() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_body_tells_when_it_has_to_take_memory() -> None:
+    body = BodyMemory(MOST)
+    assert (body.has_room(10), body.has_room(11)) == (True, False)
+    body.add(b"x" * 8)
+    body.grow()
+    assert (body.has_room(12), body.has_room(13)) == (True, False)
+    assert bytes(body.whole) == b"x" * 8
+
+
 def test_a_body_becomes_no_larger_than_was_said() -> None:
     body = BodyMemory(MOST)
     body.add(b"x" * MOST)
