@@ -30,6 +30,10 @@ SPARED_S = 600.0
 """Age below which no bundle or environment goes for its size alone, in seconds: its deploy may be
 under way.
 """
+UNDER_WAY_S = 10.0
+"""Age below which no bundle or model goes, whatever age is set: the revision that needs it may be
+about to be put on record.
+"""
 PERIOD_S = 60.0
 """Time between two rounds, in seconds: what a copy of the store's file alone may lack."""
 
@@ -160,16 +164,21 @@ class Housekeeping:
         blobs = self._bundles.blobs
         if blobs.digests():
             used = self._bundles.pinned({*self._bundles.digests(), *self._store.digests()})
-            gone = blobs.collect(used, time.time() - self._settings.bundle_age)
+            gone = blobs.collect(used, self._unused_since(time.time()))
             if gone:
                 logger.info("removed %d models that no bundle pins", len(gone))
 
     def _collect_bundles(self) -> None:
         now, most = time.time(), self._settings.bundle_total
-        before = now - self._settings.bundle_age
-        gone = self._bundles.collect(self._store.digests(), before, most, now - SPARED_S)
+        gone = self._bundles.collect(
+            self._store.digests(), self._unused_since(now), most, now - SPARED_S
+        )
         if gone:
             logger.info("removed %d bundles that no revision uses", len(gone))
+
+    def _unused_since(self, now: float) -> float:
+        """Return when a bundle was sent last that goes now if nothing uses it."""
+        return now - max(self._settings.bundle_age, UNDER_WAY_S)
 
 
 def _without_bytes(record: tuple[int, float | None]) -> tuple[int, None, float | None]:

@@ -96,6 +96,20 @@ def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> N
     store.close()
 
 
+def test_a_bundle_whose_revision_is_about_to_come_stays_at_any_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "UNDER_WAY_S", 3600.0)
+    store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    fresh, old = (bundles.put({"graph.yaml": name}) for name in (b"a", b"b"))
+    for name, age in ((fresh, 1800), (old, 7200)):
+        os.utime(bundles.path(name), (time.time() - age,) * 2)
+    housekeeping_of(tmp_path, store, ANABRANCH_BUNDLE_AGE="0").round()
+    assert bundles.digests() == {fresh}
+    store.close()
+
+
 def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path: Path) -> None:
     store = new_store(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
