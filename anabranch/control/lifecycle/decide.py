@@ -58,6 +58,8 @@ class App:
     status: Status
     revision: int | None = None
     reason: str = ""
+    is_starting: bool = False
+    """Whether a router starts, or is about to. It answers before Serve has heard so."""
 
     @property
     def answers(self) -> bool:
@@ -259,6 +261,8 @@ def _route(view: _View) -> Iterator[Action]:
         yield Wait()
     elif _is_of(router, stable):
         yield from _watch(router, stable)
+    elif router.is_starting:
+        yield Wait()  # Serve would end what starts at once, with the requests that it has
     elif view.runs(stable) and _replaceable(view, router):
         yield Start("router", stable)
 

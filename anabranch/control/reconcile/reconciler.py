@@ -60,6 +60,8 @@ _SHORT_PAUSE = 1.0
 _RETRY_PAUSE = 2.0
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 60.0
+_START_S = 30.0
+"""How long a router that starts is waited for before another revision's takes its place."""
 _MOST_LAUNCHES = 8
 """Revisions that are started at a time: each may install for minutes, and must leave threads to
 those who use the store.
@@ -102,6 +104,8 @@ class Reconciler(WokenLoop[str]):
         """When each revision on its way was started, on the monotonic clock."""
         self._rolled: dict[str, int] = {}
         """The revision that each router was last rolled to: Serve shows it a moment late."""
+        self._starting: dict[str, float] = {}
+        """Since when routers start, on the monotonic clock."""
         self._retries: dict[tuple[str, int | None], tuple[float, float]] = {}
         """Per application and revision, when to try again and how long to wait after that."""
         self._next_expiry = float("inf")
@@ -175,7 +179,7 @@ class Reconciler(WokenLoop[str]):
                 continue
             actions = [
                 action
-                for action in decide(desired, self._with_rolled(graph, observed.get(graph, {})))
+                for action in decide(desired, self._as_known(graph, observed.get(graph, {})))
                 if not self._postponed(graph, action)
             ]
             busy = busy or bool(actions)
@@ -215,6 +219,22 @@ class Reconciler(WokenLoop[str]):
             self._pools.remove(graph, but=desired.pool)
         if is_elsewhere and graph not in self._tasks:
             self._start(graph, asyncio.to_thread(serving.delete, app))
+
+    def _as_known(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
+        """Return the applications, with what is known of the router's beyond what Serve shows.
+
+        One that starts for long is not waited for: it may hang.
+        """
+        app = router_app(graph)
+        apps = self._with_rolled(graph, apps)
+        router = apps.get(app)
+        if router is None or not router.is_starting:
+            self._starting.pop(graph, None)
+            return apps
+        since = self._starting.setdefault(graph, time.monotonic())
+        if time.monotonic() - since < _START_S:
+            return apps
+        return {**apps, app: replace(router, is_starting=False)}
 
     def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
         """Return the applications, the router's at the revision last asked for while it deploys."""
@@ -380,6 +400,7 @@ class Reconciler(WokenLoop[str]):
         with suppress(NotFound):
             await self._writer.change(graph, operations.gone)
         self._rolled.pop(graph, None)
+        self._starting.pop(graph, None)
 
     async def _bring_up(self, desired: Desired, action: Start) -> None:
         graph, number = desired.graph, action.revision

@@ -82,8 +82,15 @@ def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
             continue
         graph, part, number = parsed
         revision = router_revision(application) if part == "router" else number
-        graphs.setdefault(graph, {})[name] = App(status, revision, reason(application))
+        is_starting = part == "router" and _is_starting(application, status)
+        graphs.setdefault(graph, {})[name] = App(status, revision, reason(application), is_starting)
     return graphs
+
+
+def _is_starting(application: Mapping[str, Any], status: Status) -> bool:
+    """Return whether a router starts, or Serve has not begun with it; others leave after that."""
+    states = replica_states(application["deployments"].get(ROUTER) or {})
+    return bool(states["starting"]) or (status == "deploying" and not states["stopping"])
 
 
 def router_revision(application: Mapping[str, Any]) -> int | None:

@@ -228,6 +228,9 @@ TABLE: dict[str, tuple[Desired, dict[str, App], list[Action]]] = {
         {G: running(1), R1: going(), H1: running(), H2: running()},
         [Wait()],
     ),
+    "roll: not while a router starts, which Serve would end at once": (
+        stable(2), {G: App("deploying", 1, is_starting=True), H2: running()}, [Wait()],
+    ),
     "roll: not before the new one runs": (
         stable(2), {G: running(1), H2: going()}, [Wait()],
     ),

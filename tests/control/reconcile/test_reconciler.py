@@ -267,6 +267,31 @@ def test_a_new_revision_takes_over_and_is_inlined(site: Site) -> None:
     ]
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_router_that_starts_is_not_replaced_unless_it_seems_to_hang(
+    site: Site, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    async def scenario() -> None:
+        await site.deploy()
+        site.serve.apps[G] = App("deploying", 1, is_starting=True)
+        site.serve.stuck.add(G)
+        site.store.ensure_revision(G, SPEC, "d", intent=Intent(), force=True)
+        await site.until(lambda: site.situation().stable == 2)
+        await site.until(lambda: site.serve.apps.get(f"{G}.r1.head") == App("running", 1))
+        looks = site.serve.looks
+        await site.until(lambda: site.serve.looks > looks + 20)
+        assert "start digits 2" not in site.serve.done
+        site.serve.stuck.clear()
+        if hangs:
+            monkeypatch.setattr(reconciler, "_START_S", 0.0)
+        else:
+            site.serve.apps[G] = App("running", 1)
+        await site.settled()
+        assert site.running()[G] == 2
+
+    site.run(scenario)
+
+
 def test_a_revision_of_a_model_that_users_do_not_fit_any_more_is_given_up(site: Site) -> None:
     async def scenario() -> None:
         await site.deploy(spec=MODEL)

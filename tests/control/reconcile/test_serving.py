@@ -74,6 +74,29 @@ def test_applications_are_sorted_by_graph() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "states", "is_starting"),
+    [
+        ("DEPLOYING", ["RUNNING"], True),
+        ("DEPLOYING", ["RUNNING", "STARTING"], True),
+        ("DEPLOYING", ["RUNNING", "STARTING", "STOPPING"], True),
+        ("DEPLOYING", ["RUNNING", "STOPPING"], False),
+        ("RUNNING", ["RUNNING", "STARTING"], True),
+        ("RUNNING", ["RUNNING"], False),
+    ],
+)
+def test_a_router_starts_until_serve_takes_it_for_running(
+    status: str, states: list[str], is_starting: bool
+) -> None:
+    router, segments = application(status, router=""), application(status, net="")
+    for one in (router["deployments"]["router"], segments["deployments"]["net"]):
+        one["replicas"] = [{"state": state} for state in states]
+    found = observe({"digits": router, "digits.r1": segments})["digits"]
+    assert {name: app.is_starting for name, app in found.items()} == {
+        "digits": is_starting, "digits.r1": False,
+    }  # fmt: skip
+
+
 def test_reason_is_what_the_replica_said() -> None:
     error = StartError("node 'net': no file \"a\"\nsecond line ü")
     text = f"The deployment failed.\nTraceback\n  {error!s}\nStartError: {error}\n"
