@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -244,6 +246,31 @@ def test_an_edge_that_is_late_sends_nothing_to_a_router_that_has_gone(
             given.settled(name, number)
             running.until_asked(200)
     assert running.failures == {}
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep all processors busy."""
+    with ExitStack() as stack:
+        for _ in range(processes):
+            one = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(one.kill)
+        yield
+
+
+@pytest.mark.nightly
+def test_revisions_that_follow_each_other_on_a_busy_machine_lose_nothing(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    """Serve is told of the next router while it has not noticed that the last one answers."""
+    name = given.deployed(spec("quick-steps", double=node("Double")), CODE)
+    with load(name, clients=CLIENTS, **ENDLESS) as running, busy(6):
+        for number in range(2, 12):
+            isolated = {"placement": {"isolate": True}} if number % 2 else {}
+            given.deployed(spec(name, double=node("Double", **isolated)), f"{CODE}# {number}")
+            running.until_asked(200)
+    assert running.failures == {}
+    given.settled(name, 11)
 
 
 @pytest.mark.nightly
