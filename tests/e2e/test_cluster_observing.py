@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.conftest import node, spec
+from tests.e2e.panels import ELSEWHERE, filled, queries
 from tests.e2e.test_traces import Asked
 from tests.engines import BODY, done
 from tests.machines import HOME, Machine, Network
+from tests.ports import free_ports
+from tests.telemetry import prometheus
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -63,6 +69,14 @@ class Cluster:
         with self.one.inside():
             return httpx.get(f"{self.url}{path}", headers=headers, timeout=20)
 
+    def deploy(self, graph: dict[str, Any]) -> None:
+        name = graph["metadata"]["name"]
+        folder = self.one.path(f"{HOME}/{name}")
+        folder.mkdir()
+        (folder / "components.py").write_text(CODE)
+        (folder / "graph.yaml").write_text(json.dumps(graph))
+        done(self.one.run("anabranch", "deploy", f"{name}/graph.yaml"))
+
     def ask(self, path: str, headers: dict[str, str] | None = None) -> Any:
         with self.one.inside():
             url = f"{self.url}/v2/models/{NAME}/{path}"
@@ -91,11 +105,7 @@ def cluster() -> Iterator[Cluster]:
         key.write_text(found.one.path(f"{HOME}/.anabranch/token").read_text())
         join = "join", found.url, "--token-file", "key", "--labels", "zone=two"
         done(found.two.run("anabranch", *join))
-        folder = found.one.path(f"{HOME}/graph")
-        folder.mkdir()
-        (folder / "components.py").write_text(CODE)
-        (folder / "graph.yaml").write_text(json.dumps(graph))
-        done(found.one.run("anabranch", "deploy", "graph/graph.yaml"))
+        found.deploy(graph)
         yield found
 
 
@@ -131,3 +141,26 @@ def test_monitors_see_what_is_asked_there(cluster: Cluster) -> None:
 
     until(monitored, 60)
     assert "large" in done(cluster.one.run("anabranch", "monitors", NAME)).stdout
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_panels_of_several_machines_have_something_to_show(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """What `test_prometheus.py` cannot see on one machine."""
+    token = cluster.one.path(f"{HOME}/.anabranch/token")
+    job = {
+        "job_name": "anabranch",
+        "static_configs": [{"targets": [f"{cluster.one.address}:8000"]}],
+        "authorization": {"credentials_file": str(token)},
+    }
+    shown = [(title, filled(one, NAME)) for title, one in queries("gateway") if title in ELSEWHERE]
+    assert {title for title, _ in shown} == ELSEWHERE
+    (port,) = free_ports(1)
+    with cluster.one.inside(), prometheus.running(tmp_path, port, [job]) as server:
+        began = time.time()
+        until(lambda: server.query("anabranch_bundle_bytes_sent_total > 0"))
+        other = spec("other", double=node("Double", **ON_TWO))
+        cluster.deploy({**other, "spec": {**other["spec"], **ON_TWO}})
+        for _, query in shown:
+            until(lambda query=query: server.ever(f"({query}) > 0", began, time.time()))
