@@ -2,7 +2,8 @@
 
 It scrapes both exports: the gateway's ``/metrics`` and Ray's agents, which it finds by Ray's own
 discovery file. What it counted is what the clients counted, and every query of every dashboard and
-every rule had something to show, the alerts included: all that they are for happens here.
+every rule had something to show, the alerts included: all that they are for happens here, or, where
+it is a feature of its own, in ``features_scene.py``.
 
 The engine is one of its own, so that it may end while Prometheus watches.
 """
@@ -28,7 +29,10 @@ import yaml
 from anabranch.client.connection.engine_state import read_state
 from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
+from tests.control import web
 from tests.e2e.conftest import Given, node, spec
+from tests.e2e.features_scene import GRAPHS, Features
+from tests.e2e.panels import ELSEWHERE, SOURCES, dashboards, filled, queries
 from tests.e2e.test_grpc import Client, asking
 from tests.engines import Engine, done
 from tests.ports import free_ports
@@ -39,6 +43,8 @@ from tests.waiting import until
 
 joblib = pytest.importorskip("joblib")
 linear = pytest.importorskip("sklearn.linear_model")
+pytest.importorskip("skops")
+pytest.importorskip("redis")
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly,
@@ -48,7 +54,6 @@ pytestmark = [
     ),
 ]
 
-SOURCES: tuple[Source, ...] = ("gateway", "ray")
 NAME = "watched"
 CLIENTS = 16
 GRPC = 75
@@ -372,9 +377,11 @@ def jobs(engine: Engine) -> list[dict[str, Any]]:
     discovery = Path(state.runtime) / "ray" / "prom_metrics_service_discovery.json"
     own = [{"targets": [f"127.0.0.1:{engine.ports.http}"]}]
     rays = [{"files": [str(discovery)], "refresh_interval": "1s"}]
+    # Each of the values that agents have every five seconds is seen, and large replies have time.
+    pace = {"scrape_interval": "4s", "scrape_timeout": "4s"}
     return [
         {"job_name": JOBS["gateway"], "static_configs": own},
-        {"job_name": JOBS["ray"], "file_sd_configs": rays},
+        {"job_name": JOBS["ray"], "file_sd_configs": rays, **pace},
     ]
 
 
@@ -384,8 +391,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("prometheus")
     nobody, own = free_ports(2)
     log = f"http://127.0.0.1:{nobody}/log"
-    with collecting() as collector:
+    with collecting() as collector, web.running() as hooks:
         env = {
+            "ANABRANCH_WEBHOOKS": f"{hooks.url}/",
+            "ANABRANCH_JOBS": str(folder),
+            "ANABRANCH_CACHE_URL": f"redis://127.0.0.1:{nobody}",
             # Half of Ray's; gauges that are not shown again within two of them are dropped.
             "RAY_metrics_report_interval_ms": "5000",
             "ANABRANCH_REQUEST_LOGS": log,
@@ -399,8 +409,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         try:
             engine.up()
             with prometheus.running(folder, own, jobs(engine), rules(folder)) as server:
-                one = Scene(engine, server, collector)
-                happen(one, Given(engine, folder), log)
+                one, given = Scene(engine, server, collector), Given(engine, folder)
+                Features(engine, server, given, folder, f"{hooks.url}/over").happen()
+                happen(one, given, log)
                 one.look_at_ray(folder)
                 engine.down()
                 until(lambda: bool(server.query(f'up{{job="{JOBS["gateway"]}"}} == 0')))
@@ -430,6 +441,8 @@ def happen(scene: Scene, given: Given, log: str) -> None:
     until(lambda: bool(scene.prometheus.query("anabranch_monitor_drift == 1")))
     while scene.engine.api("GET", f"/graphs/{NAME}/rollout").json()["phase"] != "aborted":
         scene.ask([Ask("guard", (-0.5, 0.5))] * 100)
+    for source in SOURCES:
+        until(lambda source=source: scene.total(source, "rollout_state", state="aborted"))
     until_at_rest(scene)
     scene.settled = time.time()
 
@@ -465,6 +478,7 @@ def at_rest(scene: Scene, source: Source) -> bool:
         counted(scene, source) == scene.counted.codes
         and spans == len(scene.collector.spans)
         and not any(scene.total(source, name) for name in waiting)
+        and all(scene.total(source, name, **labels) for name, labels in WITHIN.items())
     )
 
 
@@ -558,46 +572,27 @@ def test_what_leaves_the_engine_was_delivered_or_dropped(scene: Scene, source: S
 # Queries
 
 
-def filled(text: str) -> str:
-    """A query as Grafana sends it: revision 2 is the candidate."""
-    values = {
-        "__rate_interval": "30s",
-        "__range": "10m",
-        "graph": NAME,
-        "revision": ".+",
-        "candidate": "2",
-        "stable": "1",
-    }
-    return re.sub(r"\$(\w+)", lambda found: values[found[1]], text)
-
-
-def dashboards(source: Source) -> dict[str, Any]:
-    texts = files(source).items()
-    return {path: json.loads(text) for path, text in texts if path.endswith(".json")}
-
-
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_panel_had_something_to_show(scene: Scene, source: Source) -> None:
-    empty = []
-    for path, dashboard in dashboards(source).items():
-        rows = dashboard["panels"]
-        panels = [*rows, *(panel for row in rows for panel in row.get("panels", ()))]
-        for panel in panels:
-            for target in panel.get("targets", ()):
-                query = filled(target["expr"])
-                if not scene.prometheus.ever(query, scene.began, scene.settled):
-                    empty.append(f"{path}: {panel['title']}: {query}")
-    assert not empty, "\n".join(empty)
+    """Of one of the graphs at least."""
+
+    def is_shown(query: str) -> bool:
+        texts = dict.fromkeys(filled(query, graph) for graph in (NAME, *GRAPHS))
+        return any(scene.prometheus.ever(one, scene.began, scene.settled) for one in texts)
+
+    empty = {(title, query) for title, query in queries(source) if not is_shown(query)}
+    assert {title for title, _ in empty} == ELSEWHERE, "\n".join(map(str, sorted(empty)))
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_variable_offers_what_there_is(scene: Scene, source: Source) -> None:
-    wanted = {"graph": [NAME], "revision": ["1", "2"], "candidate": ["2"], "stable": ["1", "2"]}
+    revisions = {"revision": ["1", "2"], "candidate": ["2"], "stable": ["1", "2"]}
+    wanted = {"graph": sorted([NAME, *GRAPHS]), **revisions}
     for dashboard in dashboards(source).values():
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 series, label = re.fullmatch(
-                    r"label_values\((.+), (\w+)\)", filled(variable["definition"])
+                    r"label_values\((.+), (\w+)\)", filled(variable["definition"], NAME)
                 ).groups()
                 assert scene.prometheus.values_of(label, series) == wanted[variable["name"]]
 
