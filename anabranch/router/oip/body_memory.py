@@ -8,6 +8,8 @@ from anabranch.router.core import Array
 
 HUGE = 2 * 2**20
 """Bytes of a huge page, as most processors have them."""
+_PAGE = 4096
+"""Bytes of the smallest page: to write to one of them takes the whole page from the system."""
 
 
 class BodyMemory:
@@ -42,7 +44,7 @@ class BodyMemory:
             array = _reserved(self.most, 2 * end)
             array[: self.size] = self._small if self._array is None else self._array[: self.size]
             self._array, self._small = array, bytearray()
-        array[self._room : end] = 0
+        array[self._room : end : _PAGE] = 0
         self._room = end
 
     def add(self, piece: bytes) -> None:
