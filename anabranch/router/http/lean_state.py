@@ -66,9 +66,9 @@ class ReadingTurns:
     def _next(self) -> None:
         connection = next(iter(self._waiting))
         del self._waiting[connection]
-        connection.read_on()
-        if self._waiting:
+        if self._waiting:  # asked first, so that an error ends the turn of one connection only
             self._go_on()
+        connection.read_on()
 
 
 class LeanState(ServerState):

@@ -9,6 +9,7 @@ import pytest
 
 from anabranch.router.admission.admission import Admission, EdgeWord
 from anabranch.router.http import lean, lean_state
+from anabranch.router.http.lean_state import ReadingTurns
 from anabranch.router.http.listening import LeanServer
 from tests.router.http.wire import Echo, Wire, ask, connect, replies, until
 
@@ -218,5 +219,49 @@ def test_a_guest_that_is_not_read_has_its_time_later(monkeypatch: pytest.MonkeyP
         await wire.hang_up()
         assert wire.protocol._head_due is None
         await server.close(0)
+
+    asyncio.run(main())
+
+
+class Reader:
+    """A connection that notes its turns, and waits for another one after each but its last."""
+
+    def __init__(
+        self, turns: ReadingTurns, read: list[str], name: str, pieces: int, is_broken: bool = False
+    ) -> None:
+        self._turns, self._read, self._name = turns, read, name
+        self._pieces, self._is_broken = pieces, is_broken
+
+    under_way = 1
+
+    def read_on(self) -> None:
+        self._read.append(self._name)
+        if self._is_broken:
+            raise OSError("broken")
+        self._pieces -= 1
+        if self._pieces:
+            self._turns.wait(self)
+
+
+def test_large_bodies_are_read_on_by_turns_whatever_becomes_of_one() -> None:
+    async def main() -> None:
+        errors: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: errors.append(str(context["exception"]))
+        )
+        turns, read = ReadingTurns(), list[str]()
+        for name, pieces in (("a", 2), ("broken", 1), ("b", 3), ("c", 1)):
+            turns.wait(Reader(turns, read, name, pieces, name == "broken"))
+        await until(lambda: len(read) == 7)
+        assert read == ["a", "broken", "b", "c", "a", "b", "b"]
+        assert errors == ["broken"]
+        read.clear()
+        turns.wait(Reader(turns, read, "lone", 3))
+        for _ in range(3):  # one piece in each turn of the loop, also where nobody else waits
+            count = len(read)
+            await asyncio.sleep(0)
+            assert len(read) == count + 1
+        await asyncio.sleep(0)
+        assert (read, errors) == (["lone"] * 3, ["broken"])
 
     asyncio.run(main())
