@@ -223,26 +223,19 @@ class Reconciler(WokenLoop[str]):
     def _as_known(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
         """Return the applications, with what is known of the router's beyond what Serve shows.
 
+        While it deploys, its revision is the one last asked for, which Serve shows a moment late.
         One that starts for long is not waited for: it may hang.
         """
-        app = router_app(graph)
-        apps = self._with_rolled(graph, apps)
-        router = apps.get(app)
-        if router is None or not router.is_starting:
-            self._starting.pop(graph, None)
+        app, now = router_app(graph), time.monotonic()
+        since, router = self._starting.pop(graph, now), apps.get(app)
+        if router is None:
             return apps
-        since = self._starting.setdefault(graph, time.monotonic())
-        if time.monotonic() - since < _START_S:
-            return apps
-        return {**apps, app: replace(router, is_starting=False)}
-
-    def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
-        """Return the applications, the router's at the revision last asked for while it deploys."""
-        app, rolled = router_app(graph), self._rolled.get(graph)
-        router = apps.get(app)
-        if router is None or router.status != "deploying" or rolled is None:
-            return apps
-        return {**apps, app: replace(router, revision=rolled)}
+        if router.is_starting:
+            self._starting[graph] = since
+        is_starting = router.is_starting and now - since < _START_S
+        rolled = self._rolled.get(graph) if router.status == "deploying" else None
+        revision = router.revision if rolled is None else rolled
+        return {**apps, app: replace(router, revision=revision, is_starting=is_starting)}
 
     def _forgive(self, observed: Mapping[str, Mapping[str, App]]) -> None:
         """Drop retries of running applications, so that their pauses start anew, and old ones."""
@@ -400,7 +393,6 @@ class Reconciler(WokenLoop[str]):
         with suppress(NotFound):
             await self._writer.change(graph, operations.gone)
         self._rolled.pop(graph, None)
-        self._starting.pop(graph, None)
 
     async def _bring_up(self, desired: Desired, action: Start) -> None:
         graph, number = desired.graph, action.revision
@@ -412,6 +404,7 @@ class Reconciler(WokenLoop[str]):
             await self._launch(action, graph, number in desired.coming)
         if action.part == "router":
             self._rolled[graph] = number
+            self._starting.pop(graph, None)
 
     async def _launch(self, action: Start, graph: str, is_new: bool) -> None:
         release = await asyncio.to_thread(self._release, graph, action.revision, is_new)
