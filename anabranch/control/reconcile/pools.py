@@ -168,7 +168,7 @@ def _replicas(application: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _application(
     entry: TenantEntry, state: TenantState | None, replicas: list[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return a graph in a pool as Serve would show its router."""
+    """Return a graph in a pool as Serve would show its router, marked as being ``in_pool``."""
     if state is None or state.entry != entry:
         state = TenantState(entry, "deploying")
     is_lost = state.status == "running" and all(one["state"] != "RUNNING" for one in replicas)
@@ -176,6 +176,7 @@ def _application(
     return {
         "status": _STATUS["deploying" if is_lost else state.status],
         "message": state.reason,
+        "in_pool": True,
         "deployments": {
             ROUTER: {
                 "status": _HEALTH[state.status],

@@ -88,9 +88,13 @@ def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
 
 
 def _is_starting(application: Mapping[str, Any], status: Status) -> bool:
-    """Return whether a router starts, or Serve has not begun with it; others leave after that."""
+    """Return whether a router starts, or Serve has not begun with it; others leave after that.
+
+    Not one in a pool, where the next one takes over from it without an end to its requests.
+    """
     states = replica_states(application["deployments"].get(ROUTER) or {})
-    return bool(states["starting"]) or (status == "deploying" and not states["stopping"])
+    begins = status == "deploying" and not states["stopping"]
+    return (begins or bool(states["starting"])) and not application.get("in_pool")
 
 
 def router_revision(application: Mapping[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from anabranch.control.lifecycle.decide import App, Desired, Start, decide
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.release.release import Release
@@ -63,6 +64,24 @@ def test_a_graph_is_deploying_until_its_pool_says_that_it_runs_or_failed() -> No
         assert (seen(pools, "a").status, seen(pools, "a").revision) == ("deploying", 2)
         told(pools, await table(pools), "failed", "node 'x': no")
         assert (seen(pools, "a").status, seen(pools, "a").reason) == ("failed", "node 'x': no")
+
+    asyncio.run(scenario())
+
+
+def test_a_graph_that_starts_in_a_pool_or_waits_for_its_process_may_be_moved_on() -> None:
+    async def scenario() -> None:
+        pools = Pools()
+        pools.see({})
+        pools.assign("small", release("a"), LIMITS)
+        pools.see(applications("small"))
+        starting = seen(pools, "a")
+        told(pools, await table(pools), "running")
+        lost = seen(pools, "a", state="STARTING")
+        stable = Desired("a", stable=2, arms=frozenset({2}), up=frozenset({2}))
+        for router in (starting, lost):
+            assert (router.status, router.revision) == ("deploying", 1)
+            observed = {"a": router, "a.r2.head": App("running", 2)}
+            assert decide(stable, observed) == [Start("router", 2)]
 
     asyncio.run(scenario())
 
