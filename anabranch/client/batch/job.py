@@ -50,14 +50,20 @@ class JobPace:
     patience: float = PATIENCE_S
 
 
-@dataclass(eq=False, repr=False)
 class EngineGraph:
     """A graph of an engine, which is asked over HTTP, at the lowest priority."""
 
-    _transport: AsyncTransport
-    _session: EngineSession
-    _job: BatchJob
-    _timeout: float | None = None
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        session: EngineSession,
+        job: BatchJob,
+        timeout: float | None = None,
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._job = job
+        self._timeout = timeout
 
     async def types(self) -> GraphTypes:
         """Return the types of the graph; NotFound where there is none."""

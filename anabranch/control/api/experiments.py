@@ -46,12 +46,13 @@ _OUTSIDE = "rewards must be from 0 to 1 to be compared; {} were not"
 
 @dataclass(eq=False, repr=False)
 class ExperimentApi:
-    """Answers what shows experiments; ``sums`` returns the metrics of all processes."""
+    """Answers what shows experiments."""
 
     _store: Store
     _catalogue: Catalogue
     _experiments: Experiments
     _sums: Callable[[], Snapshot]
+    """Returns the metrics of all processes."""
 
     def __post_init__(self) -> None:
         self.routes: Routes = {f"{GRAPH}/experiments": views(self._show)}

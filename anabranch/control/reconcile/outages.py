@@ -33,7 +33,6 @@ class Outage:
     reason: str
 
 
-@dataclass(eq=False, repr=False)
 class Outages:
     """The segments that are down, of all graphs.
 
@@ -41,13 +40,19 @@ class Outages:
     ``alive`` the ids of Ray's nodes that are up: all may block. ``clock`` gives Unix times.
     """
 
-    _log: Store
-    _told: Callable[[str, int], Sequence[Event]]
-    _alive: Callable[[], Collection[str]] = serving.alive_nodes
-    _registry: Registry = REGISTRY
-    _clock: Callable[[], float] = time.time
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        log: Store,
+        told: Callable[[str, int], Sequence[Event]],
+        alive: Callable[[], Collection[str]] = serving.alive_nodes,
+        registry: Registry = REGISTRY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._told = told
+        self._alive = alive
+        self._registry = registry
+        self._clock = clock
         self._nodes: Mapping[Place, frozenset[str]] = {}
         """Nodes of the replicas that each segment last had running; none where it sleeps."""
         self.now: Mapping[Place, Outage] = {}

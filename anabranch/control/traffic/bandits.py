@@ -60,7 +60,6 @@ class _Told:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-@dataclass(eq=False, repr=False)
 class Bandits:
     """The states of all graphs. Only asyncio, on one loop, but for what says otherwise.
 
@@ -68,12 +67,17 @@ class Bandits:
     seconds.
     """
 
-    _database: Database
-    _outlines: Callable[[str], Find]
-    _clock: Callable[[], float] = time.time
-    _patience: float = PATIENCE_S
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outlines: Callable[[str], Find],
+        clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        self._database = database
+        self._outlines = outlines
+        self._clock = clock
+        self._patience = patience
         self._told: dict[str, _Told] = {}
         self._learning: set[str] = set()
         """Graphs of which something was learned that may not be committed yet."""

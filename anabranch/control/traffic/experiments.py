@@ -79,13 +79,18 @@ def _added(
     }
 
 
-@dataclass(eq=False, repr=False)
 class Experiments:
     """The experiments of all graphs. ``clock`` gives Unix time; for any thread."""
 
-    _database: Database
-    _outlines: Callable[[str], Find]
-    _clock: Callable[[], float] = time.time
+    def __init__(
+        self,
+        database: Database,
+        outlines: Callable[[str], Find],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._outlines = outlines
+        self._clock = clock
 
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Add rewards, in the transaction that counts them."""

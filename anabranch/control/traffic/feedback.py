@@ -12,7 +12,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
@@ -98,7 +97,6 @@ it raises, nothing is counted for.
 """
 
 
-@dataclass(eq=False, repr=False)
 class RewardCounter:
     """Counts rewards, from each of which all ``learners`` learn.
 
@@ -106,13 +104,19 @@ class RewardCounter:
     gives the outlines of a graph's revisions, ``clock`` Unix time.
     """
 
-    _database: Database
-    _outlines: Callable[[str], Find]
-    _learners: Sequence[Learn] = ()
-    _committed: Callable[[Collection[str]], None] = lambda graphs: None
-    clock: Callable[[], float] = time.time
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outlines: Callable[[str], Find],
+        learners: Sequence[Learn] = (),
+        committed: Callable[[Collection[str]], None] = lambda graphs: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._outlines = outlines
+        self._learners = learners
+        self._committed = committed
+        self._clock = clock
         self._pruned_at = float("-inf")
         self._count = Grouped(self._counted)
 
@@ -147,7 +151,7 @@ class RewardCounter:
         self, by_graph: Mapping[str, Sequence[RewardEntry]]
     ) -> dict[str, list[RewardOutcome | RequestError]]:
         found = {graph: self._of_graph(graph, entries) for graph, entries in by_graph.items()}
-        now = self.clock()
+        now = self._clock()
         if now - self._pruned_at >= _PRUNING_S:
             self._pruned_at = now
             with self._database.write() as connection:
@@ -168,7 +172,7 @@ class RewardCounter:
     def _of_sound(
         self, connection: Connection, graph: str, entries: Sequence[RewardEntry]
     ) -> list[RewardOutcome]:
-        now = self.clock()
+        now = self._clock()
         keys = [_key(entry.decision.id) for entry in entries]
         taken = _taken(connection, graph, keys)
         fresh: dict[str, RewardEntry] = {}

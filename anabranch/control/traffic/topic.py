@@ -40,16 +40,20 @@ def first_version() -> int:
     return time.time_ns()
 
 
-@dataclass(eq=False, repr=False)
 class Topic(Generic[ValueT]):
     """The newest value; version 0 stands for none. ``patience`` is in seconds."""
 
-    version: int
-    value: ValueT
-    _patience: float = PATIENCE_S
-    _clock: Callable[[], float] = time.monotonic
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        version: int,
+        value: ValueT,
+        patience: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.version = version
+        self.value = value
+        self._patience = patience
+        self._clock = clock
         self._pollers: dict[str, Poller] = {}
         self._changed = asyncio.Event()
         """Set, and replaced, with every value."""

@@ -30,11 +30,7 @@ _NOTHING = nullcontext()
 
 @dataclass(eq=False, repr=False)
 class TrafficWriter:
-    """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time.
-
-    ``check`` has the last word on what an operation makes of a graph. Nobody makes another change
-    that it checks while ``checking`` is held.
-    """
+    """Applies lifecycle operations."""
 
     _store: Store
     _catalogue: Catalogue
@@ -42,10 +38,13 @@ class TrafficWriter:
     _totals: ArmTotals
     _keys: SigningKeys
     _check: Check
+    """Has the last word on what an operation makes of a graph."""
     _checking: AbstractContextManager[object]
+    """Nobody makes another change that is checked so while it is held."""
     _default_grace: float
+    """In seconds."""
     clock: Callable[[], float] = time.time
-    """Gives the time that all changes are made at."""
+    """Gives the Unix time that all changes are made at."""
 
     def __post_init__(self) -> None:
         self._listeners: list[Callable[[], None]] = []

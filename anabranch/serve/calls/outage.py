@@ -22,17 +22,16 @@ LOOK_S = 1.0
 
 @dataclass(eq=False, repr=False)
 class OutageDetector:
-    """Detects the outage of one deployment, as one process sees it; errors call it by ``name``.
-
-    ``links`` are the replicas that Serve lists. ``is_unhealthy`` asks Serve, and gives None where
-    that does not know. ``changed`` is called when the deployment is found to be down, or is so no
-    longer.
-    """
+    """Detects the outage of one deployment, as one process sees it."""
 
     _name: str
+    """By which errors call the deployment."""
     _links: Mapping[str, ReplicaLink]
+    """The replicas that Serve lists."""
     _is_unhealthy: Callable[[], Awaitable[bool | None]]
+    """Asks Serve, and gives None where that does not know."""
     _changed: Callable[[], None]
+    """Called when the deployment is found to be down, or is so no longer."""
 
     def __post_init__(self) -> None:
         self._down = False

@@ -212,7 +212,7 @@ def test_a_follower_takes_the_newest_version_through_all_that_fails(
 
 def test_a_version_that_is_the_same_again_is_not_taken_again() -> None:
     async def scenario() -> None:
-        one = Topic(4, Numbered(4), 0.001)
+        one = Topic(4, Numbered(4), patience=0.001)
         taken: list[int] = []
 
         async def take(value: Numbered) -> None:

@@ -48,7 +48,7 @@ NEWEST = 100
 
 @dataclass(eq=False, repr=False)
 class GraphApi:
-    """Answers what shows graphs; ``url`` is that of the gateway.
+    """Answers what shows graphs.
 
     | method | path | answers |
     |---|---|---|
@@ -57,6 +57,7 @@ class GraphApi:
     """
 
     _url: str
+    """That of the gateway."""
     _store: Store
     _releases: Releases
     _reconciler: Reconciler

@@ -42,12 +42,13 @@ _JOB = "/jobs/(?P<key>[^/]{1,64})"
 
 @dataclass(eq=False, repr=False)
 class JobApi:
-    """Answers about jobs; ``changed`` is called where one was added or cancelled."""
+    """Answers about jobs."""
 
     _store: Store
     _book: JobBook
     _allowed: tuple[JobPlace, ...]
     _changed: Callable[[], None]
+    """Called where a job was added or cancelled."""
 
     def __post_init__(self) -> None:
         self.routes: Routes = {

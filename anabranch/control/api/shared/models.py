@@ -22,12 +22,13 @@ _NOTHING = UserLoad(0, 0, 0.0, None)
 
 @dataclass(eq=False, repr=False)
 class ModelApi:
-    """Shows shared models; ``memory`` gives bytes by model and revision."""
+    """Shows shared models."""
 
     _store: Store
     _models: SharedModels
     _load: ModelLoad
     _memory: Callable[[], Mapping[tuple[str, int], int]]
+    """Returns bytes by model and revision."""
     _applications: Callable[[], Mapping[str, Any]]
 
     def __post_init__(self) -> None:
