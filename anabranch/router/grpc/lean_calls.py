@@ -36,7 +36,7 @@ from anabranch.router.grpc.seldon.messages import path as seldon_path
 from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
-from anabranch.router.http.compression import CUT, MORE, coding_of
+from anabranch.router.http.compression import CutBody, ExtendedBody, coding_of
 from anabranch.router.http.request import (
     BodyRule,
     Exchange,
@@ -57,7 +57,7 @@ PREDICT = seldon_path("Predict")
 _PATHS = frozenset((INFER, PREDICT))
 _TIMEOUT, _TYPE, _ENCODING = b"grpc-timeout", b"content-type", b"grpc-encoding"
 _TYPES = (b"application/grpc", b"application/grpc+proto")
-_DAMAGED = {CUT: "data error", MORE: "not all input consumed"}
+_DAMAGED = {CutBody: "data error", ExtendedBody: "not all input consumed"}
 """What gRPC's own server says of a damaged message; of any other one "zlib error"."""
 
 
@@ -146,8 +146,7 @@ class LeanCalls:
         try:
             return await request.unpacked(message, coding, self._unpacking)
         except InvalidRequest as error:
-            found = _DAMAGED.get(str(error).rpartition(": ")[2], "zlib error")
-            text = f"Decompression failed due to {found}"
+            text = f"Decompression failed due to {_DAMAGED.get(type(error), 'zlib error')}"
             raise Ended(Status(StatusCode.INTERNAL, text, ())) from None
 
 

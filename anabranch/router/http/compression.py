@@ -20,8 +20,6 @@ SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
 MAX_MEMBERS = 4096
 """Parts of one gzip body: each costs time, however little is in it."""
-CUT, MORE = "it is cut short", "there is more after its end"
-"""What is wrong with a packed body; else zlib says it."""
 _PACKED_INLINE = 64 * 2**10
 """Bodies of at most so many bytes are packed in the event loop."""
 _PIECE = 64 * 2**10
@@ -37,6 +35,14 @@ _WINDOWS = {"gzip": _GZIP, "deflate": _ZLIB}
 _ALIASES = {"x-gzip": "gzip"}
 _TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _ELEMENT = re.compile(rf"({_TOKEN})\s*(?:;\s*q\s*=\s*([01](?:\.\d{{0,3}})?))?").fullmatch
+
+
+class CutBody(InvalidRequest):
+    """A packed body lacks its end."""
+
+
+class ExtendedBody(InvalidRequest):
+    """A packed body goes on after its end."""
 
 
 def coding_of(header: str) -> str | None:
@@ -83,13 +89,13 @@ class Unpacking(BodyMemory):
                 if self.size >= due:
                     return False
         except zlib.error as error:
-            problem = str(error).partition(": ")[2] or CUT
+            problem = str(error).partition(": ")[2] or "it needs a dictionary"
             raise InvalidRequest(f"the body is not {self._coding}: {problem}") from None
         return True
 
 
 def _pieces(body: Buffer, coding: str, most: int) -> Iterator[bytes]:
-    """Yield the unpacked body in pieces; raise zlib.error where it is malformed."""
+    """Yield the unpacked body in pieces; zlib.error or InvalidRequest where it is damaged."""
     window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
     left, view, members = b"", memoryview(body), 1
     unpacker = zlib.decompressobj(window)
@@ -97,7 +103,7 @@ def _pieces(body: Buffer, coding: str, most: int) -> Iterator[bytes]:
         if unpacker.eof:
             members += 1
             if window != _GZIP or members > most:
-                raise zlib.error(f": {MORE}")
+                raise ExtendedBody(f"the body is not {coding}: there is more after its end")
             unpacker = zlib.decompressobj(window)
         if not left:
             left, view = bytes(view[:_PIECE]), view[_PIECE:]
@@ -106,7 +112,7 @@ def _pieces(body: Buffer, coding: str, most: int) -> Iterator[bytes]:
     while not unpacker.eof:
         piece = unpacker.decompress(b"", _PIECE)
         if not piece and not unpacker.eof:
-            raise zlib.error(f": {CUT}")
+            raise CutBody(f"the body is not {coding}: it is cut short")
         yield piece
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -347,15 +348,22 @@ def test_a_jwt_of_a_key_that_is_not_known_waits_for_it() -> None:
 def test_a_message_is_not_unpacked_before_its_caller_may_call() -> None:
     arms = make_arms()
     arms.guard = guarded(Controller(*keys_of(signer())))
-    damaged, packing = framed(b"no gzip", flag=1), ("grpc-encoding", "gzip")
+    packed, packing = gzip.compress(b"hello"), ("grpc-encoding", "gzip")
+    problems = {
+        b"no gzip": "zlib error",
+        packed[:-1]: "data error",
+        packed * 2: "not all input consumed",
+    }
 
     async def main() -> None:
         async with lean_served(arms) as client:
-            found = await client.call(damaged, packing)
-            assert found.code is StatusCode.UNAUTHENTICATED
-            known = ("authorization", f"Bearer {signer().token(claims(HERE))}")
-            found = await client.call(damaged, packing, known)
-            assert found.code is StatusCode.INTERNAL
-            assert found.details == "Decompression failed due to zlib error"
+            for damaged, problem in problems.items():
+                message = framed(damaged, flag=1)
+                found = await client.call(message, packing)
+                assert found.code is StatusCode.UNAUTHENTICATED
+                known = ("authorization", f"Bearer {signer().token(claims(HERE))}")
+                found = await client.call(message, packing, known)
+                assert found.code is StatusCode.INTERNAL
+                assert found.details == f"Decompression failed due to {problem}"
 
     asyncio.run(main())

@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import HttpReply, UnsupportedBody
-from anabranch.router.http.compression import MAX_MEMBERS, Unpacking, accepted, coding_of, packed
+from anabranch.router.http.compression import (
+    MAX_MEMBERS,
+    CutBody,
+    ExtendedBody,
+    Unpacking,
+    accepted,
+    coding_of,
+    packed,
+)
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from tests.router.conftest import BODY, Serving, make_arms
@@ -69,19 +77,25 @@ def test_a_body_that_is_cut_short_is_invalid(how: str) -> None:
     coding, pack = PACKERS[how]
     whole = pack(bytes(range(256)) * 4)
     for end in range(len(whole)):
-        with pytest.raises(InvalidRequest, match="the body is not"):
+        with pytest.raises(CutBody, match=f"the body is not {coding}: it is cut short"):
             unpack(whole[:end], coding)
 
 
 @pytest.mark.parametrize("how", sorted(PACKERS))
 def test_more_after_the_end_is_invalid(how: str) -> None:
     coding, pack = PACKERS[how]
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest if coding == "gzip" else ExtendedBody):
         unpack(pack(b"x") + b"more", coding)
 
 
+def test_a_body_that_needs_a_dictionary_is_invalid() -> None:
+    packer = zlib.compressobj(zdict=b"word")
+    with pytest.raises(InvalidRequest, match="the body is not deflate: it needs a dictionary"):
+        unpack(packer.compress(b"word") + packer.flush(), "deflate")
+
+
 def test_members_are_bounded() -> None:
-    with pytest.raises(InvalidRequest, match="more after its end"):
+    with pytest.raises(ExtendedBody, match="gzip: there is more after its end"):
         unpack(gzip.compress(b"") * (MAX_MEMBERS + 1))
     assert unpack(gzip.compress(b"a") * MAX_MEMBERS) == b"a" * MAX_MEMBERS
 
