@@ -34,6 +34,7 @@ from anabranch.router.http.lean_head import (
 )
 from anabranch.router.http.lean_reply import refusal
 from anabranch.router.http.lean_state import LeanState
+from anabranch.router.large_reply import STALLED_S
 from anabranch.router.limits import LARGE
 
 IDLE_S = 600.0
@@ -83,6 +84,8 @@ class LeanProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_due: asyncio.TimerHandle | None = None
         """Of a guest's head that is being read."""
+        self._stalled: asyncio.TimerHandle | None = None
+        """Of a client that takes nothing of what was written."""
         self._raw = 0
         """Bytes that came since the last message or piece of a body ended."""
         self._is_last = False
@@ -128,8 +131,20 @@ class LeanProtocol(HttpToolsProtocol):
         self._reading = self._refusal = None
         self._unset_keepalive_if_required()
         self._head_is_here()
+        self.resume_writing()
         self.server_state.guests.discard(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Write no more, and end the connection if its client takes nothing for too long."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read what has come, and begin what is complete or next."""

@@ -811,6 +811,29 @@ def test_a_client_that_does_not_read_gets_no_further_reply() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("takes_the_first", [False, True])
+def test_a_client_that_takes_nothing_for_long_is_gone(
+    takes_the_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "STALLED_S", 0.01)
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        wire = connect(server)
+        if takes_the_first:
+            wire.protocol.pause_writing()
+            wire.protocol.resume_writing()
+            stalled = wire.protocol._stalled
+            assert stalled is not None and stalled.cancelled()
+        wire.protocol.pause_writing()
+        await wire.feed(ask() * 2)
+        await until(lambda: server.under_way == 0)
+        assert (wire.is_closed, wire.sent) == (True, b"")
+        await server.close(0)
+
+    run(main())
+
+
 # Idle connections
 
 
