@@ -114,7 +114,8 @@ class ServerMethods:
 
     async def _index(self, message: bytes, call: ServedCall) -> bytes:
         only_ready = parse(request_type("RepositoryIndex"), message).ready
-        asker = await self._asker(call)
+        with refusals_counted("grpc"):
+            asker = await self._control.asker(call.credentials, call.address, call.id)
         kind = response_type("RepositoryIndex").ModelIndex
         found = index(await self._control.graphs(), asker.identity, only_ready)
         models = [kind(**one) for one in found]
@@ -138,10 +139,6 @@ class ServerMethods:
         if refusal is not None:
             raise refused(refusal, call.id)
         return name
-
-    async def _asker(self, call: ServedCall) -> Asker:
-        with refusals_counted("grpc"):
-            return await self._control.asker(call.credentials, call.address, call.id)
 
     async def allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
         """Return who calls, and may do this to a graph; raises where they may not."""

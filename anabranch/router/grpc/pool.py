@@ -48,7 +48,8 @@ class PooledRouter:
     def __init__(self, address: str) -> None:
         self._channel = _channel(address)
         self._unary: dict[str, Any] = {}
-        self._stream: Any = self._channel.stream_stream(path("ModelStreamInfer"))
+        self.stream: Any = self._channel.stream_stream(path("ModelStreamInfer"))
+        """Calls ModelStreamInfer with messages and answers as bytes."""
         self._inside = 0
         self._retired = False
 
@@ -58,10 +59,6 @@ class PooledRouter:
         if found is None:
             found = self._unary[path] = self._channel.unary_unary(path)
         return found
-
-    def stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls ModelStreamInfer, with bytes likewise."""
-        return self._stream(*args, **kwargs)
 
     def state(self) -> ChannelConnectivity:
         """How its connection stands; begins to connect where there is none."""

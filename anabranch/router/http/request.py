@@ -225,12 +225,9 @@ class HttpRequest:
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
         InvalidRequest, ClientGone, and Unavailable where too much is on its way or under way.
         """
-        if _ENCODING in self.head.last:
-            coding_of(self.headers["content-encoding"])
+        is_coded = _ENCODING in self.head.last
+        coding = coding_of(self.headers["content-encoding"]) if is_coded else None
         body = await self.sent(rule)
-        if _ENCODING not in self.head.last:
-            return body
-        coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await self.unpacked(body, coding, rule)
 
     async def unpacked(self, body: Buffer, coding: str, rule: BodyRule) -> Buffer:
