@@ -11,7 +11,15 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress, product
@@ -41,6 +49,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
+from anabranch.specs.models import ProtocolName
 from tests.control.control_api import TestControl
 from tests.router.conftest import StepHead, double, make_table
 from tests.router.control import FakeControl
@@ -159,12 +168,13 @@ def endpoints(folder: Path) -> Iterator[Endpoint]:
     yield from _of_grpc(arms, Front(control, RequestLimits()))
 
 
-def _arms(name: str) -> Arms:
+def _arms(name: str, everywhere: Collection[ProtocolName] = ()) -> Arms:
     arms = Arms(
         name,
         lambda revision: StepHead(double),
         RequestLimits(),
         guard=Guard(access_table(), name, failures=_Patient()),  # type: ignore[arg-type]
+        everywhere=everywhere,
     )
     arms.apply(make_table())
     return arms
@@ -297,12 +307,8 @@ def _of_grpc(arms: Mapping[str, Arms], front: Front) -> Iterator[Endpoint]:
         name = f"{method} <graph>" if "Model" in method else method
         yield Endpoint("gRPC: the front", name, _call(method, lambda graph: handlers))
     seldons = {
-        name: SeldonServicer(
-            one,
-            Feedback(one, _NoSink()),  # type: ignore[arg-type]
-            ["seldon"],
-        ).handlers()
-        for name, one in arms.items()
+        name: SeldonServicer(one, Feedback(one, _NoSink())).handlers()  # type: ignore[arg-type]
+        for name, one in ((name, _arms(name, ["seldon"])) for name in arms)
     }
     for method in seldon.methods():
         name = f"seldon.protos.Seldon/{method} <graph>"

@@ -12,6 +12,7 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
+    Collection,
     Coroutine,
     Iterator,
     Mapping,
@@ -34,7 +35,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.signing import Signatures, SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
-from anabranch.specs.models import Compare, InputSpec, TensorSpec
+from anabranch.specs.models import Compare, InputSpec, ProtocolName, TensorSpec
 
 Step = Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
 
@@ -143,9 +144,15 @@ def make_table(
     return RoutingTable("demo", generation, fields.pop("stable", min(weights)), weights, **fields)
 
 
-def make_arms(step: Step = double, limits: RequestLimits | None = None, **signature: Any) -> Arms:
+def make_arms(
+    step: Step = double,
+    limits: RequestLimits | None = None,
+    everywhere: Collection[ProtocolName] = (),
+    **signature: Any,
+) -> Arms:
     """A graph of one revision, 3."""
-    arms = Arms("demo", lambda revision: StepHead(step), limits or RequestLimits())
+    limits = limits or RequestLimits()
+    arms = Arms("demo", lambda revision: StepHead(step), limits, everywhere=everywhere)
     arms.apply(make_table(revisions={3: make_signature(**signature)}))
     return arms
 

@@ -11,7 +11,7 @@ router has died from one that is complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -48,7 +48,6 @@ from anabranch.router.http.request import (
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.arms import Arms
-from anabranch.specs.models import ProtocolName
 
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 """An ASGI application."""
@@ -84,16 +83,13 @@ class LeanCall(GrpcCall):
 
 
 class LeanCalls:
-    """An ASGI application that answers calls of one graph, where there is an ``EXCHANGE``.
+    """An ASGI application that answers calls of one graph, where there is an ``EXCHANGE``."""
 
-    ``protocols`` as for ``GraphApp``.
-    """
-
-    def __init__(self, arms: Arms, protocols: Collection[ProtocolName] = ()) -> None:
+    def __init__(self, arms: Arms) -> None:
         self._arms = arms
         self._methods = {
             INFER: GraphServicer(arms).infer,
-            PREDICT: SeldonServicer(arms, protocols=protocols).predict,
+            PREDICT: SeldonServicer(arms).predict,
         }
         rule = BodyRule.of(arms.limits, arms.under_way)
         text = f"the body is over the limit of {rule.limit} bytes"

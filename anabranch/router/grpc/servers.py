@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +22,24 @@ from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
-from anabranch.specs.models import ProtocolName
 
 _UNIX = "unix:"
 
 
-def graph_handlers(
-    arms: Arms, feedback: Feedback | None, protocols: Collection[ProtocolName]
-) -> list[Any]:
+def graph_handlers(arms: Arms, feedback: Feedback | None) -> list[Any]:
     """Return the methods of all services for one graph; arguments as for ``GraphApp``."""
-    return [
-        GraphServicer(arms).handlers(),
-        SeldonServicer(arms, feedback, protocols).handlers(),
-    ]
+    return [GraphServicer(arms).handlers(), SeldonServicer(arms, feedback).handlers()]
 
 
 class RouterServer:
     """The gRPC server of one router; fronts find it by its addresses ``near`` and ``far``.
 
-    ``feedback`` and ``protocols`` as for ``GraphApp``.
+    ``feedback`` as for ``GraphApp``.
     """
 
-    def __init__(
-        self,
-        arms: Arms,
-        feedback: Feedback | None = None,
-        protocols: Collection[ProtocolName] = (),
-    ) -> None:
+    def __init__(self, arms: Arms, feedback: Feedback | None = None) -> None:
         self._arms = arms
-        handlers = graph_handlers(arms, feedback, protocols)
+        handlers = graph_handlers(arms, feedback)
         self._server = GrpcServer(handlers, arms.limits, NODES_PING_EVERY_MS)
         self.near = self.far = ""
         """As ``Reach`` has them."""

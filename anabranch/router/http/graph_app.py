@@ -21,7 +21,7 @@ of the traffic that the table sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -76,21 +76,18 @@ class GraphApp(HttpApp):
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
 
     Rewards are taken only where there is ``feedback``, and requests that are to be answered later
-    where they can be kept for ``later``; else they are answered at once. ``protocols`` are those
-    that the engine turns on for every graph, beside those that the graph names itself.
+    where they can be kept for ``later``; else they are answered at once.
     """
 
     def __init__(
         self,
         arms: Arms,
         feedback: Feedback | None = None,
-        protocols: Collection[ProtocolName] = (),
         later: AsyncStore | None = None,
     ) -> None:
         self._arms = arms
         self._later = None if later is None else AsyncCalls(arms, later)
         self._calls = GraphCalls(arms)
-        self._protocols = frozenset(protocols)
         self._body = BodyRule.of(arms.limits, arms.under_way)
         self._prefix = f"/v2/models/{arms.name}"
         self._endpoints: dict[str, dict[str, Guarded]] = {
@@ -179,7 +176,7 @@ class GraphApp(HttpApp):
         request: HttpRequest,
     ) -> Answer:
         """Answer with the fields of all protocols that the graph or the engine has."""
-        taken = [one for one in doors if self._takes(one[0].protocol)] or doors[:1]
+        taken = [one for one in doors if self._arms.takes(one[0].protocol)] or doors[:1]
         fields: dict[str, Any] = {}
         for door, endpoint in taken:
             answer = await self._through(door.protocol, endpoint, revision, request)
@@ -195,17 +192,10 @@ class GraphApp(HttpApp):
 
         Forbidden to a web page of another origin, but for requests that change nothing.
         """
-        if not self._takes(protocol):
-            raise NotFound(
-                f"graph {self._arms.name!r} does not answer over protocol {protocol!r}; "
-                f"its spec turns it on by `protocols: [{protocol}]`"
-            )
+        self._arms.check_protocol(protocol)
         if request.method not in _SAFE and is_foreign(request.headers):
             raise Forbidden(FOREIGN)
         return await endpoint(revision, request)
-
-    def _takes(self, protocol: ProtocolName) -> bool:
-        return protocol in self._protocols or protocol in self._arms.protocols
 
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces and metrics name it; None for one that there is not."""
@@ -292,7 +282,7 @@ class GraphApp(HttpApp):
         path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
         feedback = revision is None and "/feedback" in self._routes
         metadata, explainers = self._arms.metadata(revision), self._arms.explainers(revision)
-        doors = [door for door in self._all_doors if self._takes(door.protocol)]
+        doors = [door for door in self._all_doors if self._arms.takes(door.protocol)]
         others = [] if revision is not None else [door.openapi(metadata) for door in doors]
         return json_reply(document(metadata, path, feedback, explainers, others))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import grpc
 
 from anabranch.router.backend import ControlBackend
@@ -14,24 +12,17 @@ from anabranch.router.grpc.server import SERVING, GrpcServer
 from anabranch.router.grpc.servers import graph_handlers
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
-from anabranch.specs.models import ProtocolName
 
 
 class StandaloneGrpc:
     """A gRPC server for one graph, with the methods about the server as a whole."""
 
-    def __init__(
-        self,
-        arms: Arms,
-        feedback: Feedback,
-        protocols: Collection[ProtocolName],
-        backend: ControlBackend,
-    ) -> None:
+    def __init__(self, arms: Arms, feedback: Feedback, backend: ControlBackend) -> None:
         self._graph = arms.name
         server = ServerMethods(backend, FrontMessages(arms.limits), lambda: True)
         handlers = [
             grpc.method_handlers_generic_handler(SERVICE, server.handlers()),
-            *graph_handlers(arms, feedback, protocols),
+            *graph_handlers(arms, feedback),
         ]
         self._server = GrpcServer(handlers, arms.limits)
 

@@ -69,19 +69,19 @@ class StandaloneServer:
         self._heads = {revision.number: revision}
         self._keys = (SigningKey(os.urandom(8).hex(), os.urandom(32), time.time()),)
         self._created = time.time()
-        self._arms = self._made_arms()
+        protocols = engine_protocols()
+        self._arms = self._made_arms(protocols)
         self._rewards = StandaloneRewards()
         self._feedback = Feedback(self._arms, self._rewards)
         self._backend = StandaloneBackend(self._arms, Guard(options.access))
-        protocols = engine_protocols()
         self._http = LeanServer(self._app(protocols), MANY_HANDLES)
-        self._grpc = self._made_grpc(protocols)
+        self._grpc = self._made_grpc()
         self._background: set[asyncio.Task[None]] = set()
         self.port = int(listener.getsockname()[1])
         self.grpc_port: int | None = None
         """The port of gRPC, once it is there."""
 
-    def _made_arms(self) -> Arms:
+    def _made_arms(self, protocols: Collection[ProtocolName]) -> Arms:
         name, limits = self._revision.plan.name, self._options.limits
         self._logs = RequestLogs(name, os.urandom(8).hex(), LogSettings.from_env())
         return Arms(
@@ -92,23 +92,24 @@ class StandaloneServer:
             samples=Samples(limits, counted_samples(name)),
             sampler=sampler_of(self._revision.graph),
             logs=self._logs,
+            everywhere=protocols,
         )
 
     def _app(self, protocols: Collection[ProtocolName]) -> StandaloneApp:
         options = self._options
-        app = GraphApp(self._arms, self._feedback, protocols)
+        app = GraphApp(self._arms, self._feedback)
         gateway = Gateway(
             self._backend, options.limits, self._backend,
             loopback=is_loopback(options.host), protocols=protocols,
         )  # fmt: skip
         return StandaloneApp(self._arms.name, app, gateway)
 
-    def _made_grpc(self, protocols: Collection[ProtocolName]) -> StandaloneGrpc | None:
+    def _made_grpc(self) -> StandaloneGrpc | None:
         if self._options.grpc_port is None:
             return None
         from anabranch.router.standalone.grpc_server import StandaloneGrpc
 
-        return StandaloneGrpc(self._arms, self._feedback, protocols, self._backend)
+        return StandaloneGrpc(self._arms, self._feedback, self._backend)
 
     async def start(self) -> None:
         """Answer; EngineError where gRPC's port is taken."""

@@ -15,6 +15,7 @@ from anabranch.access.limits import LimitsByCaller
 from anabranch.access.table import OPEN, AccessTable
 from anabranch.components.contract import NodeFeedback
 from anabranch.components.weights import DRAW, Draw
+from anabranch.errors import NotFound
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.ceiling import FEWEST
 from anabranch.router.admission.offline import OfflineTurns, is_offline
@@ -49,7 +50,7 @@ class Arms:
     What large requests hold counts in that of the ``process`` too, which graphs may share. Only
     requests that were routed count in an arm's tally, not those to a revision by its number.
     ``fewest``: so many are let in even under overload. ``guard`` decides who may ask; without one,
-    everybody may.
+    everybody may. ``everywhere`` are the protocols that the engine turns on for every graph.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Arms:
         process: BytesUnderWay | None = None,
         fewest: int = FEWEST,
         guard: Guard | None = None,
+        everywhere: Iterable[ProtocolName] = (),
     ) -> None:
         self.name = graph
         self.guard = guard or Guard(OPEN, graph)
@@ -81,6 +83,7 @@ class Arms:
         """Held by requests while they wait for an explanation, so that predictions have places."""
         self.under_way = BytesUnderWay(limits.max_under_way, f"graph {graph!r}", process)
         """What large requests hold; adapters count it."""
+        self._everywhere = frozenset(everywhere)
         self._heads = heads
         self._explainers_of = explainers
         self._samples = samples or Samples(limits)
@@ -247,6 +250,18 @@ class Arms:
     def protocols(self) -> tuple[ProtocolName, ...]:
         """Protocols over which the graph answers by its stable revision, beside Open Inference."""
         return self.routing.stable.core.protocols
+
+    def takes(self, protocol: ProtocolName) -> bool:
+        """Return whether the graph answers over a protocol: its own, or one of all graphs."""
+        return protocol in self._everywhere or protocol in self.protocols
+
+    def check_protocol(self, protocol: ProtocolName) -> None:
+        """Raise NotFound for a protocol over which the graph does not answer."""
+        if not self.takes(protocol):
+            raise NotFound(
+                f"graph {self.name!r} does not answer over protocol {protocol!r}; "
+                f"its spec turns it on by `protocols: [{protocol}]`"
+            )
 
     def explainers(self, revision: int | str | None = None) -> tuple[str, ...]:
         """The explainers of a revision, without a number of the stable one."""

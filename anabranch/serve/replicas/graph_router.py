@@ -61,7 +61,7 @@ class GraphRouter:
             graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
             sampler=hosted.sampler(), logs=self._logs, process=process,
             fewest=fewest_let_in(segment.scaling for segment in hosted.plan.segments),
-            guard=Guard(CLOSED, graph, renew=self.source.renew_keys),
+            guard=Guard(CLOSED, graph, renew=self.source.renew_keys), everywhere=engine_protocols(),
         )  # fmt: skip
         hosted.keep_room(self._arms.gate)
         self._metrics = Metrics(graph)
@@ -69,12 +69,11 @@ class GraphRouter:
         self._access = Follower(
             f"access table of graph {graph!r}", self.source.access, self._arms.take_access
         )
-        feedback, protocols = Feedback(self._arms, self.source), engine_protocols()
-        self._grpc = RouterServer(self._arms, feedback, protocols)
-        app = GraphApp(self._arms, feedback, protocols, self.source)
+        feedback = Feedback(self._arms, self.source)
+        self._grpc = RouterServer(self._arms, feedback)
+        app = GraphApp(self._arms, feedback, self.source)
         handles = MANY_HANDLES if process is None else 1
-        lean_calls = LeanCalls(self._arms, protocols)
-        self.http = LeanServer(beside(app, lean_calls), handles, self.gate)
+        self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles, self.gate)
         self._reach = Reach()
 
     @property

@@ -7,7 +7,6 @@ A call may name the graph by metadata, as those through a gateway of Seldon's do
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -37,26 +36,16 @@ from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, repeated
 from anabranch.router.seldon.status import success
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
-from anabranch.specs.models import ProtocolName
-
-_PROTOCOL: ProtocolName = "seldon"
 
 
 class SeldonServicer:
     """Answers Seldon's calls about one graph, while its stable revision, or the engine, has them.
 
-    Rewards are taken only where there is ``feedback``; ``protocols`` are those that the engine
-    turns on for every graph.
+    Rewards are taken only where there is ``feedback``.
     """
 
-    def __init__(
-        self,
-        arms: Arms,
-        feedback: Feedback | None = None,
-        protocols: Collection[ProtocolName] = (),
-    ) -> None:
+    def __init__(self, arms: Arms, feedback: Feedback | None = None) -> None:
         self._arms = arms
-        self._protocols = frozenset(protocols)
         requests = Requests(arms.name, "grpc")
         observe = partial(watched, arms, requests, SELDON)
         self.predict = observe("Predict", "call", self._predict)
@@ -137,11 +126,7 @@ class SeldonServicer:
         own, asked = self._arms.name, graph_of(call.headers)
         if asked is not None and asked != own:
             raise NotFound(f"there is no graph {asked[: MAX_NAME + 1]!r} here (there is: {own!r})")
-        if _PROTOCOL not in self._protocols and _PROTOCOL not in self._arms.protocols:
-            raise NotFound(
-                f"graph {own!r} does not answer over protocol {_PROTOCOL!r}; "
-                f"its spec turns it on by `protocols: [{_PROTOCOL}]`"
-            )
+        self._arms.check_protocol("seldon")
 
     def _tell_puid(self, call: GrpcCall, puid: str) -> None:
         if fits_header(puid):

@@ -77,11 +77,15 @@ class DoorGraph:
         self.head = StepHead(step)
         self.name = name
         self.arms = Arms(
-            name, lambda revision: self.head, limits or RequestLimits(), explainers=explains
+            name,
+            lambda revision: self.head,
+            limits or RequestLimits(),
+            explainers=explains,
+            everywhere=engine,
         )
         table = make_table({3: 100.0, 4: 0.0}, revisions={3: signature, 4: signature})
         self.arms.apply(replace(table, graph=name))
-        self.app = GraphApp(self.arms, protocols=engine)
+        self.app = GraphApp(self.arms)
 
     def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
         """Post a document, or bytes as they are."""

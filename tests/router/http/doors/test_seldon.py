@@ -86,7 +86,7 @@ def test_a_graph_of_a_namespace_is_found_there(graph: Callable[..., str]) -> Non
 def test_a_graph_without_the_protocol_says_how_it_is_turned_on(serve: Serve) -> None:
     url = serve(GraphApp(make_arms()))
     assert "protocols: [seldon]" in failed(predict(url), 404)
-    url = serve(GraphApp(make_arms(), protocols=["seldon"]))
+    url = serve(GraphApp(make_arms(everywhere=["seldon"])))
     answered(predict(url))
 
 
