@@ -288,7 +288,7 @@ class LeanProtocol(HttpToolsProtocol):
         if self.cycle is None and not self._in_head:
             self._tell(*CROWDED)
         else:
-            self.transport.close()
+            self.transport.abort()  # to close would wait until the client takes its last answer
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has been idle for long; one timer serves many requests."""

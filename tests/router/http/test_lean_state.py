@@ -21,8 +21,8 @@ def three() -> Iterator[None]:
         yield
 
 
-def guest(server: LeanServer) -> Wire:
-    wire = Wire()
+def guest(server: LeanServer, wire: Wire | None = None) -> Wire:
+    wire = wire or Wire()
     wire.protocol = server.guest()
     wire.protocol.connection_made(wire)
     return wire
@@ -67,6 +67,28 @@ def test_one_that_sent_nothing_is_told_why() -> None:
         assert reply.json() == {"error": "there are too many connections; try again later"}
         assert half.is_over
         assert not half.sent
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+class Stuck(Wire):
+    """A connection whose client does not take what was written, for which a close waits."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("headers", [{}, {"connection": "close"}])
+def test_one_that_does_not_take_its_answer_does_not_stay(headers: dict[str, str]) -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        stuck = guest(server, Stuck())
+        await stuck.feed(ask(**headers))
+        await until(lambda: len(replies(stuck.sent)) == 1)
+        others = [guest(server) for _ in range(3)]
+        assert stuck.is_closed
+        assert not any(wire.is_over for wire in others)
         await server.close(0)
 
     asyncio.run(main())
