@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +25,10 @@ from anabranch.router.grpc.messages import InferRequest, path
 from anabranch.router.http.headers import OF_CLIENT
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
+from anabranch.router.signing import Signatures
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
+from anabranch.telemetry.definitions import REQUESTS_IN_FLIGHT
 from anabranch.telemetry.sampling import Sampler
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
@@ -38,6 +40,7 @@ from tests.router.grpc.lean import LeanClient, Outcome, framed, lean_served, req
 from tests.router.grpc.test_fuzz import mangled
 from tests.router.grpc.test_servicer import Hanging
 from tests.router.http.wire import connect
+from tests.router.noted import Noted, Notes, counted
 
 ASK = framed(infer_request().SerializeToString())
 LIMITS = RequestLimits(max_body=2**16, max_tensors=3)
@@ -55,6 +58,7 @@ async def echo(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Tell of the request, or fail as its parameter says; with ``wait``, not at once."""
     if context.parameters.get("wait"):
         await asyncio.sleep(0)
+    context.path["chooser"] = "left"
     failure = FAILURES.get(str(context.parameters.get("fail")))
     if failure is not None:
         raise failure
@@ -71,7 +75,9 @@ async def echo(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-def make_echo(idempotent: bool = False) -> Arms:
+def make_echo(
+    idempotent: bool = False, routers: Mapping[str, tuple[str, ...]] | None = None
+) -> Arms:
     """A graph with an input of numbers and one of texts, whose revisions are 3 and 4."""
     sampler = Sampler(0.0, exported=True)
     arms = Arms("demo", lambda revision: StepHead(echo), LIMITS, sampler=sampler)
@@ -83,6 +89,7 @@ def make_echo(idempotent: bool = False) -> Arms:
         inputs,
         dict.fromkeys(("x", "text", "headers", "left")),
         60.0,
+        routers=routers or {},
         idempotent=idempotent,
     )
     arms.apply(make_table(revisions={3: signature, 4: signature}))
@@ -94,11 +101,18 @@ class Ways:
     """The same graph on a lean socket and on gRPC's own server."""
 
     run: Callable[[Coroutine[Any, Any, Any]], Any]
+    arms: tuple[Arms, Arms]
     lean: LeanClient
     stub: Stub
 
     def both(self, message: bytes, *metadata: tuple[str, str]) -> tuple[Outcome, Outcome]:
-        return self.run(self._lean(message, metadata)), self.run(self._served(message, metadata))
+        """The end of a call on either way; both have noted the same of it."""
+        (lean, of_lean), (served, of_served) = (
+            self.run(_noted(arms, way(message, metadata)))
+            for arms, way in zip(self.arms, (self._lean, self._served), strict=True)
+        )
+        assert of_lean == of_served
+        return lean, served
 
     async def _lean(self, message: bytes, metadata: tuple[tuple[str, str], ...]) -> Outcome:
         return await self.lean.call(framed(message), *metadata)
@@ -114,21 +128,36 @@ class Ways:
         return Outcome(StatusCode.OK, await call.details(), answer, trailer)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["again", "once"])
-def ways(request: pytest.FixtureRequest) -> Iterator[Ways]:
+async def _noted(arms: Arms, call: Awaitable[Outcome]) -> tuple[Outcome, Noted]:
+    notes = Notes(arms)
+    outcome = await call
+    # A client may have its answer before that is counted.
+    async with asyncio.timeout(30):
+        while counted().get((REQUESTS_IN_FLIGHT.name, ("demo",)), 0):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    return outcome, notes.taken()
+
+
+@contextmanager
+def both_ways(*graph: Any) -> Iterator[Ways]:
     with uvloop_running() as run:
         stack = AsyncExitStack()
 
         async def enter() -> Ways:
-            lean = await stack.enter_async_context(lean_served(make_echo(request.param)))
-            return Ways(
-                run, lean, await stack.enter_async_context(served(make_echo(request.param)))
-            )
+            arms = make_echo(*graph), make_echo(*graph)
+            lean = await stack.enter_async_context(lean_served(arms[0]))
+            return Ways(run, arms, lean, await stack.enter_async_context(served(arms[1])))
 
         try:
             yield run(enter())
         finally:
             run(stack.aclose())
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["again", "once"])
+def ways(request: pytest.FixtureRequest) -> Iterator[Ways]:
+    with both_ways(request.param) as found:
+        yield found
 
 
 names = (
@@ -225,6 +254,19 @@ def test_both_ways_fail_alike(ways: Ways, way: str, wait: bool) -> None:
     assert lean == served
     assert lean.code is not StatusCode.OK
     assert ("retry-after" in lean.trailer) == (way == "busy")
+
+
+def test_both_ways_remember_and_tell_the_same_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Signatures, "now", lambda signatures: 1_790_000_000)
+    with both_ways(True, {"chooser": ("left", "right")}) as ways:
+        message = InferRequest(model_name="demo")
+        message.inputs.add(name="x", datatype="FP32", shape=[0, 2])
+        message.inputs.add(name="text", datatype="BYTES", shape=[0])
+        lean, served = ways.both(message.SerializeToString(), ("x-request-id", "r"))
+        assert lean == served and b'"path":{"chooser":"left"}' in lean.message
+        found = [arms.made.find("r") for arms in ways.arms]
+        assert found[0] is not None and found[0].path == {"chooser": "left"}
+        assert found[0] == found[1]
 
 
 def test_a_traced_call_says_so_on_both_ways(ways: Ways) -> None:

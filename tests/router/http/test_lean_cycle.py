@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,18 +24,26 @@ from anabranch.errors import NodeError, Unavailable
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
+from anabranch.router.signing import Signatures
+from anabranch.router.traffic.arms import Arms
+from anabranch.telemetry import tracing
 from anabranch.telemetry.definitions import REQUESTS
-from anabranch.telemetry.registry import REGISTRY
+from anabranch.telemetry.sampling import Sampler
+from anabranch.telemetry.span import Span
 from tests.examples import examples
-from tests.router.conftest import make_arms
+from tests.router.conftest import StepHead, make_signature, make_table
 from tests.router.http.wire import Reply, ask, connect, replies, until
+from tests.router.noted import Noted, Notes
 
 LIMITS = RequestLimits(max_body=600)
+SIGNED_AT = 1_790_000_000
+TRACE = "a" * 32
 PATHS = ["", "/ready", "/infer", "/infer/", "/versions/3/infer", "/versions/9/infer", "/nowhere"]
 
 
 async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Doubles, unless a parameter has it fail."""
+    """Doubles, unless a parameter has it fail, and says that a router node has chosen."""
+    context.path["chooser"] = "left"
     if context.parameters.get("fail") == "node":
         raise NodeError("n", "no luck")
     if context.parameters.get("fail") == "busy":
@@ -87,8 +97,9 @@ def requests(draw: st.DrawFn) -> bytes:
     if draw(st.integers(0, 5)) == 0:
         headers["content_encoding"] = draw(st.sampled_from(["gzip", "br"]))
         text = draw(st.sampled_from([gzip.compress(text, mtime=0), text]))
+    traced = f"00-{TRACE}-{'b' * 16}-01"
     given = {
-        "accept_encoding": ["gzip", "*"], "traceparent": [f"00-{'a' * 32}-{'b' * 16}-00", "x"],
+        "accept_encoding": ["gzip", "*"], "traceparent": [traced, traced, f"{traced[:-1]}0", "x"],
         "accept": ["text/plain"], "content_type": ["application/octet-stream"],
         "connection": ["close"], "x_long": ["x" * 9000],
     }  # fmt: skip
@@ -99,14 +110,58 @@ def requests(draw: st.DrawFn) -> bytes:
     return ask(path, text, method, **headers)
 
 
-def counted() -> dict[Any, Any]:
-    return dict(REGISTRY.snapshot().get(REQUESTS.name, {}))
+class Taken:
+    """In place of the ways out for spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    def take(self, span: Span) -> None:
+        self.spans.append(span)
 
 
-def grown(before: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Requests by endpoint, protocol and code since then."""
-    found = {key: value - before.get(key, 0) for key, value in counted().items()}
-    return {key: value for key, value in found.items() if value}
+@pytest.fixture(scope="module", autouse=True)
+def taken() -> Iterator[Taken]:
+    """The spans of these tests, whose replies are all signed at the same time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Signatures, "now", lambda signatures: SIGNED_AT)
+        patch.setattr(tracing, "TRACES", one := Taken())
+        yield one
+
+
+class Known(NamedTuple):
+    """What is known of a request when it is over."""
+
+    replies: list[Reply]
+    noted: Noted
+    traced: list[Any]
+
+
+class Watched:
+    """A graph of one revision, and what it and the process note from now on."""
+
+    def __init__(self, step: Any, taken: Taken) -> None:
+        sampler = Sampler(0.0, exported=True)
+        arms = Arms("demo", lambda revision: StepHead(step), LIMITS, sampler=sampler)
+        signature = make_signature(routers={"chooser": ("left", "right")})
+        arms.apply(make_table(revisions={3: signature}))
+        self.app = GraphApp(arms)
+        self._taken, self._notes = taken, Notes(arms)
+        taken.spans.clear()
+
+    def known(self, replies: Sequence[Reply]) -> Known:
+        told = [without_span(reply) for reply in replies]
+        return Known(told, self._notes.taken(), [seen(one) for one in self._taken.spans])
+
+
+def without_span(reply: Reply) -> Reply:
+    """Return a reply without the number of the span that it tells of."""
+    pairs = [(name, re.sub(r"(?<=-)[0-9a-f]{16}-", "", text)) for name, text in reply.headers]
+    return reply._replace(headers=pairs)
+
+
+def seen(span: Span) -> Any:
+    return (span.place.trace_id, span.name, span.kind, span.attributes, span.failure)
 
 
 async def at_lean(app: GraphApp, pieces: Sequence[bytes]) -> tuple[list[Reply], int]:
@@ -161,34 +216,42 @@ def plain(reply: Reply) -> Reply:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(message=requests(), data=st.data())
-def test_all_ways_answer_and_count_alike(message: bytes, data: st.DataObject) -> None:
+def test_all_ways_answer_and_count_alike(taken: Taken, message: bytes, data: st.DataObject) -> None:
     cuts = data.draw(st.sets(st.integers(1, len(message) - 1), max_size=3))
     ends = [0, *sorted(cuts), len(message)]
     pieces = [message[a:b] for a, b in pairwise(ends)]
 
-    async def main() -> list[tuple[list[Reply], dict[Any, Any]]]:
+    async def main() -> list[Known]:
         found = []
         for step, parts in ((double, [message]), (double, pieces), (double_later, pieces)):
-            before = counted()
-            answered, _ = await at_lean(GraphApp(make_arms(step, LIMITS)), parts)
-            found.append((answered, grown(before)))
-        before = counted()
-        answered = await over_asgi(GraphApp(make_arms(double, LIMITS)), message)
-        return [*found, (answered, grown(before))]
+            one = Watched(step, taken)
+            answered, _ = await at_lean(one.app, parts)
+            found.append(one.known(answered))
+        one = Watched(double, taken)
+        return [*found, one.known(await over_asgi(one.app, message))]
 
     first, *others, asgi = asyncio.run(main())
-    assert len(first[0]) == 1 == sum(first[1].values())
+    counts = [n for (metric, _), n in first.noted.counted.items() if metric == REQUESTS.name]
+    assert len(first.replies) == 1 == sum(counts)
     assert others == [first, first]
-    assert asgi == ([plain(one) for one in first[0]], first[1])
+    assert asgi == first._replace(replies=[plain(one) for one in first.replies])
 
 
-def test_the_ways_are_different_ones() -> None:
+def test_the_ways_are_different_ones(taken: Taken) -> None:
     body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
-    message = ask("/v2/models/demo/infer", json.dumps(body).encode())
+    text = json.dumps(body).encode()
+    message = ask("/v2/models/demo/infer", text, traceparent=f"00-{TRACE}-{'b' * 16}-01")
 
     async def tasks(step: Any, *pieces: bytes) -> int:
-        (reply,), made = await at_lean(GraphApp(make_arms(step, LIMITS)), pieces)
+        one = Watched(step, taken)
+        (reply,), made = await at_lean(one.app, pieces)
         assert (reply.status, reply.json()["outputs"][0]["data"]) == (200, [2.0, 4.0])
+        known = one.known([reply])
+        assert known.noted.tallied == [(3, 1, 0, {}, 1, {})]
+        assert [id for id, _ in known.noted.decided] == ["r"]
+        assert [one[:2] for one in known.traced] == [
+            (TRACE, "arm r3"), (TRACE, "POST /v2/models/{model}/infer")
+        ]  # fmt: skip
         return made
 
     assert asyncio.run(tasks(double, message)) == 0
