@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from anabranch.router.http.app import HttpApp, json_reply
+from anabranch.router.http.listening import LeanServer
+from anabranch.router.http.request import HttpRequest
+from anabranch.serve.edge.routes import EdgeRoute
+from anabranch.serve.sockets import unix_address, unix_listener
+from tests.examples import examples
+from tests.router.conftest import uvloop_running
+from tests.router.http.wire import RULE
 from tests.serve.edge.servers import Server, connection, edge, needs_haproxy, read_head, route
 
 pytestmark = needs_haproxy
@@ -120,3 +133,89 @@ def test_what_has_one_meaning_reaches_the_router_with_it(data: bytes, answers: i
         "/v2/models/a/infer",
         "/v2/models/a/ready",
     ][:answers]
+
+
+class Router(NamedTuple):
+    """A lean socket behind an edge; ``seen`` are the requests that have come as a whole there."""
+
+    run: Callable[..., Any]
+    port: int
+    seen: list[Any]
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Router]:
+    seen: list[Any] = []
+
+    async def answer(request: HttpRequest) -> Any:
+        body = await request.body(RULE)
+        seen.append([request.path, body.decode("latin-1")])
+        return json_reply(seen[-1])
+
+    with uvloop_running() as run:
+        stack = AsyncExitStack()
+
+        async def enter() -> Router:
+            site = await stack.enter_async_context(edge())
+            path = site.folder / "lean.sock"
+            server = LeanServer(HttpApp(answer))
+            await server.listen(unix_listener(path))
+            stack.push_async_callback(server.close, 0)
+            await site.proxy.apply({"a": EdgeRoute((unix_address(path),), False)})
+            return Router(run, site.port, seen)
+
+        try:
+            yield run(enter())
+        finally:
+            run(stack.aclose())
+
+
+FRAMING = [
+    *[b"content-length: %d" % size for size in (0, 1, 5, 12, len(HIDDEN))],
+    *[b"content-length: " + text for text in (b"+5", b"5, 5", b"5, 6", b"0x5", b"05", b"-1", b"")],
+    *[b"transfer-encoding: " + text for text in (b"chunked", b"identity", b"gzip, chunked")],
+    *(b"Transfer-Encoding:chunked", b"transfer-encoding:\tchunked", b"transfer-encoding : chunked"),
+    *(b"transfer_encoding: chunked", b"content_length: 5", b"x: a\r\n transfer-encoding: chunked"),
+    *(b"expect: 100-continue", b"connection: content-length", b"upgrade: h2c", b"host: y"),
+]
+PARTS = [
+    *(
+        b"hello",
+        b"{}",
+        b"0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\n\r\n",
+        b"5;a=b\r\nhello\r\n0\r\nb: c\r\n\r\n",
+    ),
+    *(b"5\nhello\n0\n\n", b"05\r\nhello\r\n", b"5 \r\nhello\r\n", b"\r\n", b"%x\r\n" % len(HIDDEN)),
+    HIDDEN.replace(b"connection: close\r\n", b""),
+]
+odd = st.builds(
+    lambda lines, parts, end: end.join([LINE[:-2], *lines, b"", b""]) + b"".join(parts),
+    st.lists(st.sampled_from(FRAMING), max_size=3),
+    st.lists(st.sampled_from(PARTS), max_size=3),
+    st.sampled_from([b"\r\n"] * 5 + [b"\n"]),
+)
+
+
+@settings(max_examples=examples(400), deadline=None)
+@given(st.lists(odd, min_size=1, max_size=3))
+def test_whatever_is_sent_a_router_sees_the_requests_that_the_edge_sees(
+    behind: Router, messages: list[bytes]
+) -> None:
+    """A request that only the router saw would have an answer that the edge did not wait for."""
+
+    async def answered() -> list[Any]:
+        found = []
+        async with connection(behind.port) as client:
+            # What a body lacks is in the requests behind it, of which the last ends the connection.
+            client.writer.write(b"".join(messages) + HIDDEN * 3)
+            try:
+                while True:
+                    reply = await client.reply()
+                    if reply.status == 200:
+                        found.append(reply.document)
+            except (EOFError, OSError):
+                return found
+
+    behind.seen.clear()
+    assert behind.run(answered()) == behind.seen
