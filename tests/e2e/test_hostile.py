@@ -20,6 +20,7 @@ from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.limits import RequestLimits
 from tests.e2e.conftest import Given, error, node, spec
 from tests.engines import BODY, Engine, actor_processes
+from tests.ports import free_ports
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -35,8 +36,19 @@ ASK = json.dumps(BODY).encode()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def deployed(given_once: Given) -> None:
-    given_once.deployed(spec("hostile", same=node("Same")), CODE)
+def own_port(given_once: Given) -> int:
+    """The graph's own port, where its router takes whatever comes."""
+    graph = spec("hostile", same=node("Same"))
+    (port,) = free_ports(1)
+    graph["spec"]["serving"] = {"port": port}
+    given_once.deployed(graph, CODE)
+    return port
+
+
+@pytest.fixture(params=["edge", "own port"])
+def port(request: pytest.FixtureRequest, engine: Engine, own_port: int) -> int:
+    """A port at which the graph answers."""
+    return own_port if request.param == "own port" else engine.ports.http
 
 
 @contextmanager
@@ -58,13 +70,13 @@ def growth(engine: Engine, name: str = "hostile") -> Iterator[Callable[[], int]]
         thread.join()
 
 
-def post(engine: Engine, content: Any, **headers: str) -> httpx.Response:
-    url = f"{engine.graph_url('hostile')}/infer"
+def post(port: int, content: Any, **headers: str) -> httpx.Response:
+    url = f"http://127.0.0.1:{port}/v2/models/hostile/infer"
     return httpx.post(url, content=content, headers=headers, timeout=PATIENCE_S)
 
 
-def well(engine: Engine) -> None:
-    assert post(engine, ASK).status_code == 200
+def well(port: int) -> None:
+    assert post(port, ASK).status_code == 200
 
 
 def bomb(unpacked: int) -> bytes:
@@ -75,12 +87,12 @@ def bomb(unpacked: int) -> bytes:
     return head + block * (unpacked // 2**20)
 
 
-def test_ten_mebibytes_that_unpack_to_ten_gibibytes(engine: Engine) -> None:
+def test_ten_mebibytes_that_unpack_to_ten_gibibytes(engine: Engine, port: int) -> None:
     body = bomb(10 * 2**30)
     assert 8 * 2**20 < len(body) < 12 * 2**20
-    well(engine)
+    well(port)
     with growth(engine) as grown:
-        reply = post(engine, body, **{"content-encoding": "gzip"})
+        reply = post(port, body, **{"content-encoding": "gzip"})
     assert "unpacks to more than the limit" in error(reply, 413)
     assert grown() < 2 * CAP
 
@@ -91,13 +103,14 @@ def test_a_body_over_the_limit_is_not_held(engine: Engine) -> None:
         for _ in range(3 * CAP // 2**20):
             yield b" " * 2**20
 
-    well(engine)
+    port = engine.ports.http
+    well(port)
     with growth(engine) as grown:
-        error(post(engine, b" " * (CAP + 1)), 413)
+        error(post(port, b" " * (CAP + 1)), 413)
         with suppress(httpx.WriteError, httpx.ReadError):
-            error(post(engine, pieces()), 413)
+            error(post(port, pieces()), 413)
     assert grown() < 2 * CAP
-    well(engine)
+    well(port)
 
 
 DEEP = {"inputs": [{**BODY["inputs"][0], "data": "DEEP"}]}
@@ -111,16 +124,16 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", sorted(BODIES))
-def test_json_and_shapes_that_mean_harm(engine: Engine, name: str) -> None:
+def test_json_and_shapes_that_mean_harm(engine: Engine, port: int, name: str) -> None:
     with growth(engine) as grown:
-        reply = post(engine, BODIES[name])
+        reply = post(port, BODIES[name])
     assert reply.status_code in (400, 413)
     assert "error" in reply.json() and "Traceback" not in reply.text
     assert grown() < 2 * CAP
 
 
-def connect(engine: Engine) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", engine.ports.http), timeout=30)
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 def head(*more: str) -> bytes:
@@ -128,28 +141,33 @@ def head(*more: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def status(engine: Engine, data: bytes) -> int:
-    with connect(engine) as connection:
+def status(port: int, data: bytes) -> int:
+    with connect(port) as connection:
         connection.sendall(data)
         return int(connection.makefile("rb").readline().split()[1])
 
 
-def test_many_chunks(engine: Engine) -> None:
+def test_many_chunks(engine: Engine, port: int) -> None:
     body = ASK + b" " * (65_537 - len(ASK))
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     with growth(engine) as grown:
-        found = status(engine, head("host: x", "transfer-encoding: chunked") + chunks)
+        found = status(port, head("host: x", "transfer-encoding: chunked") + chunks)
     # The edge may have put so many together that few reach the router.
     assert found in (200, 413)
     assert grown() < 2 * CAP
 
 
-def test_large_headers_and_a_missing_host(engine: Engine) -> None:
+LENGTH = f"content-length: {len(ASK)}"
+
+
+def test_large_headers(port: int) -> None:
     long = [f"x-{index}: {'a' * 1000}" for index in range(70)]
-    length = f"content-length: {len(ASK)}"
-    assert status(engine, head("host: x", *long, length) + ASK) == 431
-    assert status(engine, head(length) + ASK) == 400
-    assert status(engine, head("host: x", length) + ASK) == 200
+    assert status(port, head("host: x", *long, LENGTH) + ASK) == 431
+    assert status(port, head("host: x", LENGTH) + ASK) == 200
+
+
+def test_a_missing_host(engine: Engine) -> None:
+    assert status(engine.ports.http, head(LENGTH) + ASK) == 400
 
 
 def message(size: int) -> bytes:
@@ -170,7 +188,7 @@ UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 def over_http(body: bytes, **headers: str) -> Asks:
     def ask(engine: Engine) -> bool:
         try:
-            reply = post(engine, body, **headers)
+            reply = post(engine.ports.http, body, **headers)
         except httpx.ReadError:
             return False  # its connection ended amid the body
         assert reply.status_code in (200, 503), reply.text[:1000]
@@ -251,7 +269,7 @@ def test_sixteen_of_the_largest_at_a_time(engine: Engine, name: str) -> None:
         assert small(engine)
         while not all(call.done() for call in calls):
             assert small(engine)
-            well(engine)
+            well(engine.ports.http)
         answered = [call.result() for call in calls]
     print(f"{name}: {sum(answered)} answered")
     print(f"front {front() / 2**20:.0f} MiB, router {router() / 2**20:.0f} MiB more")
@@ -277,7 +295,7 @@ def test_slow_connections_are_closed_and_in_nobodys_way(engine: Engine, count: i
     with ExitStack() as stack:
         client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
         starts = slow_starts()
-        slow = [stack.enter_context(connect(engine)) for _ in range(count)]
+        slow = [stack.enter_context(connect(engine.ports.http)) for _ in range(count)]
         # The third kind fills buffers on the way, and is left when they are full.
         for connection, start in zip(slow, starts, strict=False):
             connection.setblocking(False)
@@ -291,7 +309,7 @@ def test_slow_connections_are_closed_and_in_nobodys_way(engine: Engine, count: i
             with suppress(ConnectionError):
                 told = connection.recv(65_536)
                 assert not told or told.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400"))
-    well(engine)
+    well(engine.ports.http)
 
 
 def test_the_router_has_no_connection_left_over(engine: Engine) -> None:
