@@ -205,6 +205,7 @@ def test_nothing_is_lost_while_routers_come_and_go(
 ) -> None:
     second = scaled(spec("rolls", double=node("Double")))
     first = scaled(spec("rolls", double=node("Double")), 1)
+    haproxy = proxies(engine)
     name = given.deployed(first, CODE)
     with load(name, clients=CLIENTS) as running:
         for graph in (second, first):
@@ -212,6 +213,7 @@ def test_nothing_is_lost_while_routers_come_and_go(
             running.until_asked(500)
     assert running.failures == {}
     assert running.total > 1000
+    assert proxies(engine) == haproxy, "it was loaded anew"
 
 
 @contextmanager
@@ -277,7 +279,8 @@ def test_revisions_that_follow_each_other_on_a_busy_machine_lose_nothing(
 def test_of_fifty_thousand_requests_none_fails_whatever_changes(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:
-    """Canaries, weights, promotions, more routers and fewer, over and over."""
+    """Canaries, weights, promotions, more routers and fewer, over and over, by one HAProxy."""
+    haproxy = proxies(engine)
     name = given.deployed(spec("marathon", double=node("Double")), CODE)
     with load(name, clients=CLIENTS, seconds=1200) as running:
         number = 1
@@ -294,6 +297,7 @@ def test_of_fifty_thousand_requests_none_fails_whatever_changes(
             running.until_asked(500)
     assert running.failures == {}
     assert running.total >= MOST_REQUESTS and number > 5
+    assert proxies(engine) == haproxy, "it was loaded anew"
 
 
 def test_a_deleted_graph_is_the_gateway_s_and_one_that_is_deployed_is_not(
