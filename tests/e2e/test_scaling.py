@@ -139,21 +139,40 @@ def test_a_segment_sleeps_and_wakes_behind_its_router(engine: Engine, given: Giv
     assert [value(reply) for reply in replies] == [[3, 4]] * 50
 
 
+TIDAL = {
+    "min": 1, "max": 3, "target_ongoing": 2, "upscale_delay": "0s", "downscale_delay": "1s"
+}  # fmt: skip
+
+
 @pytest.mark.nightly
-def test_replicas_follow_the_load(engine: Engine, given: Given, load: Callable[..., Any]) -> None:
-    scaling = {
-        "min": 1, "max": 3, "target_ongoing": 2, "upscale_delay": "0s", "downscale_delay": "1s"
-    }  # fmt: skip
-    name = given.deployed(spec("tidal", busy=node("Busy", scaling=scaling)), CODE)
+@pytest.mark.parametrize(
+    ("of", "app", "asked"),
+    [
+        ("segment", ".r1:busy", ""),
+        ("router", ":router", ""),
+        ("head", ".r2.head:", "/versions/2"),  # of a candidate
+    ],
+)
+def test_replicas_follow_the_load(
+    engine: Engine, given: Given, load: Callable[..., Any], of: str, app: str, asked: str
+) -> None:
+    """They come while many ask, and go while somebody asks: who does so does not notice."""
+    graph = spec(f"tidal-{of}", busy=node("Busy"))
+    scaled = graph["spec"]["nodes"]["busy"] if of == "segment" else graph["spec"]
+    scaled["scaling"] = TIDAL
+    name = given.deployed(graph, CODE)
+    if of == "head":
+        given.beside(graph, CODE, "--canary", "20")
 
     def running() -> int:
-        return len(actor_processes(engine, f"ServeReplica:{name}.r1:busy"))
+        return len(actor_processes(engine, f"ServeReplica:{name}{app}"))
 
     assert running() == 1
-    with load(name, clients=8) as clients:
-        clients.until(lambda: running() == 3)
-    assert clients.failures == {}
-    until(lambda: running() == 1)
+    with load(name + asked, clients=8) as many:
+        many.until(lambda: running() == 3)
+    with load(name + asked, clients=1) as one:
+        one.until(lambda: running() == 1)
+    assert (many.failures, one.failures) == ({}, {})
     assert value(engine.infer(name)) == [2, 3]
 
 
