@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
-from tests.engines import HTTP, Engine, actor_processes
+from tests.engines import BODY, HTTP, Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +29,21 @@ class Scale:
         return x * FACTOR + SHIFT
 """
 BROKEN = f"raise RuntimeError('no such luck')\n{CODE}"
+GATED = """
+import asyncio
+import os
+
+class Gated:
+    def __init__(self, gate):
+        self.gate = gate
+
+    async def transform(self, x):
+        while not os.path.exists(self.gate):
+            await asyncio.sleep(0.05)
+        return x
+"""
+MANY = 300
+"""More requests than a router lets in at a time."""
 ONE, OTHER = [12, 14], [23, 26]
 """What the two graphs make of 1 and 2."""
 
@@ -135,6 +154,46 @@ def test_a_killed_pool_is_back_with_its_graphs(engine: Engine, pair: tuple[str, 
     until(lambda: answers(engine, pair[0], ONE) and answers(engine, pair[1], OTHER))
     until(lambda: len(pools(engine)) == 1)
     assert pools(engine) != [before]
+
+
+@pytest.mark.nightly
+def test_each_graph_has_its_own_traffic_and_revisions(
+    engine: Engine, pair: tuple[str, str], given: Given
+) -> None:
+    before = pools(engine)
+    name = given.deployed(pooled("pool-split"), CODE, files(1, 0))
+    done = given.deploy(pooled(name), CODE, files(5, 0), ("--canary", "50"))
+    assert done.returncode == 0, done.stderr
+    assert {tuple(value(engine.infer(name))) for _ in range(100)} == {(1, 2), (5, 10)}
+    assert [value(engine.infer(one)) for one in pair] == [ONE, OTHER]
+    promoted = engine.api("POST", f"/graphs/{name}/promote", json={"revision": 2})
+    assert promoted.status_code == 200, promoted.text
+    given.settled(name, 2)
+    assert {tuple(value(engine.infer(name))) for _ in range(20)} == {(5, 10)}
+    assert [value(engine.infer(one)) for one in pair] == [ONE, OTHER]
+    assert pools(engine) == before
+
+
+@pytest.mark.nightly
+def test_a_graph_that_is_full_leaves_the_others_their_places(
+    engine: Engine, pair: tuple[str, str], given: Given
+) -> None:
+    gate, body = given.folder / "gate", json.dumps(BODY).encode()
+    graph = spec("pool-full", gated=node("Gated", args={"gate": str(gate)}))
+    graph["spec"]["serving"] = {"pool": "small"}
+    name = given.deployed(graph, GATED)
+    head = f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    message = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    at = "127.0.0.1", engine.ports.http
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(at, 60)) for _ in range(MANY)]
+        for client in clients:
+            client.sendall(message)
+        until(lambda: select.select(clients, [], [], 0)[0])  # one of them was refused
+        assert [value(engine.infer(one)) for one in pair] == [ONE, OTHER]
+        gate.touch()
+        lines = [client.makefile("rb").readline() for client in clients]
+    assert {line.split()[1] for line in lines} == {b"200", b"503"}
 
 
 @pytest.mark.nightly
