@@ -28,7 +28,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.signing import Signatures
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
-from anabranch.telemetry.definitions import REQUESTS_IN_FLIGHT
+from anabranch.telemetry.definitions import REQUESTS, REQUESTS_IN_FLIGHT
 from anabranch.telemetry.sampling import Sampler
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
@@ -112,6 +112,8 @@ class Ways:
             for arms, way in zip(self.arms, (self._lean, self._served), strict=True)
         )
         assert of_lean == of_served
+        counts = [n for (metric, _), n in of_lean.counted.items() if metric == REQUESTS.name]
+        assert counts == [1]
         return lean, served
 
     async def _lean(self, message: bytes, metadata: tuple[tuple[str, str], ...]) -> Outcome:
