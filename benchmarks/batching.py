@@ -50,6 +50,8 @@ GOAL_GAIN = 3.0
 GOAL_COST_MS = 0.2
 GOAL_ERROR = 1e-6
 GOAL_PEERS = 1.5
+PLAIN_PEER, GOAL_PLAIN = "MLServer", 1.2
+"""Without batching."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -296,6 +298,10 @@ def _goals(found: Mapping[tuple[str, bool], Measured]) -> list[tuple[str, bool]]
         times = batched.rate(MANY) / best.rate(MANY)
         text = f"{times:.2f} x the best peer, {best.title} (goal: {GOAL_PEERS:g})"
         goals.append((f"throughput at {MANY} clients: {text}", times >= GOAL_PEERS))
+    if (PLAIN_PEER, False) in found:
+        times = plain.rate(MANY) / found[PLAIN_PEER, False].rate(MANY)
+        text = f"{times:.2f} x {PLAIN_PEER} without batching (goal: {GOAL_PLAIN:g})"
+        goals.append((f"throughput at {MANY} clients: {text}", times >= GOAL_PLAIN))
     return goals
 
 

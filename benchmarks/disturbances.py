@@ -1,4 +1,4 @@
-"""Slow clients and monitors that hang, in nobody's way: ``python -m benchmarks.disturbances``.
+"""What others get in anybody's way: ``python -m benchmarks.disturbances``.
 
 Requests leave 200 times a second, by turns without and with a disturbance. What is compared is a
 percentile of both, each the median over turns of its kind, so that a burst of something else on the
@@ -9,6 +9,9 @@ machine spoils one turn and not the figure.
   seconds after their start, so turns cannot be long.
 - *monitors that hang*: their process is stopped so long that values for it are dropped before the
   turn begins. Before the next turn it must have caught up.
+
+After that the edge's HAProxy is killed over and over, and the graph is asked on new connections
+until there is an answer.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import asyncio
 import signal
 import socket
+import statistics
 import sys
 import tempfile
 import time
@@ -39,12 +43,14 @@ from benchmarks.open_loop import OpenLoop
 from benchmarks.options import parse
 from benchmarks.outcome import Goal, outcome
 from benchmarks.phase import WARM_UP_S, Phase
-from benchmarks.request import BODY
+from benchmarks.request import BODY, ask
 from benchmarks.running import NotMeasured
 from benchmarks.servers.script import HOST
 
 RATE = 200
 """Requests a second."""
+BACK_S, PATIENCE_S = 1.0, 60.0
+"""Time until somebody answers after HAProxy was killed: the goal, and how long it is waited for."""
 P99, P50 = 3.0, 1.2
 """How many times as long the percentiles may be: with slow connections, with hung monitors."""
 PLAIN, WATCHED = "plain", "watched"
@@ -104,7 +110,9 @@ def main() -> int:
             for case in cases:
                 print(f"round {number} of {options.rounds}: {case.title}", flush=True)
                 case.round(options.seconds)
-    return _report(cases)
+        print(f"HAProxy is killed {options.kills} times", flush=True)
+        away = [_seconds_without_edge(one, cases[0].url) for _ in range(options.kills)]
+    return _report(cases, away)
 
 
 def _options() -> argparse.Namespace:
@@ -114,7 +122,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--connections", type=int, default=1000, help="that are slow (default: 1000)"
     )
-    return parse(parser, seconds=1, rounds=1, connections=60)
+    parser.add_argument("--kills", type=int, default=20, help="of HAProxy (default: 20)")
+    return parse(parser, seconds=1, rounds=1, connections=60, kills=2)
 
 
 def _cases(one: Engine, root: Path, connections: int) -> list[Case]:
@@ -189,8 +198,24 @@ def _fill(one: Engine, url: str) -> None:
     raise NotMeasured("nothing was dropped while the monitors hung")
 
 
-def _report(cases: Sequence[Case]) -> int:
+def _seconds_without_edge(one: Engine, url: str) -> float:
+    """Kill HAProxy, and ask until its successor answers. Raises NotMeasured if none does."""
+    (haproxy,) = (process for process in one.processes() if process.name() == "haproxy")
+    began = time.perf_counter()
+    haproxy.kill()
+    haproxy.wait()
+    while (passed := time.perf_counter() - began) < PATIENCE_S:
+        with suppress(OSError):
+            ask(url)
+            return time.perf_counter() - began
+    raise NotMeasured(f"nobody answered for {passed:.0f} s after HAProxy was killed")
+
+
+def _report(cases: Sequence[Case], away: Sequence[float]) -> int:
     goals = [goal for case in cases if case.problem is None for goal in case.goals()]
+    text = f"{max(away):.3f} s at most, {statistics.median(away):.3f} s in the median"
+    goals.append((f"an answer after HAProxy was killed: {text} (goal: {BACK_S:g})",
+                  max(away) <= BACK_S))  # fmt: skip
     problems = [f"{case.title}: {case.problem}" for case in cases if case.problem is not None]
     return outcome(goals, problems)
 

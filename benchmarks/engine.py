@@ -18,6 +18,8 @@ import numpy as np
 import psutil
 import yaml
 
+from anabranch.client.connection.engine_state import read_state
+from anabranch.control.engine import processes
 from anabranch.names import slashless
 from benchmarks.contenders import GRAPH
 from benchmarks.servers.script import HOST, free_port
@@ -75,6 +77,12 @@ class Engine:
         shutil.copy(GRAPH / "components.py", root)
         spec = yaml.safe_load((GRAPH / "graph.yaml").read_text())["spec"]
         return self.deploy(root, name, {**spec, **more})
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the engine."""
+        state = read_state(self.folder / "home")
+        assert state is not None
+        return processes.of_engine(state.id, Path(state.runtime))
 
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes in which a graph runs."""

@@ -22,8 +22,6 @@ from typing import Any
 
 import psutil
 
-from anabranch.client.connection.engine_state import read_state
-from anabranch.control.engine import processes
 from benchmarks.engine import Engine, engine, processor_seconds
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
@@ -128,7 +126,7 @@ def _names(graphs: int) -> list[str]:
 
 
 def _idle(one: Engine, graphs: int, seconds: float, pooled: bool, up: float) -> Idle:
-    every = _processes(one)
+    every = one.processes()
     own = one.replicas(f"anabranch.pool.{POOL}") if pooled else _routers(one, graphs)
     shares = _shares(every, seconds)
     memory = {process.pid: process.memory_full_info().pss for process in every}
@@ -142,12 +140,6 @@ def _idle(one: Engine, graphs: int, seconds: float, pooled: bool, up: float) -> 
 
 def _routers(one: Engine, graphs: int) -> list[psutil.Process]:
     return [process for name in _names(graphs) for process in one.replicas(f"{name}:")]
-
-
-def _processes(one: Engine) -> list[psutil.Process]:
-    state = read_state(one.folder / "home")
-    assert state is not None
-    return processes.of_engine(state.id, Path(state.runtime))
 
 
 def _shares(watched: Sequence[psutil.Process], seconds: float) -> dict[int, float]:

@@ -41,7 +41,8 @@ from benchmarks.servers.negate_ports import GRPC_PORT
 from benchmarks.servers.script import HOST, free_port
 
 SERVERS = Path(__file__).parent / "servers"
-GOAL = 1.5
+GOAL, GOAL_BY_HAND = 1.5, 0.8
+"""Least of the peer's requests a second; where it has none, of the floor's for the largest."""
 START_TIMEOUT_S = 120
 PATIENCE_S = 30
 """Time for one request: 16 MiB as JSON take some servers many seconds."""
@@ -231,7 +232,8 @@ def table(found: Found, chosen: Sequence[Contender] = CONTENDERS) -> list[list[s
     """A row of headings, and one for each case: figures, ratios, verdict."""
     titles = [f"{one.title}: p50 / p99 ms, rate" for one in CONTENDERS]
     against = [f"× {one.title}" for one in (PEER, FLOOR)]
-    head = ["encoding", "tensor", "connections", *titles, *against, f"≥ {GOAL:g} × {PEER.title}"]
+    goal = f"≥ {GOAL:g} × {PEER.title}, else {GOAL_BY_HAND:g} × {FLOOR.title}"
+    head = ["encoding", "tensor", "connections", *titles, *against, goal]
     return [head, *(_row(case, found, chosen) for case in CASES)]
 
 
@@ -243,7 +245,7 @@ def _row(case: Case, found: Found, chosen: Sequence[Contender]) -> list[str]:
     ratios = (_ratio(case, other, found) for other in (PEER, FLOOR))
     cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
     told = case.encoding.title, case.payload.title, str(case.connections)
-    return [*told, *loads, *cells, _verdict(case, found) if PEER in chosen else ""]
+    return [*told, *loads, *cells, _verdict(case, found, chosen)]
 
 
 def _cell(contender: Contender, case: Case, found: Found) -> str:
@@ -273,12 +275,19 @@ def _ratio(case: Case, other: Contender, found: Found) -> float | None:
     return _rate(ours) / _rate(theirs) if ours and theirs else None
 
 
-def _verdict(case: Case, found: Found) -> str:
-    """Whether the goal is met; nothing where there is no peer."""
-    if case.encoding in PEER.lacks:
+def _verdict(case: Case, found: Found, chosen: Sequence[Contender]) -> str:
+    """Whether the goal is met; nothing where there is none."""
+    other, goal = _goal(case)
+    if other not in chosen:
         return ""
-    ratio = _ratio(case, PEER, found)
-    return "met" if ratio is not None and ratio >= GOAL else "MISSED"
+    ratio = _ratio(case, other, found)
+    return "met" if ratio is not None and ratio >= goal else "MISSED"
+
+
+def _goal(case: Case) -> tuple[Contender | None, float]:
+    if case.encoding not in PEER.lacks:
+        return PEER, GOAL
+    return (FLOOR if case.payload == PAYLOADS[-1] else None), GOAL_BY_HAND
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:

@@ -44,7 +44,7 @@ def test_the_graph_changes_the_sign() -> None:
     graph.close()
 
 
-def test_the_table_judges_by_the_peer_and_not_by_the_floor() -> None:
+def test_the_table_judges_by_the_peer_and_by_the_floor_where_it_has_none() -> None:
     found = {(FLOOR, case): loads(1000) for case in CASES}
     found |= {(OURS, case): loads(10, 30, 30) for case in CASES}
     found |= {(PEER, case): loads(20) for case in CASES if case.encoding not in PEER.lacks}
@@ -60,8 +60,11 @@ def test_the_table_judges_by_the_peer_and_not_by_the_floor() -> None:
     assert rows[2][-3:] == ["", "", "MISSED"]
     binary = next(row for row in rows if row[0] == BINARY.title and row[1] == "16 MiB")
     assert binary[3:] == [
-        "1.00 / 2.00, 480 MiB/s", "has none", "1.00 / 2.00, 16,000 MiB/s", "", "0.03", ""
+        "1.00 / 2.00, 480 MiB/s", "has none", "1.00 / 2.00, 16,000 MiB/s", "", "0.03", "MISSED"
     ]  # fmt: skip
+    assert [row[-1] for row in rows if row[0] == BINARY.title and row[1] != "16 MiB"] == [""] * 4
+    alone = [one for one in CONTENDERS if one is not PEER]
+    assert [row[-1] for row in table(found, alone)[1:]] == [""] * 10 + ["MISSED"] * 2 + [""] * 6
 
 
 def test_every_script_is_there() -> None:
