@@ -44,6 +44,24 @@ SERVE = tuple(
     for kind in ("", "Streaming", "WithRejection", "WithRejectionStreaming")
 )
 """By which Serve's replicas call each other; they unpickle what they are sent."""
+GRAPH = "coveted"
+_CONTROL = f"/control/v1/graphs/{GRAPH}"
+OWN = (
+    f"DELETE {_CONTROL}",
+    f"POST {_CONTROL}/revisions",
+    f"POST {_CONTROL}/promote",
+    f"POST {_CONTROL}/unload",
+    f"PUT {_CONTROL}/traffic",
+    f"POST /v2/repository/models/{GRAPH}/unload",
+    "POST /control/v1/keys",
+    "PUT /control/v1/access",
+    f"GET {_CONTROL}/revisions/1/files",
+    f"GET {_CONTROL}/logs",
+    "GET /control/v1/keys",
+    "GET /control/v1/access",
+)
+"""What changes an engine at its own doors, or tells the code of its graphs and who may use them."""
+UNLOAD = "/inference.GRPCInferenceService/RepositoryModelUnload"
 
 
 class Payload:
@@ -86,6 +104,14 @@ class Intruder:
         except httpx.HTTPError as error:
             return type(error).__name__
         return f"{reply.status_code} {reply.headers.get('content-type', '')}"
+
+    def own(self, port: int, call: str) -> str:
+        method, _, path = call.partition(" ")
+        return self._http(port, method, path)
+
+    def unload(self, port: int, method: str) -> str:
+        named = GRAPH.encode()
+        return self._grpc(port, method, b"\x12" + bytes([len(named)]) + named)
 
     def ray(self, port: int, method: str) -> str:
         return self._grpc(port, method, b"")
@@ -136,6 +162,8 @@ def main() -> None:
         "pages": (intruder.page, PAGES),
         "jobs": (intruder.job, JOBS),
         "runtime environments": (intruder.runtime_environment, (RUNTIME_ENVIRONMENTS,)),
+        "own": (intruder.own, OWN),
+        "unload": (intruder.unload, (UNLOAD,)),
         "ray": (intruder.ray, RAY),
         "serve": (intruder.serve, SERVE),
     }
@@ -148,6 +176,11 @@ def main() -> None:
                 f"{port}{call}": text for (port, call), text in zip(made, outcomes, strict=True)
             }
     found["files"] = {path: opened(Path(path)) for path in told["files"]}
+    found["processes"] = {
+        f"{pid}/{name}": opened(Path("/proc", str(pid), name))
+        for pid in told["pids"]
+        for name in ("environ", "maps", "fd")
+    }
     json.dump(found, sys.stdout)
 
 

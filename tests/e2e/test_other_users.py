@@ -81,6 +81,7 @@ class Attack:
         told = {
             "user": STRANGER, "folder": str(self.folder), "token": token, "ports": ports,
             "files": list(map(str, files)),
+            "pids": [process.pid for process in self.engine.processes(state)],
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, intruder.__file__],
@@ -122,7 +123,7 @@ def servers(engine: Engine) -> dict[int, str]:
 @pytest.fixture(scope="module")
 def attack(engine: Engine, given_once: Given) -> Iterator[Attack]:
     apart = node("Same", "near", placement={"isolate": True})
-    given_once.deployed(spec("coveted", near=node("Same"), far=apart), CODE)
+    given_once.deployed(spec(intruder.GRAPH, near=node("Same"), far=apart), CODE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -157,8 +158,28 @@ def test_every_server_of_ray_asks_for_the_token(attack: Attack, tried: dict[str,
 
 
 def test_nothing_private_can_be_read(tried: dict[str, Any]) -> None:
+    """Neither files, nor variables, memory and open files of processes."""
     assert len(tried["files"]) == 5
     assert set(tried["files"].values()) == {"PermissionError"}
+    gone = {"FileNotFoundError", "ProcessLookupError"}
+    assert set(tried["processes"].values()) - gone == {"PermissionError"}
+
+
+def test_the_engines_own_doors_ask_for_a_key_and_nothing_changes(
+    attack: Attack, tried: dict[str, Any]
+) -> None:
+    engine = attack.engine
+    there = {call: tried["own"][f"{engine.ports.http}{call}"][:3] for call in intruder.OWN}
+    assert there == dict.fromkeys(intruder.OWN, "401")
+    taken = {where: status for where, status in tried["own"].items() if status[0] in "23"}
+    # Servers of metrics answer whatever they are asked with these.
+    assert not [where for where, status in taken.items() if "text/plain" not in status], taken
+    assert tried["unload"][f"{engine.ports.grpc}{intruder.UNLOAD}"] == "UNAUTHENTICATED"
+    assert "OK" not in tried["unload"].values()
+    events = engine.api("GET", "/events", params={"graph": intruder.GRAPH}).json()["events"]
+    actors = {one["kind"] for one in events if one["actor"]["kind"] == "anonymous"}
+    assert actors <= {"refused"}
+    assert value(engine.infer(intruder.GRAPH)) == [1, 2]
 
 
 @pytest.mark.nightly
