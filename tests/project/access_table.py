@@ -33,6 +33,7 @@ from anabranch.access.identity import Asker, Identity
 from anabranch.access.keys import digest_of
 from anabranch.access.roles import EVERY, ROLES, Grant, Role
 from anabranch.access.table import AccessTable, KnownKey
+from anabranch.errors import NotFound
 from anabranch.names import GRAPH_IN_PATH
 from anabranch.reference.markdown import code, table
 from anabranch.reference.pages import written
@@ -45,6 +46,7 @@ from anabranch.router.grpc.messages import POOL, SERVICE, request_type, response
 from anabranch.router.grpc.seldon import messages as seldon
 from anabranch.router.grpc.seldon.servicer import SeldonServicer
 from anabranch.router.grpc.servicer import GraphServicer
+from anabranch.router.http.doors.async_requests import REQUESTS
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
@@ -68,6 +70,8 @@ _FILLED = {
     "key": "ci",
     "node": "two",
     "digest": _DIGEST,
+    "id": _TRACE,
+    "file": "main.js",
 }
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 
@@ -155,6 +159,15 @@ class _NoSink:
     reward = recall
 
 
+class _NoStore:
+    """Keeps no request."""
+
+    async def look(self, id: str, owner: str | None) -> Any:
+        return NotFound("there is no request")
+
+    withdraw = look
+
+
 def endpoints(folder: Path) -> Iterator[Endpoint]:
     """Every endpoint of an engine, in the order of the table."""
     api = TestControl(folder).api
@@ -182,7 +195,7 @@ def _arms(name: str, everywhere: Collection[ProtocolName] = ()) -> Arms:
 
 def _of_routers(arms: Mapping[str, Arms]) -> Iterator[Endpoint]:
     apps = {
-        name: GraphApp(one, Feedback(one, _NoSink()))  # type: ignore[arg-type]
+        name: GraphApp(one, Feedback(one, _NoSink()), later=_NoStore())  # type: ignore[arg-type]
         for name, one in arms.items()
     }
     app = apps[OWN]
@@ -198,6 +211,9 @@ def _of_routers(arms: Mapping[str, Arms]) -> Iterator[Endpoint]:
         for method in methods:
             shown = f"{method} /v2/models/<graph>{path.replace('/versions/3', '/versions/<N>')}"
             yield Endpoint("HTTP: a router", shown, asks(method, path))
+    for method in app._of_requests:
+        shown = f"{method} /v2/models/<graph>{REQUESTS}<id>"
+        yield Endpoint("HTTP: a router", shown, asks(method, _filled(f"{REQUESTS}<id>", "")))
     for path, methods in app._door_endpoints.items():
         for method in methods:
             yield _of_door(apps, method, path.replace(OWN, "<graph>"))
@@ -216,6 +232,7 @@ def _of_gateway(gateway: Gateway) -> Iterator[Endpoint]:
     for path, methods in gateway._routes.items():
         for method in methods:
             yield _http("HTTP: the gateway", gateway, method, path)
+    yield _http("HTTP: the gateway", gateway, "GET", "/")
     for action in _ACTIONS:
         yield _http("HTTP: the gateway", gateway, "POST", f"/v2/repository/models/<graph>/{action}")
     yield _http("HTTP: the gateway", gateway, "GET", "/v2/models/<graph>")
@@ -225,7 +242,8 @@ def _of_console(gateway: Gateway, api: Any) -> Iterator[Endpoint]:
     door = "HTTP: the console"
     for path in gateway._console._posts:
         yield _http(door, gateway, "POST", f"/console{path}")
-    yield _http(door, gateway, "GET", "/console/")
+    for path in ("/console", "/console/", "/console/<file>"):
+        yield _http(door, gateway, "GET", path)
     yield _http(door, gateway, "GET", "/console/events")
     yield _http(door, gateway, "GET", "/console/events?graph=<graph>")
     for path in _paths(api):

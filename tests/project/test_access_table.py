@@ -15,13 +15,16 @@ from tests.project.access_table import PAGE, Row, rows, text
 pytestmark = pytest.mark.slow
 
 ASKED_BY_EVERYBODY = {
+    "GET /",  # which leads browsers to the console
     "GET /v2",
     "GET /v2/health/live",
     "GET /v2/health/ready",
     "POST /v2/repository/index",  # which holds only graphs that the caller may know of
     "POST /console/login",
     "POST /console/logout",
+    "GET /console",
     "GET /console/",
+    "GET /console/<file>",  # the page's, alike for all
     "GET /console/api/access/me",
     "GET /control/v1/access/me",
     "ServerLive",

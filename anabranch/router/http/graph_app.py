@@ -87,6 +87,7 @@ class GraphApp(HttpApp):
     ) -> None:
         self._arms = arms
         self._later = None if later is None else AsyncCalls(arms, later)
+        self._of_requests = {} if self._later is None else self._later.methods
         self._calls = GraphCalls(arms)
         self._body = BodyRule.of(arms.limits, arms.under_way)
         self._prefix = f"/v2/models/{arms.name}"
@@ -222,12 +223,10 @@ class GraphApp(HttpApp):
         self._arms.routing.arm(number)
         return self._bound(found, number)
 
-    def _asynchronous(self, path: str) -> dict[str, Handler] | None:
+    def _asynchronous(self, path: str) -> dict[str, Handler]:
         """Return the handlers of an asynchronous request, where the path names one."""
-        if self._later is None or not path.startswith(REQUESTS):
-            return None
+        methods = self._of_requests if path.startswith(REQUESTS) else {}
         id = path.removeprefix(REQUESTS)
-        methods = {"GET": self._later.look, "DELETE": self._later.withdraw}
         return {name: self._guarded("call", partial(one, id)) for name, one in methods.items()}
 
     def _versioned(self, path: str) -> dict[str, Handler]:

@@ -64,6 +64,8 @@ class AsyncCalls:
             limit=min(MAX_BODY, arms.limits.max_body)
         )
         self._place = f"/v2/models/{arms.name}{REQUESTS}"
+        self.methods = {"GET": self.look, "DELETE": self.withdraw}
+        """What answers at the place of a request, given its id; all take the right to call."""
 
     async def take(self, revision: str | None, request: HttpRequest) -> HttpReply:
         """Have a request answered later; raises as ``infer`` does for one that never could be."""
