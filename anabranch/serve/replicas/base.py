@@ -34,6 +34,7 @@ from anabranch.serve.export.memory_use import MemoryUse
 from anabranch.serve.export.multiplexed_models import Multiplexing
 from anabranch.serve.heartbeat import end_heartbeat
 from anabranch.serve.identity import here
+from anabranch.serve.replicas.starts import begin_start, end_start
 from anabranch.serve.scaling.policy import REQUESTS
 from anabranch.serve.workers.bundles import enter_bundle, place_of
 from anabranch.serve.workers.zygote import tell_used
@@ -99,6 +100,7 @@ class Hosted:
 
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
+        await begin_start(segment)
         started = time.monotonic()
         begin_process()
         async with _marked():
@@ -136,6 +138,7 @@ class Hosted:
         """Count the time that it took until this replica of a segment could answer."""
         seconds = time.monotonic() - self._started
         REGISTRY.distribution(REPLICA_START, *here(), segment).observe(seconds)
+        end_start(segment)
 
     def segment(self, name: str) -> Segment:
         """The segment of that name."""
