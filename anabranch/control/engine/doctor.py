@@ -17,11 +17,11 @@ from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.client.live import wait_live
 from anabranch.control.engine.engine import is_running
-from anabranch.control.engine.home import open_mode
+from anabranch.control.engine.home import examine_store, open_mode, store_file
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
 from anabranch.control.settings.tls import in_force
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, EngineError
 from anabranch.serve.edge.binary import OVERRIDE, haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import moment
 from anabranch.serve.sockets import tcp_connection
@@ -48,6 +48,8 @@ def examine(home: Path) -> list[Diagnosis]:
     """Examine the engine of ``home``, changing nothing; takes seconds where parts hang."""
     found = [*_home(home), *_haproxy()]
     state = read_state(home)
+    if state is None or not is_running(state):
+        found += _store(home)
     if state is None:
         return [*found, Diagnosis("engine", "no engine was started here", _UP)]
     found += [*_disk(Path(state.runtime)), _supervised(home, state)]
@@ -85,6 +87,19 @@ def _disk(folder: Path) -> Iterator[Diagnosis]:
     if free < LEAST_FREE:
         problem = f"free space on the disk of {folder}"
     yield Diagnosis("disk", f"{free / 2**30:.1f} GiB free for {folder}", problem)
+
+
+def _store(home: Path) -> Iterator[Diagnosis]:
+    """Examine the file of a store that no engine uses, as ``up`` does."""
+    problems: list[str] = []
+    try:
+        examine_store(home, problems.append)
+    except EngineError as error:
+        problems.append(str(error))
+    path = store_file(home)
+    yield from (Diagnosis("store", text, "anabranch restore FILE") for text in problems)
+    if not problems and path is not None and path.exists():
+        yield Diagnosis("store", f"{path} is sound")
 
 
 def _haproxy() -> Iterator[Diagnosis]:

@@ -1,5 +1,6 @@
 """What is said of a home without an engine; the end-to-end tests examine engines."""
 
+import os
 import socket
 import time
 from datetime import timedelta
@@ -8,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from anabranch.client.connection.engine_state import EngineState, write_state
-from anabranch.control.engine.doctor import _certificate, _helpers, _kept, examine, ill
+from anabranch.control.engine.doctor import (
+    Diagnosis,
+    _certificate,
+    _helpers,
+    _kept,
+    examine,
+    ill,
+)
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority
+from tests.control.stores import new_store
 
 
 @pytest.mark.parametrize(("mode", "remedies"), [(0o700, 0), (0o755, 1)])
@@ -21,6 +30,20 @@ def test_a_home_that_others_may_read_is_ill(tmp_path: Path, mode: int, remedies:
     assert str(tmp_path) in found["home"].state
     assert [one.remedy for one in ill([found["home"]])] == [f"chmod 700 {tmp_path}"] * remedies
     assert found["engine"].remedy == "anabranch up"
+
+
+def test_the_store_of_an_engine_that_does_not_run_is_examined(tmp_path: Path) -> None:
+    def stores() -> list[Diagnosis]:
+        return [one for one in examine(tmp_path) if one.part == "store"]
+
+    assert stores() == []
+    file = tmp_path / "store.db"
+    new_store(f"sqlite:///{file}").close()
+    assert stores() == [Diagnosis("store", f"{file} is sound")]
+    os.truncate(file, 4096)
+    (cut,) = stores()
+    assert cut.state.startswith(f"the store {file} is damaged: ")
+    assert cut.remedy == "anabranch restore FILE"
 
 
 @pytest.mark.parametrize(("joined", "remedy"), [(False, "anabranch up"), (True, "anabranch join")])
