@@ -11,6 +11,8 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy.engine import Connection
+
 from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.keys import ApiKey, digest_of
 from anabranch.access.roles import Grant, Role
@@ -149,17 +151,18 @@ class AccessBook:
     def policy_text(self) -> str:
         """Return the policy as it was given; empty without one."""
         with self._database.read() as connection:
-            found = document(connection, _POLICY)
-        return "" if found is None else found.text
+            return _text(connection)
 
     def put_policy(self, text: str) -> Policy:
         """Keep another policy; SpecError where it has mistakes. An empty one takes it back."""
-        policy = read_policy(text) if text.strip() else _NO_POLICY
+        text = text if text.strip() else ""
+        policy = read_policy(text) if text else _NO_POLICY
         with self._database.write() as connection:
-            put_document(connection, _POLICY, text if text.strip() else "")
+            change = {"before": {"policy": _text(connection)}, "after": {"policy": text}}
+            put_document(connection, _POLICY, text)
             data = {"rules": len(policy.rules)}
             note = Note(None, "policy_changed", "the access policy was changed", data)
-            event_log.append(connection, "", note)
+            event_log.append(connection, "", note, change)
         return policy
 
     def policy(self) -> Policy:
@@ -187,6 +190,11 @@ class AccessBook:
             return read_token(self._home)
         except EngineError as error:
             raise Unavailable(str(error)) from None
+
+
+def _text(connection: Connection) -> str:
+    found = document(connection, _POLICY)
+    return "" if found is None else found.text
 
 
 def _ruled(policy: Policy) -> Roles:

@@ -67,15 +67,11 @@ class KeyStore:
         now = self._clock()
         with self._database.write() as connection:
             self._forget(connection)
-            own = api_keys.c.name == name
-            newest = sa.select(api_keys).where(own).order_by(api_keys.c.id.desc()).limit(1)
-            row = connection.execute(newest).mappings().one_or_none()
-            if row is None:
-                raise _unknown(name)
-            old = _key(row)
+            old = _newest(connection, name)
             ends = sa.func.coalesce(api_keys.c.expires_at, now + overlap)
             sooner = sa.case((ends < now + overlap, ends), else_=now + overlap)
-            connection.execute(api_keys.update().where(own).values(expires_at=sooner))
+            earlier = api_keys.update().where(api_keys.c.name == name)
+            connection.execute(earlier.values(expires_at=sooner))
             seconds = None if old.expires_at is None else old.expires_at - old.created_at
             made = self._insert(connection, name, old.grants, seconds)
             text = f"key {name!r} was rotated; the one before counts for {overlap:g}s more"
@@ -85,11 +81,9 @@ class KeyStore:
     def revoke(self, name: str) -> None:
         """Forget all keys of a name; NotFound without any."""
         with self._database.write() as connection:
-            gone = connection.execute(api_keys.delete().where(api_keys.c.name == name))
-            if not gone.rowcount:
-                raise _unknown(name)
-            note = Note(None, "key_revoked", f"key {name!r} was revoked", {"key": name})
-            event_log.append(connection, "", note)
+            gone = _newest(connection, name)
+            connection.execute(api_keys.delete().where(api_keys.c.name == name))
+            _log(connection, "key_revoked", f"key {name!r} was revoked", gone)
 
     def _forget(self, connection: Connection) -> None:
         connection.execute(api_keys.delete().where(sa.not_(_counts(self._clock()))))
@@ -112,6 +106,15 @@ class KeyStore:
 
 def _counts(now: float) -> sa.ColumnElement[bool]:
     return sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
+
+
+def _newest(connection: Connection, name: str) -> ApiKey:
+    """Return the newest key of a name; NotFound without any."""
+    query = sa.select(api_keys).where(api_keys.c.name == name).order_by(api_keys.c.id.desc())
+    row = connection.execute(query.limit(1)).mappings().one_or_none()
+    if row is None:
+        raise _unknown(name)
+    return _key(row)
 
 
 def _key(row: RowMapping) -> ApiKey:

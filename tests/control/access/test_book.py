@@ -106,6 +106,17 @@ def test_rules_add_to_keys_and_replace_what_anonymous_callers_may(book: AccessBo
     assert (book.policy_text(), book.ruled("ci")) == ("", ())
 
 
+def test_the_event_of_a_change_has_the_policy_before_and_after(
+    book: AccessBook, store: Store
+) -> None:
+    text = "rules: [{key: ci, role: operator}]"
+    for one in (text, " "):
+        book.put_policy(one)
+    made, taken_back = (event.change for event in store.events())
+    assert made == {"before": {"policy": ""}, "after": {"policy": text}}
+    assert taken_back == {"before": {"policy": text}, "after": {"policy": ""}}
+
+
 def test_a_policy_with_mistakes_changes_nothing(book: AccessBook) -> None:
     book.put_policy("rules: [{key: ci, role: operator}]")
     with pytest.raises(SpecError):

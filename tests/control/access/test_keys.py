@@ -95,6 +95,9 @@ def test_a_name_is_revoked_with_all_its_keys(store: Store, keys: KeyStore) -> No
     keys.revoke("ci")
     assert [key.name for key in keys.all()] == ["other"]
     assert kinds(store)[-1] == "key_revoked"
+    told = store.events()[-1].data
+    assert told["key"] == "ci"
+    assert told["grants"] == [{"role": one.role, "graphs": one.graphs} for one in GRANTS]
     with pytest.raises(NotFound, match="`anabranch keys` lists those that there are"):
         keys.revoke("ci")
 
