@@ -256,6 +256,13 @@ def test_what_a_parameter_says_by_being_off_is_nothing() -> None:
     assert request.outputs == ("y",)
 
 
+@pytest.mark.parametrize("size", [2, 40_000])
+def test_of_a_key_that_comes_twice_the_last_one_counts(size: int) -> None:
+    first, last = tensor(), tensor(shape=[size], data=[3.0] * size)
+    body = f'{{"inputs": [{json.dumps(first)}], "inputs": [{json.dumps(last)}]}}'
+    assert decode_request(body.encode(), LIMITS).inputs["x"].tolist() == [3.0] * size
+
+
 def test_an_input_given_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="'x' is there twice"):
         decode(tensor(), tensor())

@@ -112,6 +112,7 @@ def test_hostile_bodies(body: bytes, endpoint: str) -> None:
 
 def test_the_model_of_a_body() -> None:
     assert model_of(b'{"model": "team/a", "messages": []}') == "team/a"
+    assert model_of(b'{"model": "a", "messages": [], "model": "b"}') == "b"
     with pytest.raises(FieldError, match="you must provide the field 'model'"):
         model_of(b'{"model": null}')
 
