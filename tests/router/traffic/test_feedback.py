@@ -440,6 +440,21 @@ def test_a_forged_routing_gets_no_reward(
     play(main())
 
 
+def test_a_routing_that_is_cut_short_gets_no_reward(arms: Callable[..., Arms]) -> None:
+    async def main() -> None:
+        graph = Graph(arms)
+        routing = (await graph.asked(id="a"))["parameters"][ROUTING]
+        signature = json.loads(routing)["signature"]
+        ends = range(len(signature))
+        cut = [routing[:end] for end in range(len(routing))]
+        cut += [routing.replace(signature, signature[:end]) for end in ends]
+        for one in cut:
+            assert (await graph.told(routing=one, reward=1))[0] == 400, one
+        assert graph.source.sent == []
+
+    play(main())
+
+
 # Truth
 
 
