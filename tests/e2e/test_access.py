@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, spec
-from tests.engines import BODY, HTTP, Engine
+from tests.engines import BODY, HTTP, Engine, actor_processes
 from tests.router.grpc.conftest import connected, failure, infer_request
 from tests.waiting import until
 
@@ -148,6 +148,16 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     assert {code for began, code in revoked.seen if began > moment} <= {401, 429}
     assert {code for _, code in revoked.seen} >= {200, 401}
     assert {code for _, code in others.seen} == {200}
+
+
+@pytest.mark.nightly
+def test_routers_decide_by_themselves_while_the_controller_is_away(closed: Engine) -> None:
+    key = made(closed, "alone", "caller")
+    (controller,) = actor_processes(closed, "Controller")
+    controller.kill()
+    assert [status(closed, OWN, one) for one in (key, None)] == [200, 401]
+    assert status(closed, OTHER, key) == 403
+    until(lambda: closed.command("status").returncode == 0, 120)
 
 
 def refused(engine: Engine, reason: str = "unauthenticated") -> Counter[str]:

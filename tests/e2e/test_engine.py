@@ -108,11 +108,23 @@ def test_up_deploy_infer_delete_rollback(engine, given, tmp_path):
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
 
 
+def up_twice_at_once(engine):
+    """One of two commands starts the engine; the other finds it up, or says why it has to wait."""
+    words = engine.command_line("up", *engine.ports.options())
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    twins = [subprocess.Popen(words, env=engine.environment(), **pipes) for _ in range(2)]
+    said = [one.communicate(timeout=300)[1] for one in twins]
+    late = [text for one, text in zip(twins, said, strict=True) if one.returncode]
+    assert len(late) < 2 and all("is at work in" in text for text in late), said
+    found = [process.name() for process in engine.processes(engine.state)]
+    assert found.count("gcs_server") == 1
+
+
 @pytest.mark.nightly
 def test_two_engines_side_by_side(new_engine):
     """Each goes its own way, also where the head of one dies and leaves all that it started."""
     one, two = new_engine("one"), new_engine("two")
-    one.up()
+    up_twice_at_once(one)
     taken = Engine(two.home, ports=one.ports).start()
     assert taken.returncode == 1
     assert f"port {one.ports.http} " in taken.stderr and "--http-port" in taken.stderr

@@ -20,6 +20,7 @@ MODEST = 300
 """Requests of the tenant that has no limit."""
 GREEDY = 4
 """Clients of the other one, which never pause."""
+FIELDS = {f"ratelimit-{field}" for field in ("limit", "remaining", "reset", "policy")}
 POLICY = f"""
 apiVersion: anabranch/v1
 kind: AccessPolicy
@@ -44,6 +45,8 @@ class Tenant:
         self._lock = threading.Lock()
         self.waits: list[str | None] = []
         """``Retry-After`` of each refusal."""
+        self.missing: set[str] = set()
+        """Headers that a refusal should have and has not."""
 
     def ask(self, client: httpx.Client) -> None:
         headers = {"authorization": f"Bearer {self.key}"}
@@ -52,6 +55,7 @@ class Tenant:
             self.seen[reply.status_code] += 1
         if reply.status_code == 429:
             self.waits.append(reply.headers.get("retry-after"))
+            self.missing |= FIELDS - reply.headers.keys()
 
 
 @pytest.fixture
@@ -98,4 +102,5 @@ def test_only_the_greedy_one_is_refused(tenants: tuple[Tenant, Tenant]) -> None:
     assert modest.seen == {200: MODEST + 1}
     assert set(greedy.seen) == {200, 429}
     assert greedy.seen[200] <= BURST + RATE * elapsed + 1
+    assert greedy.missing == set()
     assert all(wait is not None and int(wait) >= 1 for wait in greedy.waits)
