@@ -119,7 +119,7 @@ format: setup ## Format the code and mend what the linter can
 
 BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payloads \
 	benchmarks.coldstart benchmarks.startup benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
-	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances \
+	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances benchmarks.deaths \
 	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs \
 	benchmarks.floods benchmarks.tenants benchmarks.jobs benchmarks.access benchmarks.cache \
 	benchmarks.lookups benchmarks.shared_models benchmarks.clusters

@@ -50,6 +50,7 @@ def test_lookups() -> None:
         "telemetry",
         "sinks",
         "disturbances",
+        "deaths",
         "remote_nodes",
         "floods",
         "tenants",
