@@ -257,6 +257,8 @@ class Load:
     seconds: float = LONGEST_LOAD_S
     most: int = MOST_REQUESTS
     outcomes: Counter[str] = field(default_factory=Counter)
+    failed_again: int = 0
+    """Requests that failed, of clients whose last one had failed: asking again did not help."""
     answers: Counter[str] = field(default_factory=Counter)
     timeline: list[Answered] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -289,7 +291,7 @@ class Load:
 
     async def _one(self) -> None:
         ends = time.monotonic() + self.seconds
-        client = _Client(self.url, self.body)
+        client, failed = _Client(self.url, self.body), False
         while not self._stop.is_set() and time.monotonic() < ends and self.total < self.most:
             asked = time.monotonic()
             try:
@@ -302,6 +304,8 @@ class Load:
             except (OSError, EOFError) as error:
                 outcome = f"{type(error).__name__}: {error}"
             self.outcomes[outcome] += 1
+            failed, before = outcome != "200", failed
+            self.failed_again += failed and before
             await asyncio.sleep(PAUSE_S)
         await client.close()
 

@@ -106,6 +106,7 @@ def test_haproxy_dies_and_who_asks_at_once_waits_for_the_next(
             running.until_asked(200)
             assert sum(running.failures.values()) - failed <= CLIENTS
     assert not any(outcome.isdigit() for outcome in running.failures)
+    assert running.failed_again == 0
 
 
 @pytest.mark.parametrize("times", TIMES)
@@ -163,6 +164,7 @@ def test_a_router_dies_and_only_what_it_had_is_lost(
     with load(once, clients=CLIENTS, **ENDLESS) as running:
         kill_routers(engine, once, running, times)
     assert sum(running.failures.values()) <= times * CLIENTS
+    assert running.failed_again == 0
 
 
 def routers(engine: Engine, name: str) -> list[psutil.Process]:

