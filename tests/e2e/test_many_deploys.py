@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
 from tests.e2e.left_behind import LeftBehind, is_at_rest, logs
-from tests.engines import Engine
+from tests.engines import Engine, actor_processes, done
 from tests.waiting import until, until_true
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.nightly]
@@ -60,6 +60,35 @@ def own(tmp_path: Path) -> Iterator[Engine]:
     engine.up()
     yield engine
     engine.down()
+
+
+MOST_WARM = 3
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[Engine]:
+    """An engine whose revisions would stay warm for longer than any test takes."""
+    env = {"ANABRANCH_GRACE": "3600", "ANABRANCH_MAX_WARM": str(MOST_WARM)}
+    engine = Engine(tmp_path / "home", env)
+    engine.up()
+    yield engine
+    engine.down()
+
+
+def test_warm_revisions_have_processes_up_to_their_bound(warm: Engine, tmp_path: Path) -> None:
+    given = Given(warm, tmp_path)
+    last = 2 * MOST_WARM + 2
+    for number in range(1, last + 1):
+        given.deployed(spec("many", add=node("Add")), CODE.format(number=number))
+    given.settled("many", last)
+    heads = [f"ServeReplica:many.r{number}.head:" for number in range(1, last + 1)]
+    kept = heads[-1 - MOST_WARM : -1]
+    until(lambda: [one for one in heads if actor_processes(warm, one)] == kept, ROUND_S)
+    assert len(actor_processes(warm, *heads)) == MOST_WARM
+    assert len(actor_processes(warm, "ServeReplica:many:")) == 1
+    told = f"gone early: more than {MOST_WARM} revisions of the engine were warm"
+    assert told in done(warm.command("status", "many")).stdout
+    assert value(warm.infer("many")) == [1 + last, 2 + last]
 
 
 @pytest.mark.parametrize("deploys", [40, 200])

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, error, node, spec, value
-from tests.engines import BODY, HTTP, Engine
+from tests.engines import BODY, HTTP, Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 
@@ -18,6 +18,12 @@ CODE = """
 import asyncio
 
 import numpy as np
+
+
+LEAVING = {
+    one.__name__: one
+    for one in (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit)
+}
 
 
 class Double:
@@ -32,8 +38,8 @@ class Moody:
             raise RuntimeError("not today")
         if mood == "shape":
             return np.zeros((1, 3), np.float32)
-        if mood == "exit":
-            raise SystemExit(1)
+        if mood in LEAVING:
+            raise LEAVING[mood]
         if mood == "hang":
             await asyncio.sleep(3600)
         return x
@@ -125,9 +131,15 @@ def test_a_component_that_raises(engine: Engine, graph: str) -> None:
     assert "node 'moody' failed: RuntimeError: not today" in error(mood(engine, "raise"), 500)
 
 
-def test_a_component_that_tries_to_exit(engine: Engine, graph: str) -> None:
-    assert "SystemExit" in error(mood(engine, "exit"), 500)
+@pytest.mark.parametrize(
+    "raised", ["KeyboardInterrupt", "SystemExit", "CancelledError", "GeneratorExit"]
+)
+def test_a_component_that_raises_what_ends_others(engine: Engine, graph: str, raised: str) -> None:
+    """It fails its request, in time, and the next one is answered by the same process."""
+    (before,) = actor_processes(engine, f"ServeReplica:{graph}:")
+    assert f"node 'moody' failed: {raised}" in error(mood(engine, raised), 500)
     assert value(engine.infer(graph)) == [2, 4]
+    assert before.is_running()
 
 
 def test_a_component_that_returns_the_wrong_shape(engine: Engine, graph: str) -> None:

@@ -8,8 +8,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from http.server import HTTPServer
 from importlib.resources import files
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import jsonschema
@@ -23,6 +26,7 @@ from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine.joining.join import DRAIN_S
 from anabranch.control.nodes.shared import shared_names
 from anabranch.telemetry.dashboards.promql import JOBS
+from tests.handlers import QuietHandler
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -212,6 +216,39 @@ def test_prometheus_shows_ray_the_token_and_grafana_cannot_read_it(
 def test_image_runs_as_an_ordinary_user() -> None:
     assert instructions("USER") == ["anabranch"]
     assert instructions("HEALTHCHECK") and "/v2/health/ready" in instructions("HEALTHCHECK")[0]
+
+
+class Ready(QuietHandler):
+    """Answers as an engine that is ready."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/v2/health/ready" else 404)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+
+class NotReady(Ready):
+    status = 503
+
+
+@pytest.mark.parametrize("engine", [Ready, NotReady, None], ids=["ready", "not ready", "hung"])
+def test_a_container_is_healthy_while_its_engine_is_ready(engine: type[Ready] | None) -> None:
+    (text,) = instructions("HEALTHCHECK")
+    python, *words = json.loads(text.partition(" CMD ")[2])
+    with HTTPServer(("127.0.0.1", 0), engine or Ready) as server:
+        address = f"127.0.0.1:{server.server_port}"
+        words = [word.replace("127.0.0.1:8000", address) for word in words]
+        assert python == "python" and address in words[-1]
+        command = [sys.executable, *words]
+        if engine is None:
+            assert subprocess.run(command, capture_output=True).returncode != 0
+            return
+        Thread(target=server.serve_forever, args=(0.01,)).start()
+        found = subprocess.run(command, capture_output=True).returncode
+        server.shutdown()
+    assert (found == 0) is (engine is Ready)
 
 
 def test_image_copies_what_is_there_and_not_ignored() -> None:
