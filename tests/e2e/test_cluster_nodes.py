@@ -133,6 +133,23 @@ def test_a_machine_leaves_under_load_and_no_request_fails(wide: Cluster) -> None
 
 
 @pytest.mark.nightly
+def test_a_process_that_is_stopped_on_a_machine_that_has_joined_is_ended_there(
+    cluster: Cluster,
+) -> None:
+    """By the machine's own supervisor, long before Serve would find it."""
+    with cluster.without("halted"):
+        cluster.deploy("halted", chain("halted", **two(2)), parts=PARTS)
+        (name,) = cluster.homes("halted")["double"]
+        machine = next(one for one in cluster.machines if one.name == name)
+        assert machine is not cluster.head
+        replica = "^ray::ServeReplica:halted.r1:double"
+        until(lambda: machine.run("pkill", "-STOP", "-f", replica).returncode == 0)
+        log = machine.path(f"{HOME}/.anabranch/logs/supervisor.log")
+        until(lambda: "halted" in log.read_text())
+        until(lambda: cluster.answers("halted", cluster.head), 120)
+
+
+@pytest.mark.nightly
 def test_machines_join_an_engine_again_whose_ray_was_started_anew(cluster: Cluster) -> None:
     """The GCS that knew them is gone with all that it knew."""
     cluster.deploy("again", chain("again", **two(2)), parts=PARTS)
