@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anabranch.errors import StorageError
@@ -50,6 +51,7 @@ def test_haproxy_starts_on_a_full_disk_and_soon_has_the_routes_of_now() -> None:
                     for _ in range(2):
                         kill_haproxy(disk)
                         await eventually(lambda: answers(address.http, "second"))
+                        assert listening(disk) == {address.http, address.grpc}
                     ballast.unlink()
                     kill_haproxy(disk)
                     assert await answers(address.http, "second")
@@ -73,6 +75,12 @@ def test_a_first_start_on_a_full_disk_names_the_folder_and_the_bytes() -> None:
             await proxy.close()
 
     asyncio.run(main())
+
+
+def listening(folder: Path) -> set[int]:
+    """The ports that HAProxy listens on."""
+    found = psutil.Process(pid_of(folder)).net_connections("tcp")
+    return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def kill_haproxy(folder: Path) -> None:
