@@ -25,6 +25,8 @@ from anabranch.router.between_nodes import AUTHORITY, NAME, NODE, NODE_TLS
 FOLDER = "nodes"
 """Name of the certificates' folder in the home of an engine, and of each node."""
 _BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+_SIGNS = x509.KeyUsage(*(bit == 5 for bit in range(9)))
+"""An authority's only use: to sign certificates, which is bit 5 (RFC 5280, 4.2.1.3)."""
 
 
 def make_certificates(home: Path) -> None:
@@ -34,8 +36,11 @@ def make_certificates(home: Path) -> None:
     authority = (
         _certificate(issuer, key.public_key(), issuer)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
+    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     node = (
@@ -43,6 +48,7 @@ def make_certificates(home: Path) -> None:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
         .add_extension(x509.ExtendedKeyUsage(both), critical=False)
+        .add_extension(issuer_key, critical=False)
         .sign(key, hashes.SHA256())
     )
     secret = node_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -68,6 +68,14 @@ def test_nodes_of_an_engine_know_each_other(made: Path) -> None:
     assert talk(*contexts()) == b"WORD"
 
 
+def test_certificates_hold_where_python_is_strict(made: Path) -> None:
+    """``ssl.create_default_context`` of Python 3.13 is."""
+    server, client = contexts()
+    server.verify_flags |= ssl.VERIFY_X509_STRICT
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    assert talk(server, client) == b"WORD"
+
+
 def test_a_machine_that_joins_gets_all_that_it_needs_in_files_that_are_its_owners_alone(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
