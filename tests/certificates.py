@@ -1,4 +1,7 @@
-"""Certificates of an authority of the tests, and TLS clients that show what they met."""
+"""Certificates of an authority of the tests, and TLS clients that show what they met.
+
+They have all that Python 3.13 asks for (``ssl.VERIFY_X509_STRICT``).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import (
+    AuthorityKeyIdentifier,
     BasicConstraints,
     CertificateBuilder,
     DNSName,
     IPAddress,
+    KeyUsage,
     Name,
     NameAttribute,
     SubjectAlternativeName,
+    SubjectKeyIdentifier,
     load_der_x509_certificate,
     random_serial_number,
 )
@@ -35,8 +41,13 @@ class Authority:
         self._folder, self._name = folder, _named(name)
         self._key = generate_private_key(SECP256R1())
         self.file = folder / f"{name}.pem"
-        own = self._certificate(self._name, self._key.public_key(), timedelta(days=365))
-        own = own.add_extension(BasicConstraints(ca=True, path_length=None), critical=True)
+        public = self._key.public_key()
+        own = (
+            self._certificate(self._name, public, timedelta(days=365))
+            .add_extension(BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(KeyUsage(*(bit == 5 for bit in range(9))), critical=True)  # signs
+            .add_extension(SubjectKeyIdentifier.from_public_key(public), critical=False)
+        )
         self.file.write_bytes(own.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(
@@ -50,9 +61,13 @@ class Authority:
     ) -> TlsFiles:
         """Write a new certificate of a common name, for localhost and addresses, and its key."""
         key = generate_private_key(SECP256R1())
-        made = self._certificate(_named(name), key.public_key(), ends, begins)
         names = [DNSName("localhost"), *(IPAddress(ip_address(one)) for one in addresses)]
-        made = made.add_extension(SubjectAlternativeName(names), critical=False)
+        issuer = AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = (
+            self._certificate(_named(name), key.public_key(), ends, begins)
+            .add_extension(SubjectAlternativeName(names), critical=name is None)
+            .add_extension(issuer, critical=False)
+        )
         found = TlsFiles(self._folder / f"{file}.pem", self._folder / f"{file}.key")
         _replace(found.cert, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
         plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -64,6 +64,7 @@ def test_a_key_that_is_no_hash_is_no_outage(redis: RedisServer) -> None:
 
 
 def test_a_server_that_is_not_there_is_away() -> None:
+    pytest.importorskip("redis")
     (port,) = free_ports(1)
     with pytest.raises(Unavailable, match="Redis does not answer"):
         fetched(f"redis://127.0.0.1:{port}", [(1,)])

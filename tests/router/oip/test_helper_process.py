@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,33 +31,16 @@ from anabranch.router.oip.helper_process import (
     serve,
 )
 from tests.router.conftest import lean_serving, make_arms
+from tests.router.oip.helped import killed, killed_once, mirrored, refused
 from tests.waiting import until
 
 ROWS = 150_000
 
 
-def mirrored(view: memoryview, *more: Any) -> Any:
-    return os.getpid(), view, np.frombuffer(view, np.uint8)[::-1].copy(), *more
-
-
-def refused(text: str) -> None:
-    raise TooLarge(text)
-
-
-def killed_once(pid: int) -> str:
-    """Kill the helper that has this number, but no other one."""
-    if os.getpid() == pid:
-        os.kill(pid, signal.SIGKILL)
-    return "well"
-
-
-def killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have one helper, that ends with the test."""
+    """Have one helper, that finds the functions of ``helped``, and ends with the test."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
     pool = off_loop.ThreadPoolExecutor(1, thread_name_prefix="anabranch-large")
     monkeypatch.setattr(off_loop, "_threads", pool)
     with pool:
