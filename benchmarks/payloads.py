@@ -278,7 +278,7 @@ def _ratio(case: Case, other: Contender, found: Found) -> float | None:
 def _verdict(case: Case, found: Found, chosen: Sequence[Contender]) -> str:
     """Whether the goal is met; nothing where there is none."""
     other, goal = _goal(case)
-    if other not in chosen:
+    if other is None or other not in chosen:
         return ""
     ratio = _ratio(case, other, found)
     return "met" if ratio is not None and ratio >= goal else "MISSED"
