@@ -32,6 +32,7 @@ _ANSWER_S = 5.0
 _DAY = 86_400.0
 _UP = "anabranch up"
 _ANEW = "anabranch down, then anabranch up"
+_BACK = "try again, else anabranch restore FILE --replace"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _store(home: Path) -> Iterator[Diagnosis]:
     except EngineError as error:
         problems.append(str(error))
     path = store_file(home)
-    yield from (Diagnosis("store", text, "anabranch restore FILE") for text in problems)
+    yield from (Diagnosis("store", text, _BACK) for text in problems)
     if not problems and path is not None and path.exists():
         yield Diagnosis("store", f"{path} is sound")
 

@@ -43,7 +43,7 @@ def test_the_store_of_an_engine_that_does_not_run_is_examined(tmp_path: Path) ->
     os.truncate(file, 4096)
     (cut,) = stores()
     assert cut.state.startswith(f"the store {file} is damaged: ")
-    assert cut.remedy == "anabranch restore FILE"
+    assert cut.remedy == "try again, else anabranch restore FILE --replace"
 
 
 @pytest.mark.parametrize(("joined", "remedy"), [(False, "anabranch up"), (True, "anabranch join")])
