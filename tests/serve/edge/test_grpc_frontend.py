@@ -301,19 +301,26 @@ def test_all_else_is_the_front_s() -> None:
 def test_a_deadline_and_a_client_that_gives_up_end_the_work() -> None:
     async def main() -> None:
         step = Hanging()
-        async with served_graphs({"demo": make_arms(step)}) as (at, routers):
-            error = await failure(at.stub("ModelInfer", infer_request(), timeout=0.3))
-            assert error.code() is StatusCode.DEADLINE_EXCEEDED
+        async with (
+            served_graphs({"demo": make_arms(step)}) as (at, routers),
+            asyncio.timeout(60),
+        ):
+            seconds = 0.3
+            while not step.begun.is_set():  # a busy machine may not come so far in that time
+                error = await failure(at.stub("ModelInfer", infer_request(), timeout=seconds))
+                assert error.code() is StatusCode.DEADLINE_EXCEEDED
+                seconds *= 2
             await step.cancelled.wait()
             step.begun.clear()
             step.cancelled.clear()
+            routers["demo"].seen.clear()
             call = at.stub("ModelInfer", infer_request())
             asked = asyncio.create_task(failure(call))
             await step.begun.wait()
             call.cancel()
             await step.cancelled.wait()
             await asyncio.gather(asked, return_exceptions=True)
-            assert routers["demo"].seen == [METHOD] * 2
+            assert routers["demo"].seen == [METHOD]
 
     asyncio.run(main())
 
