@@ -9,6 +9,7 @@ from selectors import DefaultSelector
 from typing import Any
 
 from anabranch.graph.execute.executor import Evaluator, HeadExecutor
+from anabranch.graph.execute.loopback import LoopbackCall
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -43,8 +44,9 @@ class _Selector(DefaultSelector):
 @contextmanager
 def running(executor: HeadExecutor) -> Iterator[Run]:
     """Give what runs requests of an executor, and of those that it calls by ``loopback``."""
-    calls: Any = executor._evaluator._steps._calls.values()
-    evaluators = [executor._evaluator, *(call._executor._evaluator for call in calls)]
+    calls = executor._evaluator._steps._calls.values()
+    segments = [call._executor for call in calls if isinstance(call, LoopbackCall)]
+    evaluators = [one._evaluator for one in (executor, *segments)]
     with asyncio.Runner(
         loop_factory=lambda: asyncio.SelectorEventLoop(_Selector(evaluators))
     ) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import suppress
 
@@ -119,26 +120,33 @@ class InPlace:
 
 
 class Hang:
-    """Answers when it is too late."""
+    """Never answers."""
 
     async def transform(self, x: np.ndarray) -> np.ndarray:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
         return x
 
 
 class Sleep:
-    """Holds its thread for a while."""
+    """Holds its thread for a while, once as many threads are in it as may be."""
+
+    max_concurrency = 1
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.together = 0
         self.most = 0
+        self._counting = threading.Lock()
+        self._full = threading.Barrier(self.max_concurrency)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        self.together += 1
-        self.most = max(self.most, self.together)
+        with self._counting:
+            self.together += 1
+            self.most = max(self.most, self.together)
+        self._full.wait(60)
         time.sleep(self.seconds)
-        self.together -= 1
+        with self._counting:
+            self.together -= 1
         return x
 
 

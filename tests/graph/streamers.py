@@ -47,12 +47,13 @@ class Two(Count):
 
 
 class Wait:
-    """Yields once and then hangs."""
+    """Yields once, and then says that it hangs, and does."""
 
     async def predict(self, x: Array, context: Context) -> AsyncGenerator[Array, None]:
         try:
             yield x
-            await asyncio.sleep(3600)
+            context.parameters["hangs"].set()
+            await asyncio.Event().wait()
         finally:
             context.parameters["log"].append("closed")
 

@@ -17,6 +17,7 @@ from anabranch.graph.calls.stepping import in_task
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.telemetry.logs import REQUESTS
+from tests.graph.endless import running
 
 ROOT = Path(__file__).parents[1]
 ONE = {"x": np.array([1])}
@@ -27,6 +28,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.waiting: dict[str, asyncio.Future[None]] = {}
+        self.came = asyncio.Event()
         self.cancelled: list[str] = []
         self.tasks: list[asyncio.Task[Any] | None] = []
 
@@ -36,6 +38,7 @@ class Calls:
         (name,) = wants
         self.tasks.append(asyncio.current_task())
         self.waiting[name] = asyncio.get_running_loop().create_future()
+        self.came.set()
         try:
             await self.waiting[name]
         except asyncio.CancelledError:
@@ -57,24 +60,23 @@ def remote(*names: str, source: str = "x") -> Graph:
 
 
 def use(built: Graph, work: Use, call: Any = None) -> None:
+    plan, calls = built.plan, Calls()
+    bound = asyncio.run(load_nodes(plan, plan.head.nodes, ROOT))
+    away = {segment.name: call or calls for segment in plan.segments[1:]}
+    executor = HeadExecutor(plan, bound, away)
+
     async def main() -> None:
-        plan, calls = built.plan, Calls()
-        bound = await load_nodes(plan, plan.head.nodes, ROOT)
-        away = {segment.name: call or calls for segment in plan.segments[1:]}
-        executor = HeadExecutor(plan, bound, away)
-        try:
-            async with asyncio.timeout(30):
-                await work(executor, calls)
-        finally:
-            executor.close()
+        await work(executor, calls)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(main())
+    with running(executor) as run:
+        run(main())
 
 
 async def begun(calls: Calls, *names: str) -> None:
-    while not calls.waiting.keys() >= {*names}:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    while not calls.waiting.keys() >= {*names}:
+        calls.came.clear()
+        await calls.came.wait()
 
 
 def asked(executor: HeadExecutor) -> asyncio.Task[Any]:

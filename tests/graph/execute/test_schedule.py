@@ -15,6 +15,7 @@ from anabranch.errors import NodeError, SpecError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
+from tests.graph.endless import running
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ["a", "b", BROADCAST, None]
@@ -37,17 +38,10 @@ def graph(isolated: bool = False, **fields: Any) -> Graph:
 def ran(built: Graph, x: int, *, segmented: bool = False) -> tuple[list[str], dict[str, str], Any]:
     """The components that ran, the routes, and the answer."""
     context = Context(parameters={"log": []})
-
-    async def main() -> Any:
-        bound = await load_nodes(built.plan, built.plan.nodes, ROOT)
-        executor = loopback(built.plan, bound) if segmented else HeadExecutor(built.plan, bound)
-        try:
-            async with asyncio.timeout(30):
-                return await executor.run({"x": np.array([x])}, context)
-        finally:
-            executor.close()
-
-    found = asyncio.run(main())
+    bound = asyncio.run(load_nodes(built.plan, built.plan.nodes, ROOT))
+    executor = loopback(built.plan, bound) if segmented else HeadExecutor(built.plan, bound)
+    with running(executor) as run:
+        found = run(executor.run({"x": np.array([x])}, context))
     return sorted(context.parameters["log"]), context.path, found["y"].tolist()
 
 
