@@ -220,7 +220,7 @@ def use(
         bound = await load_nodes(plan, plan.nodes, Path())
         executor = loopback(plan, bound) if away else HeadExecutor(plan, bound)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 return await work(Work(executor, bound["a"].instance))
         finally:
             bound["a"].instance.gate.set()
@@ -671,7 +671,7 @@ def test_under_load_every_request_gets_its_own_rows() -> None:
 def test_retries_and_timeouts_are_those_of_the_request() -> None:
     async def work(w: Work) -> None:
         first = await w.busy()
-        with pytest.raises(DeadlineExceeded, match="within its timeout of 500ms"):
+        with pytest.raises(DeadlineExceeded, match="within its timeout of 2s"):
             await w.ask(1)
         w.go()
         with pytest.raises(DeadlineExceeded):
@@ -683,7 +683,7 @@ def test_retries_and_timeouts_are_those_of_the_request() -> None:
         assert isinstance(answers[0], NodeError)
         assert numbers(answers[1:]) == [[0], [1], [2]]
 
-    use(Model, work, fields={"timeout": "500ms"})
+    use(Model, work, fields={"timeout": "2s"})
 
 
 def test_a_component_that_takes_the_context_cannot_be_batched() -> None:

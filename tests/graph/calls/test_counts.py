@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -43,6 +44,17 @@ class AsyncGuard:
     async def transform(self, x: Any) -> Any:
         await asyncio.sleep(0)
         return _guarded(x)
+
+
+class Held:
+    """Holds its thread until it may go on."""
+
+    began, go_on = threading.Event(), threading.Event()
+
+    def transform(self, x: Any) -> Any:
+        self.began.set()
+        self.go_on.wait(60)
+        return x
 
 
 class Gated:
@@ -187,11 +199,12 @@ def test_what_is_under_way_shows() -> None:
 
 def test_what_nobody_waits_for_is_neither_answered_nor_failed() -> None:
     async def main() -> None:
-        async with counted(graph(Guard, args={"seconds": 0.05})) as found:
+        async with counted(graph(Held)) as found:
             running = asyncio.create_task(found.run(ONE))
-            await asyncio.sleep(0.01)
+            await asyncio.to_thread(Held.began.wait, 60)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            Held.go_on.set()
             assert found.number(definitions.NODE_DURATION) == 0
             assert found.errors == {}
             assert found.of(definitions.NODE_IN_FLIGHT) == {NODE: 0}

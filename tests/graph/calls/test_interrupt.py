@@ -41,10 +41,10 @@ def test_an_endless_loop_is_interrupted(pool: ThreadPoolExecutor, swallow: bool)
     started = threading.Event()
     call = InterruptibleCall(lambda: spin(started, swallow))
     done = pool.submit(call.run)
-    assert started.wait(10)
+    assert started.wait(60)
     call.interrupt()
     with pytest.raises(CallInterrupted):
-        done.result(10)
+        done.result(60)
 
 
 def test_a_call_that_is_not_interrupted_returns_and_raises_as_it_is() -> None:
@@ -56,10 +56,10 @@ def test_a_call_that_is_not_interrupted_returns_and_raises_as_it_is() -> None:
 def test_an_interrupt_before_and_after_the_call_hits_nothing(pool: ThreadPoolExecutor) -> None:
     early, late = InterruptibleCall(lambda: 1), InterruptibleCall(lambda: 2)
     early.interrupt()
-    assert pool.submit(early.run).result(10) == 1
-    assert pool.submit(late.run).result(10) == 2
+    assert pool.submit(early.run).result(60) == 1
+    assert pool.submit(late.run).result(60) == 2
     late.interrupt()
-    assert pool.submit(sum, range(100_000)).result(10) == 4_999_950_000
+    assert pool.submit(sum, range(100_000)).result(60) == 4_999_950_000
 
 
 def test_python_does_not_go_on_looking_for_an_exception_that_has_arrived() -> None:
@@ -136,7 +136,7 @@ def test_an_exception_never_arrives_outside_of_its_call(pool: ThreadPoolExecutor
         time.sleep(draw.random() / 1000)
         for call in calls:
             call.interrupt()
-        found += [one.result(10) for one in jobs]
+        found += [one.result(60) for one in jobs]
         assert not any(call._lock.locked() for call in calls)
     assert stray == []
     assert set(found) == {"returned", "interrupted"}

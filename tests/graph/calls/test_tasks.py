@@ -46,7 +46,7 @@ async def deaf(release: asyncio.Event) -> None:
 
 async def others() -> None:
     """Wait until all other tasks have ended."""
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=60)
     await asyncio.sleep(0)
 
 

@@ -258,7 +258,7 @@ def test_a_full_queue_refuses_at_once() -> None:
     async def main() -> None:
         explaining = await loaded(slow(2))
         tasks = [asyncio.create_task(ask(explaining, -n)) for n in (1, 2, 3)]
-        await asyncio.to_thread(explainers.STARTED.wait, 20)
+        await asyncio.to_thread(explainers.STARTED.wait, 60)
         with pytest.raises(Unavailable, match="'w' has its queue full: 1 in progress and 2 that"):
             await ask(explaining, -4)
         explainers.RELEASE.set()
@@ -279,7 +279,7 @@ def test_samples_of_the_traffic_leave_half_of_the_queue_to_who_waits(queue: int)
 
         numbers = iter(range(1, 100))
         tasks = [asyncio.create_task(sample(next(numbers))) for _ in range(1 + queue // 2)]
-        await asyncio.to_thread(explainers.STARTED.wait, 20)
+        await asyncio.to_thread(explainers.STARTED.wait, 60)
         with pytest.raises(Unavailable, match="'w' has its queue full"):
             await sample(next(numbers))
         rest = queue - queue // 2
@@ -299,12 +299,12 @@ def test_an_explanation_that_is_given_up_is_interrupted_and_its_place_free() -> 
         explaining = await loaded(slow(0, timeout="200ms"))
         with pytest.raises(DeadlineExceeded, match=r"'w' did not answer within 0\.2s"):
             await ask(explaining, -1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     found = await ask(explaining, 1)
                     break
-                except Unavailable:
+                except (Unavailable, DeadlineExceeded):  # the latter on a busy machine
                     await asyncio.sleep(0.01)
         assert json.loads(found.explanations)[0]["library"] == "done"
         explaining.close()
@@ -329,11 +329,11 @@ def test_an_explanation_that_is_cancelled_asks_the_model_no_more() -> None:
     async def main() -> None:
         explaining = await loaded(plan, calls)
         task = asyncio.create_task(ask(explaining, 1))
-        await asyncio.to_thread(explainers.STARTED.wait, 20)
+        await asyncio.to_thread(explainers.STARTED.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await ended.wait()
         explaining.close()
 
@@ -352,7 +352,7 @@ def test_an_explanation_may_begin_outside_of_tasks() -> None:
             found.set_result(await ask(explaining, 1))
 
         loop.call_soon(begin, begun(), loop)
-        assert json.loads((await asyncio.wait_for(found, 20)).explanations)
+        assert json.loads((await asyncio.wait_for(found, 60)).explanations)
         explaining.close()
 
     asyncio.run(main())
