@@ -133,12 +133,21 @@ class Engine:
         found: dict[str, Any] = reply.json()
         return found
 
-    def traffic(self, name: str, **change: dict[int, float]) -> dict[str, Any]:
-        """Set ``weights`` or ``mirrors``."""
+    def traffic(self, name: str, routers: int = 0, **change: dict[int, float]) -> dict[str, Any]:
+        """Set ``weights`` or ``mirrors``; again, until so many routers have confirmed it in time.
+
+        The controller waits a second for them, and a busy machine may take longer.
+        """
         body = {key: {str(n): share for n, share in it.items()} for key, it in change.items()}
-        reply = self.api("PUT", f"/graphs/{name}/traffic", json=body)
-        assert reply.status_code == 200, reply.text
-        found: dict[str, Any] = reply.json()
+
+        def confirmed() -> dict[str, Any] | None:
+            reply = self.api("PUT", f"/graphs/{name}/traffic", json=body)
+            assert reply.status_code == 200, reply.text
+            found: dict[str, Any] = reply.json()
+            return found if found["routers"]["confirmed"] >= routers else None
+
+        found = until(confirmed)
+        assert found is not None
         return found
 
     def process(self, *arguments: object) -> subprocess.CompletedProcess[str]:

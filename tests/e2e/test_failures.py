@@ -129,7 +129,7 @@ def test_a_hung_node_is_given_up_and_leaves_nothing_running(
 ) -> None:
     """The first revision is in the router, the second is a canary in processes of its own."""
     url = f"{engine.graph_url('hanging')}/versions/{revision}/infer"
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=60) as client:
         assert value(client.post(url, json=BODY)) == [1, 2]
         before = beat.stat().st_size
         reply = client.post(url, json=BODY, headers={"x-way": way})
@@ -197,7 +197,7 @@ def test_a_replica_whose_calls_time_out_is_left_out(engine: Engine, given: Given
     calls = given.folder / "sick"
     args = {"args": {"calls": str(calls)}}
     name = given.deployed(spec("sickly", one=node("OneIsSick", **args, **limits)), CODE)
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=60) as client:
         for _ in range(60):
             assert value(client.post(f"{engine.graph_url(name)}/infer", json=BODY)) == [1, 2]
     # Five open the breaker at the latest, and probes follow after 1, 2 and 4 s. Serve, too, sends

@@ -72,7 +72,7 @@ class Client:
     def __init__(self, port: int) -> None:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 
-    def __call__(self, method: str, request: Any = None, timeout: float = 20, **fields: Any) -> Any:
+    def __call__(self, method: str, request: Any = None, timeout: float = 60, **fields: Any) -> Any:
         kind = request_type(method)
         return self.channel.unary_unary(
             path(method),
@@ -80,7 +80,7 @@ class Client:
             response_deserializer=response_type(method).FromString,
         )(kind(**fields) if request is None else request, timeout=timeout)
 
-    def infer(self, name: str, timeout: float = 20, **fields: Any) -> list[float]:
+    def infer(self, name: str, timeout: float = 60, **fields: Any) -> list[float]:
         answer = self("ModelInfer", asking(name, **fields), timeout)
         return np.frombuffer(answer.raw_output_contents[0], np.float32).tolist()
 
@@ -98,7 +98,7 @@ class Client:
             request_serializer=request_type(method).SerializeToString,
             response_deserializer=response_type(method).FromString,
         )
-        return list(call(iter(requests), timeout=20))
+        return list(call(iter(requests), timeout=60))
 
 
 def asking(name: str, **fields: Any) -> Any:

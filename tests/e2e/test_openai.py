@@ -142,7 +142,7 @@ def test_both_revisions_answer_whole_and_as_streams(
     engine: Engine, client: openai.OpenAI, stream: bool
 ) -> None:
     for revision, name in ((1, "old"), (2, "new")):
-        engine.traffic(CHAT, weights={revision: 100, 3 - revision: 0})
+        engine.traffic(CHAT, routers=1, weights={revision: 100, 3 - revision: 0})
         found: Any = client.chat.completions.create(model=CHAT, messages=USER, stream=stream)
         ANSWERED[CHAT] += 1
         marks = {one.system_fingerprint for one in found} if stream else {found.system_fingerprint}
@@ -161,7 +161,7 @@ def test_a_graph_has_a_base_url_of_its_own(engine: Engine) -> None:
 
 
 def test_users_stay_on_their_revision(engine: Engine, client: openai.OpenAI) -> None:
-    engine.traffic(CHAT, weights={1: 50, 2: 50})
+    engine.traffic(CHAT, routers=1, weights={1: 50, 2: 50})
     users = [f"user-{at}" for at in range(12)]
     found = {
         user: {said(client, user=user, stream=stream).split()[0] for stream in (False, True, False)}
@@ -186,7 +186,7 @@ def test_models_and_errors(client: openai.OpenAI) -> None:
 def test_tokens_are_counted_by_revision_and_monitors_see_requests(
     engine: Engine, client: openai.OpenAI
 ) -> None:
-    engine.traffic(CHAT, weights={1: 0, 2: 100})
+    engine.traffic(CHAT, routers=1, weights={1: 0, 2: 100})
     of = {"graph": CHAT, "revision": "2"}
 
     def check_all_counted() -> None:

@@ -44,7 +44,7 @@ def test_traffic_survives_the_controller_and_the_engine(
     given = Given(on_postgres, tmp_path)
     name = given.deployed(spec("kept", times=node("Times", args={"by": 2.0})), CODE)
     given.beside(spec("kept", times=node("Times", args={"by": 3.0})), CODE, "--canary", "0")
-    on_postgres.traffic(name, weights={1: 0, 2: 7})
+    on_postgres.traffic(name, routers=1, weights={1: 0, 2: 7})
     (controller,) = actor_processes(on_postgres, "Controller")
     os.kill(controller.pid, signal.SIGKILL)
     until(lambda: on_postgres.api("GET", f"/graphs/{name}").status_code == 200)

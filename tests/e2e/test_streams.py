@@ -105,8 +105,15 @@ def test_generate_joins_and_infer_refuses(engine: Engine, way: str) -> None:
 def test_errors_and_the_deadline_are_the_last_event(engine: Engine, way: str) -> None:
     found = stream(engine, way, fail=True)
     assert found[-1]["error"].startswith("node 'talk' failed: RuntimeError: not today (")
-    found = stream(engine, way, pause=60, timeout=1_000_000)
-    assert "did not answer within 1s" in found[-1]["error"]
+    found: list[Any] = []
+    for seconds in (1, 4, 16):  # the first result may take a busy machine that long
+        url = f"{engine.graph_url(way)}/generate_stream"
+        reply = httpx.post(url, json=ask(pause=60, timeout=seconds * 1_000_000), timeout=60)
+        if reply.status_code == 200:
+            found = list(events(reply.iter_lines()))
+            break
+    assert f"did not answer within {seconds}s" in found[-1]["error"]
+    assert found[0]["text_output"] == "0,"
 
 
 def made_before_the_end(engine: Engine, way: str, own: str) -> int:

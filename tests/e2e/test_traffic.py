@@ -60,7 +60,7 @@ def arms(replies: list[Reply]) -> list[int]:
 
 @pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.nightly)])
 def test_requests_at_even_weights_are_split_evenly(engine: Engine, duo: str, count: int) -> None:
-    engine.traffic(duo, weights={1: 50, 2: 50})
+    engine.traffic(duo, routers=2, weights={1: 50, 2: 50})
 
     def is_even() -> bool:
         found = Counter(arms(ask_each(f"{engine.graph_url(duo)}/infer", [{}] * count)))
@@ -76,7 +76,7 @@ def test_sticky_keys_stay_on_their_arms(engine: Engine, duo: str, count: int) ->
     """Nothing is drawn: which arm a key belongs to is always the same."""
     url = f"{engine.graph_url(duo)}/infer"
     keys = [{"x-user": f"user-{number}"} for number in range(count)]
-    engine.traffic(duo, weights={1: 90, 2: 10})
+    engine.traffic(duo, routers=2, weights={1: 90, 2: 10})
     replies = ask_each(url, keys)
     first = arms(replies)
     assert 0.09 < first.count(2) / len(keys) < 0.11
@@ -90,7 +90,7 @@ def test_sticky_keys_stay_on_their_arms(engine: Engine, duo: str, count: int) ->
     fresh = {reply.json()["outputs"][0]["data"][1] for reply in again if value(reply)[0] == 1}
     assert len(fresh) == 2
     assert fresh != routers
-    engine.traffic(duo, weights={1: 80, 2: 20})
+    engine.traffic(duo, routers=2, weights={1: 80, 2: 20})
     raised = arms(ask_each(url, keys, patient=True))
     moved = [(old, new) for old, new in zip(first, raised, strict=True) if old != new]
     assert set(moved) == {(1, 2)}
@@ -107,14 +107,14 @@ def routers_of(engine: Engine, name: str) -> set[float]:
 def test_weights_changed_under_load_are_in_force_at_once(
     engine: Engine, duo: str, load: Callable[..., Any], changes: int
 ) -> None:
-    engine.traffic(duo, weights={1: 1, 2: 0})
+    engine.traffic(duo, routers=2, weights={1: 1, 2: 0})
     before = {process.pid for process in actor_processes(engine, f"ServeReplica:{duo}")}
     turns: list[tuple[float, float, str]] = []
     """When a change was acknowledged, when the next one began, and who answers meanwhile."""
     with load(duo) as running:
         for turn in range(changes):
             arm = 2 - turn % 2
-            engine.traffic(duo, weights={arm: 1, 3 - arm: 0})
+            engine.traffic(duo, routers=2, weights={arm: 1, 3 - arm: 0})
             acknowledged = time.monotonic()
             running.until_asked(50)
             turns.append((acknowledged, time.monotonic(), str(arm)))
@@ -130,14 +130,14 @@ def test_weights_changed_under_load_are_in_force_at_once(
 def test_a_change_is_in_force_when_the_command_returns(engine: Engine, duo: str) -> None:
     for turn in range(10):
         arm = 2 - turn % 2
-        said = engine.traffic(duo, weights={arm: 1})
+        said = engine.traffic(duo, routers=2, weights={arm: 1})
         assert said["routers"] == {"confirmed": 2, "known": 2}
         replies = ask_each(f"{engine.graph_url(duo)}/infer", [{}] * 40)
         assert set(arms(replies)) == {arm}
 
 
 def test_testers_see_the_candidate_and_nobody_else_does(engine: Engine, duo: str) -> None:
-    engine.traffic(duo, weights={1: 100, 2: 0})
+    engine.traffic(duo, routers=2, weights={1: 100, 2: 0})
     url = f"{engine.graph_url(duo)}/infer"
     assert set(arms(ask_each(url, [{"x-tester": "yes"}] * 100))) == {2}
     others = [{"x-tester": "no"}, {}, {"x-user": "someone"}] * 30
@@ -145,7 +145,7 @@ def test_testers_see_the_candidate_and_nobody_else_does(engine: Engine, duo: str
 
 
 def test_each_revision_can_be_asked_directly(engine: Engine, duo: str) -> None:
-    engine.traffic(duo, weights={1: 100, 2: 0})
+    engine.traffic(duo, routers=2, weights={1: 100, 2: 0})
     url = engine.graph_url(duo)
     for number in (1, 2):
         replies = ask_each(f"{url}/versions/{number}/infer", [{}] * 20)
