@@ -165,6 +165,12 @@ def of_ray(kind: str) -> list[Fault]:
     return [Fault(name, title, kind, spares=False) for name, title in WITH_RAY.items()]
 
 
+def names() -> list[str]:
+    """Return the names of all that dies or hangs."""
+    faults = *of_helpers(), *of_graphs(), *of_components(), *of_ray(KILLED)
+    return list(dict.fromkeys(one.name for one in faults))
+
+
 def _replica(graph: str, end: str = "") -> str:
     return f"ray::ServeReplica:{graph}{end}:"
 
@@ -259,10 +265,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deaths")
-    names = {one.name for one in (*of_helpers(), *of_graphs(), *of_components(), *of_ray(KILLED))}
     parser.add_argument("--times", type=int, default=3, help="of each fault (default: 3)")
     parser.add_argument(
-        "--cases", nargs="+", choices=sorted(names), default=[], help="what dies (default: all)"
+        "--cases", nargs="+", choices=names(), default=[], help="what dies (default: all)"
     )
     return parse(parser, times=1)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.deaths import names
 from benchmarks.outcome import MET, MISSED
 from tests.machines import Network
 
@@ -50,7 +51,6 @@ def test_lookups() -> None:
         "telemetry",
         "sinks",
         "disturbances",
-        "deaths",
         "remote_nodes",
         "floods",
         "tenants",
@@ -63,10 +63,16 @@ def test_a_benchmark_of_the_core(name: str) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("third", [0, 1, 2])
+def test_deaths(third: int) -> None:
+    assert_measured("benchmarks.deaths", ["--cases", *names()[third::3]])
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("half", [0, 1])
 def test_the_comparison(half: int) -> None:
-    names = [one.name for one in CONTENDERS if one.peer is None][half::2]
-    assert_measured("benchmarks", [*PEERS, "--only", *names])
+    contenders = [one.name for one in CONTENDERS if one.peer is None][half::2]
+    assert_measured("benchmarks", [*PEERS, "--only", *contenders])
 
 
 @pytest.mark.e2e
