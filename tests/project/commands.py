@@ -47,6 +47,7 @@ NOT_TYPED: Mapping[str, str] = {
     "benchmarks.md: .venv/bin/python -m benchmarks.telemetry": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks.sinks": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks.disturbances": MEASURES,
+    "benchmarks.md: .venv/bin/python -m benchmarks.deaths": MEASURES,
 }
 """The reason by the beginning of a block's name."""
 
