@@ -197,7 +197,7 @@ class Site:
     def run(self, scenario: Callable[[], Any]) -> None:
         async def whole() -> None:
             running = asyncio.create_task(self.reconciler.run())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario()
             running.cancel()
 

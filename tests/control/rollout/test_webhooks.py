@@ -79,7 +79,7 @@ def deliver(
         )
         task = asyncio.create_task(deliveries.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not until():
                     assert not task.done()
                     await asyncio.sleep(0.005)
@@ -261,7 +261,7 @@ def test_a_call_that_is_put_in_while_there_is_none_is_made_when_told(
         await asyncio.sleep(0)  # it looks, and finds nothing or what comes now
         await asyncio.to_thread(happen, store, "rollout_step", web.url)
         deliveries.wake()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while left(store):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         task.cancel()

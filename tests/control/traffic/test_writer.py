@@ -166,14 +166,14 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(parts: Wr
 
     def slow(now: Situation, moment: Moment) -> Change:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return operations.arrived(now, moment, 1)
 
     async def scenario() -> None:
         parts.store.ensure_revision(G, spec(), "d", force=True)
         with acting(ANN):
             asked = asyncio.create_task(parts.writer.change(G, slow))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         go_on.set()
@@ -194,14 +194,14 @@ def test_one_can_wait_until_what_is_stored_is_in_force(
 
     def slow(*given: Any) -> Any:
         stored.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return build(*given)
 
     async def scenario() -> None:
         parts.store.ensure_revision(G, spec(), "d", force=True)
         monkeypatch.setattr(writer_module, "build", slow)
         changing = asyncio.create_task(parts.writer.change(G, arrived(1)))
-        await asyncio.to_thread(stored.wait, 10)
+        await asyncio.to_thread(stored.wait, 60)
         assert parts.store.situation(G).situation.stable == 1
         waiting = asyncio.create_task(parts.writer.until_in_force(G, 0))
         await asyncio.sleep(0)

@@ -128,7 +128,7 @@ def test_events_pass_one_by_one() -> None:
             assert reply.headers["content-type"] == "text/event-stream"
             assert reply.headers["x-accel-buffering"] == "no"
             events = reply.aiter_raw()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await anext(events) == b"data: 1\n\n"
             go.set()
             assert [piece async for piece in events] == [b"data: 2\n\n"]

@@ -73,7 +73,7 @@ class LeanClient:
         return lines
 
     async def _lines(self) -> list[str]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             lines = [await self.reader.readline()]
             while lines[-1] not in (b"\r\n", b""):
                 lines.append(await self.reader.readline())

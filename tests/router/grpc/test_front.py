@@ -261,14 +261,14 @@ def test_metadata_and_the_deadline_travel_on() -> None:
                 *(("x-request-id", "mine"), ("traceparent", "00-1-2-03"), ("x-user", "u")),
                 ("blob-bin", b"\0"),
             )
-            call = stub("ModelInfer", infer_request(), metadata=metadata, timeout=20)
+            call = stub("ModelInfer", infer_request(), metadata=metadata, timeout=600)
             await call
             assert dict(await call.trailing_metadata())["x-request-id"] == "mine"
         (context,) = seen
         assert context.id == "mine"
         assert context.headers["traceparent"] == "00-1-2-03"
         assert context.headers["x-user"] == "u"
-        assert 18e6 < context.parameters["timeout"] < 21e6
+        assert 540e6 < context.parameters["timeout"] < 601e6
 
     asyncio.run(main())
 
@@ -281,8 +281,11 @@ def test_cancelling_and_deadlines_reach_the_router() -> None:
             await step.until_come(1)
             call.cancel()
             await step.until_cancelled()
-            error = await failure(stub("ModelInfer", infer_request(), timeout=1))
-            assert error.code() is StatusCode.DEADLINE_EXCEEDED
+            seconds = 0.3
+            while step.come < 2:  # a busy machine may not come so far in that time
+                error = await failure(stub("ModelInfer", infer_request(), timeout=seconds))
+                assert error.code() is StatusCode.DEADLINE_EXCEEDED
+                seconds *= 2
             await step.until_cancelled()
             stream = stub.stream([infer_request()])
             await step.until_come(3)
@@ -353,7 +356,7 @@ def test_without_a_router_that_can_be_reached_calls_fail_soon() -> None:
 def test_a_router_that_takes_connections_and_says_nothing_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool, "CONNECT_S", 0.3)
+    monkeypatch.setattr(pool, "CONNECT_S", 1.0)
 
     async def main(silent: str) -> None:
         control = FakeControl()

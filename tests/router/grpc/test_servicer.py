@@ -232,8 +232,11 @@ def test_a_deadline_ends_the_work(arms: MakeArms) -> None:
     async def main() -> None:
         step = Hanging()
         async with served(arms(step)) as stub:
-            error = await failure(stub("ModelInfer", infer_request(), timeout=1))
-            assert error.code() is StatusCode.DEADLINE_EXCEEDED
+            seconds = 0.3
+            while not step.begun.is_set():  # a busy machine may not come so far in that time
+                error = await failure(stub("ModelInfer", infer_request(), timeout=seconds))
+                assert error.code() is StatusCode.DEADLINE_EXCEEDED
+                seconds *= 2
             await asyncio.wait_for(step.cancelled.wait(), 30)
 
     asyncio.run(main())
@@ -510,7 +513,7 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
         port = graph.bind("127.0.0.1")
         await graph.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await reader.read(100):
                 pass
         writer.close()

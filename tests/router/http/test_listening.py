@@ -299,7 +299,7 @@ def test_nodes_of_the_engine_are_believed_and_others_are_not_served(
         host, port = sock.getsockname()
         await server.listen(sock, server_tls())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asked(host, port)
         finally:
             await server.close(0)

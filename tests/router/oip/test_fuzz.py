@@ -87,7 +87,7 @@ def judge(arms: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> Judge:
 
     def judged(body: list[bytes], headers: Mapping[str, str]) -> int:
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        status, answer = asyncio.run(asyncio.wait_for(ask(app, body, raw), 20))
+        status, answer = asyncio.run(asyncio.wait_for(ask(app, body, raw), 60))
         assert status in {200, *REFUSED}, answer
         if status != 200:
             ((name, told),) = json.loads(answer).items()

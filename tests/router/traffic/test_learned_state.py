@@ -53,7 +53,7 @@ def state(one: LearningRouter, best: str) -> dict[tuple[str, str], str]:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110 - what happens has no event
             await asyncio.sleep(0.001)
 

@@ -59,7 +59,7 @@ def test_while_nobody_can_say_where_the_controller_is_only_one_thread_waits(
         def get_actor(self, name: str, namespace: str) -> Any:
             nonlocal asked
             asked += 1
-            assert back.wait(20)
+            assert back.wait(60)
             return FakeActor()
 
     monkeypatch.setattr(controller, "ray", Away())
@@ -69,7 +69,7 @@ def test_while_nobody_can_say_where_the_controller_is_only_one_thread_waits(
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 await actor.call("next", timeout=0.01)
-        waiting = asyncio.ensure_future(actor.call("next", timeout=20))
+        waiting = asyncio.ensure_future(actor.call("next", timeout=60))
         await asyncio.sleep(0)
         back.set()
         assert await waiting == "answer"

@@ -159,7 +159,7 @@ def handle(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> H
 
 
 def run(main: Any) -> None:
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 60))
 
 
 def test_each_new_list_is_told_until_it_closes(controller: Controller, handle: Handle) -> None:

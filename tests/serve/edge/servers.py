@@ -118,7 +118,7 @@ class Connection:
         return await self.reply()
 
     async def reply(self) -> Reply:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             line, headers = await read_head(self.reader)
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         found = body.decode()
@@ -198,7 +198,7 @@ async def edge(options: EdgeOptions = OPTIONS) -> AsyncIterator[Site]:
             await proxy.close()
 
 
-async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 30) -> None:
+async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Return when it has happened; TimeoutError if it has not by then."""
     async with asyncio.timeout(seconds):
         while not await happened():  # noqa: ASYNC110

@@ -84,7 +84,7 @@ class Crowd:
                 self._kept.append((reader, writer))
                 writer.write(data)
                 if data:
-                    await asyncio.wait_for(reader.read(2**16), 20)
+                    await asyncio.wait_for(reader.read(2**16), 60)
 
     def open(self) -> int:
         """How many connections the edge has not closed."""

@@ -107,7 +107,7 @@ def test_connections_of_the_time_without_haproxy_are_all_served() -> None:
                 early.setblocking(False)
                 early.sendall(data)
                 loop = asyncio.get_running_loop()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     assert (await loop.sock_recv(early, 100)).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(main())

@@ -150,7 +150,7 @@ def test_a_connection_that_says_nothing_is_closed(
                 assert client.gone is None
             else:
                 writer.write(bytes(start, "ascii") if isinstance(start, str) else start)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await reader.read(1000):
                     pass
             writer.close()
@@ -167,7 +167,7 @@ def test_what_is_no_http2_is_cut_off(monkeypatch: pytest.MonkeyPatch, data: byte
         async with served_graphs({"demo": make_arms()}) as (at, routers):
             reader, writer = await asyncio.open_connection("127.0.0.1", at.site.grpc)
             writer.write(data)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await reader.read(1000):
                     pass
             writer.close()

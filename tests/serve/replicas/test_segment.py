@@ -160,7 +160,7 @@ def test_cancelling_the_call_cancels_it_there(folder: Path) -> None:
                 await run
             await until((folder / "ended").exists)
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_way(
@@ -186,7 +186,7 @@ def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_w
             await executor.run({"x": quick}, Context())
             assert bulkhead.inside == 0
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_replica_tells_what_it_is_asked_and_what_is_under_way(folder: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_replica_tells_what_it_is_asked_and_what_is_under_way(folder: Path) ->
             await until(lambda: replica._server and replica._server.under_way == 0)
             assert await replica.record_autoscaling_stats() == {ONGOING: 0, REQUESTS: 3}
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
@@ -228,7 +228,7 @@ def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
         assert [one["mul"].tolist() for one in found] == [[2, 4]] * 10
         calls.close()
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
     assert not list(sockets.glob("*.sock"))
 
 

@@ -173,7 +173,7 @@ def test_errors_name_the_node_and_the_model(
 def test_the_model_gets_what_is_left_of_the_time_and_the_parameters() -> None:
     model = Local({1: total}, {1: 1.0})
     parameters = {"explain": "why", "tier": "gold", "timeout": 1}
-    context = Context("7", {"x-user": "ada"}, parameters, deadline=time.monotonic() + 2)
+    context = Context("7", {"x-user": "ada"}, parameters, deadline=time.monotonic() + 60)
     context.tags["origin"] = "web"
     asked(model, context)
 
@@ -182,7 +182,7 @@ def test_the_model_gets_what_is_left_of_the_time_and_the_parameters() -> None:
     assert "explain" not in seen.parameters
     assert dict(seen.tags) == {"origin": "web"}
     remaining = seen.remaining()
-    assert remaining is not None and 0 < remaining <= 2
+    assert remaining is not None and 0 < remaining <= 60
 
 
 def test_a_call_that_has_no_time_left_fails_at_once() -> None:

@@ -26,7 +26,7 @@ from anabranch.serve.streams.server import CallServer
 
 SECRET = b"a secret of both ends"
 NAME = "forest"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -102,7 +102,7 @@ def test_the_loop_need_not_be_uvloop() -> None:
             link.close()
 
     with asyncio.Runner() as runner:
-        runner.run(asyncio.wait_for(main(), 20))
+        runner.run(asyncio.wait_for(main(), 60))
 
 
 @asynccontextmanager

@@ -98,7 +98,7 @@ class DoorGraph:
     def ask(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        return asyncio.run(asyncio.wait_for(self._ask(method, path, body, headers or {}), 20))
+        return asyncio.run(asyncio.wait_for(self._ask(method, path, body, headers or {}), 60))
 
     async def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         received = iter([{"type": "http.request", "body": body}])

@@ -23,7 +23,7 @@ pytestmark = needs_haproxy
 def shaken(at: Secured, port: int, context: ssl.SSLContext) -> tuple[str | None, str | None, str]:
     """The version, the protocol and the cipher of a handshake."""
     with (
-        socket.create_connection(("127.0.0.1", port), 20) as plain,
+        socket.create_connection(("127.0.0.1", port), 60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as tls,
     ):
         cipher = tls.cipher()
@@ -103,7 +103,7 @@ def test_a_handshake_that_never_comes_is_not_awaited_for_ever(
             for data in (b"", b"\x16"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", at.site.grpc)
                 writer.write(data)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     assert await reader.read() == b""
                 writer.close()
 
