@@ -28,8 +28,10 @@ EXPLAIN = "explain"
 """Parameter of inference: true, or the name of an explainer."""
 EXPLAINER = "explainer"
 """Parameter of a request for an explanation: the name of the explainer."""
-IN_TIME = 0.95
-"""Share of a request's time that its explanation may take, so that the prediction is in time."""
+_REPLY_SHARE = 0.05
+"""Share of a request's time that is left for its reply."""
+_REPLY_S = 0.05
+"""Least time left for a reply, in seconds: a large one is encoded and sent on a busy machine."""
 
 
 class Explain(Protocol):
@@ -140,7 +142,7 @@ class Explainers:
 
         Whatever goes wrong is told there; nothing is raised.
         """
-        seconds = min(self._terms[name].timeout, IN_TIME * self._core.check(request))
+        seconds = min(self._terms[name].timeout, time_to_explain(self._core.check(request)))
         try:
             with gate:
                 found = await self.within(seconds, name, request)
@@ -186,6 +188,14 @@ def beside(
 
 async def _at_once(told: Told) -> Told:
     return told
+
+
+def time_to_explain(seconds: float) -> float:
+    """Return how many seconds of a request's time an explanation beside its prediction may take.
+
+    The reply keeps its share, but not less than its least time, nor more than half.
+    """
+    return seconds - min(max(_REPLY_SHARE * seconds, _REPLY_S), seconds / 2)
 
 
 def failed(name: str, error: Exception) -> Told:

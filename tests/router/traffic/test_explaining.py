@@ -20,6 +20,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.explaining import time_to_explain
 from anabranch.router.traffic.samples import Samples
 from tests.router.conftest import BODY, StepHead, double, make_signature, make_table
 
@@ -245,6 +246,13 @@ def test_a_prediction_does_not_wait_for_a_late_explanation() -> None:
     assert answer["parameters"]["explained"] is False
     assert answer["parameters"]["explanation_error"].startswith("late: explainer 'why'")
     assert graph.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(60.0, 3.0), (1.0, 0.05), (0.5, 0.05), (0.1, 0.05), (0.02, 0.01), (0, 0)]
+)
+def test_a_late_explanation_leaves_a_reply_time_to_be_sent(seconds: float, left: float) -> None:
+    assert seconds - time_to_explain(seconds) == pytest.approx(left)
 
 
 def test_an_explanation_leaves_the_prediction_in_time() -> None:
