@@ -69,7 +69,7 @@ class ControlClient:
     history = method(control.history)
     revision = method(control.revision)
     diff = method(control.diff)
-    deploy = method(control.deploy)
+    deploy = method(waits.until_taken)
     send_models = method(send_models)
     wait = method(waits.until_up)
     traffic = method(control.traffic)

@@ -66,7 +66,8 @@ def deploy(
 
     Raise SpecError with all mistakes of the graph before anything is sent, ValueError for arguments
     that exclude each other, DeployError with the node and the reason if the revision fails or is
-    not up in time, which does not stop it, TooLarge, InvalidRequest, Unavailable or EngineError.
+    not up in time, which does not stop it, TooLarge, InvalidRequest, or, where the engine's
+    controller stays away, Unavailable or EngineError.
     """
     wanted = intent(canary, mirror, rollout, hold, now)
     with progress("checking the graph") as say:
@@ -77,13 +78,15 @@ def deploy(
         if prepared.portable is not None:
             yield from send_models(prepared.portable, say)
         say(f"sending the bundle of {name}")
-        sent = yield from control.deploy(
+        sent = yield from waits.until_taken(
             name,
             prepared.bundle.data,
             author,
             message,
             wanted,
             force,
+            min(timeout, waits.TAKEN_S),
+            say,
         )
         number, state = sent["revision"], sent["state"]
         if wait:

@@ -10,13 +10,24 @@ from math import inf
 import httpx
 
 from anabranch.client import control
-from anabranch.client.http import EngineUnreachable, Json, Operation, pause, send
+from anabranch.client.http import (
+    ConnectionBroken,
+    EngineUnreachable,
+    Json,
+    Operation,
+    pause,
+    send,
+)
 from anabranch.errors import AnabranchError, DeployError, EngineError, NotFound, Unavailable
 
 ROLLING = ("running", "paused")
 """Phases of a rollout that is not over."""
 QUIET_S = 5.0
 """Time after which a deploy that has no news is asked for what it does, in seconds."""
+TAKEN_S = 30.0
+"""Time for which a bundle is sent again to an engine that restarts, in seconds."""
+AGAIN_S = 1.0
+"""Time between two tries, in seconds."""
 JOB_OVER = ("finished", "failed", "cancelled")
 """States of batch jobs that nothing runs any more."""
 _PAUSE_S = 0.1
@@ -48,6 +59,35 @@ def until_answered(first: httpx.Response) -> Operation[httpx.Response]:
         except _AWAY:
             continue
     return reply
+
+
+def until_taken(
+    name: str,
+    bundle: bytes,
+    author: str = "",
+    message: str = "",
+    intent: Json | None = None,
+    force: bool = False,
+    timeout: float = TAKEN_S,
+    say: Callable[[str], None] = print,
+) -> Operation[Json]:
+    """Send a bundle as ``control.deploy`` does, and again where the controller restarts meanwhile.
+
+    Nothing is made twice by that: a bundle that was taken already makes no ``new`` revision. With
+    ``force`` it would, so it is sent once. ``say`` is called with the reason for each further try.
+    Raise what the last try raised after ``timeout`` seconds, and at once where there is no engine.
+    """
+    deadline = time.monotonic() + timeout
+    passing: tuple[type[AnabranchError], ...] = (ConnectionBroken, Unavailable)
+    while True:
+        try:
+            return (yield from control.deploy(name, bundle, author, message, intent, force))
+        except passing as error:
+            if force or time.monotonic() > deadline:
+                raise
+            say(f"sending the bundle of {name} again: {error}")
+        passing = _AWAY
+        yield from pause(AGAIN_S)
 
 
 def until_up(

@@ -13,6 +13,7 @@ import pytest
 from anabranch.client import waits
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import EngineState, write_state
+from anabranch.client.http import EngineUnreachable
 from anabranch.errors import (
     AnabranchError,
     Conflict,
@@ -26,7 +27,10 @@ from tests.handlers import QuietHandler
 
 
 class Scripted(ThreadingHTTPServer):
-    """Gives the scripted answers one after the other, the last one for ever."""
+    """Gives the scripted answers one after the other, the last one for ever.
+
+    ``None`` closes the connection amid the body of the request.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,11 +48,16 @@ class Scripted(ThreadingHTTPServer):
 
 class Handler(QuietHandler):
     def answer(self):
+        answers = self.server.answers
+        found = answers.popleft() if len(answers) > 1 else answers[0]
+        if found is None:
+            self.rfile.read(1)
+            self.close_connection = True
+            return
+        status, content = found
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.seen.append((self.command, self.path, self.headers["authorization"], body))
         self.server.clients.append(self.client_address)
-        answers = self.server.answers
-        status, content = answers.popleft() if len(answers) > 1 else answers[0]
         data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
@@ -87,6 +96,39 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
     assert client.deploy("g", b"zip", author="me", message="a b")["revision"] == 3
     path = "/control/v1/graphs/g/revisions?author=me&message=a+b"
     assert server.seen == [("POST", path, "Bearer a-token", b"zip")]
+
+
+RESTARTING = (503, {"error": "the controller is restarting"})
+
+
+def test_a_deploy_is_sent_again_where_the_controller_restarts(server, client, monkeypatch):
+    monkeypatch.setattr(waits, "AGAIN_S", 0.01)
+    server.will(None, RESTARTING, RESTARTING, (202, {"revision": 3, "new": True}))
+    bundle, said = bytes(8 * 2**20), []
+    assert client.deploy("g", bundle, say=said.append) == {"revision": 3, "new": True}
+    assert [body == bundle for *_, body in server.seen] == [True] * 3
+    broken, *others = said
+    assert "sending the bundle of g again: the engine at http" in broken
+    assert others == ["sending the bundle of g again: the controller is restarting"] * 2
+
+
+@pytest.mark.parametrize("options", [{"force": True}, {"timeout": -1.0}])
+def test_a_deploy_that_would_be_made_twice_or_is_too_late_is_sent_once(server, client, options):
+    server.will(RESTARTING)
+    said = []
+    with pytest.raises(Unavailable, match=r"^the controller is restarting$"):
+        client.deploy("g", b"zip", say=said.append, **options)
+    assert (len(server.seen), said) == (1, [])
+
+
+def test_a_deploy_that_is_refused_or_has_no_engine_is_sent_once(server, client):
+    server.will((400, {"error": "no spec"}))
+    said = []
+    with pytest.raises(InvalidRequest, match=r"^no spec$"):
+        client.deploy("g", b"zip", say=said.append)
+    with ControlClient("http://127.0.0.1:9", "t") as nobody, pytest.raises(EngineUnreachable):
+        nobody.deploy("g", b"zip", say=said.append)
+    assert (len(server.seen), said) == (1, [])
 
 
 @pytest.mark.parametrize(

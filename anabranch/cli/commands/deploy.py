@@ -48,7 +48,7 @@ def send(
         warn(warning)
     sent = client.deploy(
         prepared.graph, prepared.bundle.data,
-        author=author, message=message, intent=intent, force=force,
+        author=author, message=message, intent=intent, force=force, say=say,
     )  # fmt: skip
     return sent | {"bundle": bundle_json(prepared.bundle, prepared.warnings)}
 
