@@ -474,8 +474,8 @@ def test_messages_over_the_limit_end_at_the_front() -> None:
         async with router(arms_of(times(1))) as one, fronted(control, limits) as stub:
             await control.know(demo=(one.far,))
             large = infer_request(x=np.zeros((200, 2), np.float32))
-            error = await failure(stub("ModelInfer", large))
-            assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+            for call in (stub("ModelInfer", large), stub.stream([large]).read()):
+                assert (await failure(call)).code() is StatusCode.RESOURCE_EXHAUSTED
 
     asyncio.run(main())
 
