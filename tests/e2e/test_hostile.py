@@ -41,6 +41,7 @@ def own_port(given_once: Given) -> int:
     graph = spec("hostile", same=node("Same"))
     (port,) = free_ports(1)
     graph["spec"]["serving"] = {"port": port}
+    graph["spec"]["timeout"] = f"{PATIENCE_S}s"  # sixteen of the largest take a busy machine long
     given_once.deployed(graph, CODE)
     return port
 
