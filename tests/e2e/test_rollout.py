@@ -181,7 +181,7 @@ def test_the_controller_dies_in_a_step_and_goes_on_there(
     engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
 ) -> None:
     with load(rolled) as running:
-        given_once.beside(answer(rolled, plan(30, 60, metric=ERRORS, hold="8s")), CODE)
+        given_once.beside(answer(rolled, plan(30, 60, metric=ERRORS, hold="20s")), CODE)
         before = rollout(engine, rolled)
         (controller,) = actor_processes(engine, "Controller")
         os.kill(controller.pid, signal.SIGKILL)
