@@ -32,7 +32,7 @@ from typing import Protocol
 
 import msgspec
 
-from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.errors import NotFound, Unavailable
 from anabranch.graph.calls.stepping import in_task
 from anabranch.names import graph_in
 from anabranch.router.askers import Askers
@@ -49,6 +49,7 @@ from anabranch.router.http.doors.places import MODEL_IN_BODY, MODELS, graph_at
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.router.measure.refusals import refusals_counted
+from anabranch.router.oip.json_body import parsed
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import ProtocolName
 from anabranch.telemetry.exposition import exposition
@@ -77,6 +78,14 @@ class GraphForwarder(Protocol):
 
 class _Index(msgspec.Struct):
     ready: bool = False
+
+
+class _Load(msgspec.Struct):
+    parameters: dict[str, object] | None = None
+
+
+_decode_index = msgspec.json.Decoder(_Index).decode
+_decode_load = msgspec.json.Decoder(_Load).decode
 
 
 class Gateway:
@@ -194,8 +203,8 @@ class Gateway:
 
     async def _index(self, request: HttpRequest) -> HttpReply:
         asker = await self._askers.of(request)
-        body = await request.body(self._body)
-        only_ready = _decode_index(body).ready
+        body = await request.body(self._body) or b"{}"
+        only_ready = parsed(_decode_index, body, "the body", "not a request for the index").ready
         return json_reply(index(await self._control.graphs(), asker.identity, only_ready))
 
     async def _models(self, request: HttpRequest) -> HttpReply:
@@ -222,7 +231,8 @@ class Gateway:
         if refused is not None:
             return refused
         asker = await self._askers.allowed(request, "operate", name)
-        _check_load(await request.body(self._body))
+        body = (await request.body(self._body)).strip() or b"{}"
+        check_parameters(parsed(_decode_load, body, "the body").parameters or ())
         refused = await repository.change(self._control, name, _ACTIONS[action], asker)
         return refused or json_reply({})
 
@@ -244,24 +254,3 @@ def _is_browser(request: HttpRequest) -> bool:
     accept = request.headers.get("accept", "")
     kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     return request.method in ("GET", "HEAD") and "text/html" in kinds
-
-
-def _decode_index(body: bytes) -> _Index:
-    if not body:
-        return _Index()
-    try:
-        return msgspec.json.decode(body, type=_Index)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"not a repository index request: {error}") from None
-
-
-class _Load(msgspec.Struct):
-    parameters: dict[str, object] | None = None
-
-
-def _check_load(body: bytes) -> None:
-    try:
-        found = msgspec.json.decode(body, type=_Load) if body.strip() else _Load()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"not a request to load or unload: {error}") from None
-    check_parameters(found.parameters or ())
