@@ -31,7 +31,7 @@ from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import Forbidden, NotFound
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.access import FOREIGN, is_foreign
@@ -54,12 +54,11 @@ from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.later import AsyncStore
-from anabranch.router.limits import LARGE
-from anabranch.router.off_loop import off_loop
+from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each
-from anabranch.router.oip.helper_process import WORTH, apart
+from anabranch.router.oip.helper_process import apart
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
@@ -318,40 +317,42 @@ class GraphApp(HttpApp):
     ) -> DecodedBody:
         """Decode a large body off the event loop, and count what it becomes."""
         limits, inputs = self._arms.limits, self._arms.metadata(revision).inputs
-        if length is None and len(body) > WORTH:
-            found = await apart(len(body), decode_body, memoryview(body), None, limits, tuple)
-        else:
-            found = await off_loop(lambda: decode_body(body, length, limits, lambda: inputs))
+        size, given = len(body) if length is None else length, partial(tuple, inputs)
+        found = await apart(size, decode_body, memoryview(body), length, limits, given)
         request.hold(memory_of_arrays(found.request.inputs.values()), self._arms.under_way)
         return found
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        limits, length = self._arms.limits, request.json_length
-
-        def decode(body: Buffer, metadata: ModelMetadata) -> InferenceRequest:
-            return decode_body(body, length, limits, lambda: metadata.inputs).request
-
+        decode = partial(_explained, request.json_length, self._arms.limits)
         return await self._calls.explain(request, decode, revision)
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return await self._calls.joined(
             request,
-            self._decode_generate,
+            partial(_generated, self._arms.limits),
             lambda found, metadata: HttpReply(200, encode_answer(found, metadata)),
             revision,
         )
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
-        return await self._calls.stream(request, self._decode_generate, encode_each, revision)
-
-    def _decode_generate(self, body: bytes, metadata: ModelMetadata) -> InferenceRequest:
-        return decode_generate(body, metadata, self._arms.limits)
+        decode = partial(_generated, self._arms.limits)
+        return await self._calls.stream(request, decode, encode_each, revision)
 
     async def _feedback(self, feedback: Feedback, request: HttpRequest) -> HttpReply:
         feedback.gate.check()
-        body = await request.body(self._body._replace(limit=MAX_BODY))
+        body = await request.buffer(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
+
+
+def _explained(
+    length: int | None, limits: RequestLimits, body: Buffer, metadata: ModelMetadata
+) -> DecodedBody:
+    return decode_body(body, length, limits, lambda: metadata.inputs)
+
+
+def _generated(limits: RequestLimits, body: Buffer, metadata: ModelMetadata) -> DecodedBody:
+    return DecodedBody(decode_generate(body, metadata, limits))
 
 
 def _of_version(path: str) -> tuple[str, str]:

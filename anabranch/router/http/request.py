@@ -209,7 +209,7 @@ class HttpRequest:
         return None if _ENCODING in self.head.last else self._taken(rule)
 
     async def body(self, rule: BodyRule) -> bytes:
-        """Read the body, as ``buffer`` does, and return it as bytes."""
+        """Read the body, as ``buffer`` does, and return it as bytes: a copy of a large one."""
         found = await self.buffer(rule)
         return found if isinstance(found, bytes) else bytes(found)
 

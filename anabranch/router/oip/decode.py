@@ -76,7 +76,7 @@ class DecodedBody(NamedTuple):
     """A request, and the form in which its answer is asked for."""
 
     request: InferenceRequest
-    form: ResponseForm
+    form: ResponseForm = JSON_ONLY
 
 
 def decode_body(

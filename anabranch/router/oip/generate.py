@@ -39,6 +39,7 @@ from anabranch.router.oip.plain_inputs import (
     to_arrays,
 )
 from anabranch.router.oip.plain_outputs import dumped, text_of, value_of
+from anabranch.router.oip.raw_tensors import Buffer
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 OUTPUTS = "outputs"
@@ -51,7 +52,7 @@ _decode_parameter = msgspec.json.Decoder(Parameter).decode
 
 
 def decode_generate(
-    body: bytes, metadata: ModelMetadata, limits: RequestLimits
+    body: Buffer, metadata: ModelMetadata, limits: RequestLimits
 ) -> InferenceRequest:
     """Decode a request to the graph that ``metadata`` describes.
 

@@ -29,7 +29,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from anabranch.errors import Interrupted
+from anabranch.router.limits import LARGE
 from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.raw_tensors import Buffer
 
 T = TypeVar("T")
 
@@ -52,16 +54,29 @@ class HelperEnded(Interrupted):
 
 
 async def apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
-    """Return what ``work`` does about so many bytes, in a helper; raise what it raises.
+    """Return what ``work`` does about so many bytes, off the event loop; raise what it raises.
 
-    All can be pickled; views of memory are, too, and cost little. Raises HelperEnded where the
-    helper dies of it, or there is no memory for the answer, twice.
+    More than ``WORTH`` go to a helper, so all can be pickled; views of memory are, too, and cost
+    little. Raises HelperEnded where the helper dies of it, or there is no memory for the answer,
+    twice.
     """
+    if size <= WORTH:
+        return await off_loop(partial(work, *arguments))
     found, error = await off_loop(partial(_asked, size < WORTH_A_START, work, arguments))
     if error is not None:
         raise error
     result: T = found
     return result
+
+
+async def by_size(body: Buffer, work: Callable[..., T], *arguments: Any) -> T:
+    """Return what ``work`` makes of a body and arguments: at once, or as ``apart`` if it is large.
+
+    It gets a view of a large body. Raises what it raises, and HelperEnded.
+    """
+    if len(body) <= LARGE:
+        return work(body, *arguments)
+    return await apart(len(body), work, memoryview(body), *arguments)
 
 
 def _asked(is_short: bool, *work: Any) -> Any:

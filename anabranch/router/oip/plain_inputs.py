@@ -24,6 +24,7 @@ from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import check_texts, decode_elements, decode_nested
 from anabranch.router.oip.parameters import MAX_NAMES, check_names, check_parameters
 from anabranch.router.oip.plain_images import PlainImages, are_images, read_images
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import Header, check_together
 from anabranch.specs.excerpts import hint
 
@@ -73,7 +74,7 @@ PlainValue: TypeAlias = PlainElements | PlainImages
 """The value of an input: it has a header, a shape, and the method ``array``."""
 
 
-def fields_of(body: bytes, most: int = MAX_NAMES) -> dict[str, msgspec.Raw]:
+def fields_of(body: Buffer, most: int = MAX_NAMES) -> dict[str, msgspec.Raw]:
     """Return the fields of a body that is an object; raise InvalidRequest or TooLarge.
 
     ``most``: the names in all objects of a large body.

@@ -31,7 +31,7 @@ from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.oip.plain_outputs import utf8_text
-from anabranch.router.seldon.messages import JsonText, PredictionMessage
+from anabranch.router.seldon.messages import JsonText, Prediction
 from anabranch.router.seldon.payloads import PayloadKind
 from anabranch.router.traffic.decisions import ROUTING
 
@@ -190,9 +190,7 @@ def _octets(output: OutputTensor, element: object) -> bytes:
     raise UnencodableOutput(f"output {output.name!r} is neither text nor bytes")
 
 
-def meta_of(
-    response: InferenceResponse, asked: PredictionMessage, signature: Signature
-) -> dict[str, Any]:
+def meta_of(response: InferenceResponse, asked: Prediction, signature: Signature) -> dict[str, Any]:
     """Return the ``meta`` of a reply: ids, tags, routes, measures, and what has answered.
 
     Of ``requestPath``, the graph is an image that is tagged with its revision. A timer is in

@@ -25,6 +25,7 @@ from anabranch.router.core import Array
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.parameters import check_names
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.seldon.answers import Answer
 from anabranch.router.seldon.messages import (
     ARRAYS,
@@ -95,7 +96,7 @@ _decode_tag = msgspec.json.Decoder(bool | _Integer | float | str).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def decode_message(body: bytes) -> PredictionMessage:
+def decode_message(body: Buffer) -> PredictionMessage:
     """Decode the body of a prediction. Raises InvalidRequest and TooLarge."""
     if len(body) > LARGE:
         check_names(body)

@@ -9,7 +9,7 @@ from anabranch.components.annotations import Annotations, Tag
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.limits import RequestLimits
-from anabranch.router.seldon.payloads import Payload, inputs_of
+from anabranch.router.seldon.payloads import Payload, PayloadKind, inputs_of
 from anabranch.router.traffic.decisions import MAX_ID
 from anabranch.specs.excerpts import listing
 
@@ -37,6 +37,15 @@ class JsonText:
         self.text = text
 
 
+class Prediction(NamedTuple):
+    """A prediction that a graph is asked for, and what the reply takes from its message."""
+
+    request: InferenceRequest
+    kind: PayloadKind
+    tags: Mapping[str, Tag | JsonText]
+    request_path: Mapping[str, str]
+
+
 class PredictionMessage(NamedTuple):
     """A prediction that a client asks for."""
 
@@ -48,16 +57,17 @@ class PredictionMessage(NamedTuple):
     names: Sequence[str] = ()
     """Names of the columns of ``data``."""
 
-    def request(
-        self, metadata: ModelMetadata, limits: RequestLimits, puid: str
-    ) -> InferenceRequest:
-        """Return the request for the graph of the metadata.
+    def prediction(self, metadata: ModelMetadata, limits: RequestLimits, puid: str) -> Prediction:
+        """Return the prediction by the graph of the metadata.
 
-        Raises InvalidRequest and TooLarge.
+        ``puid`` stands for an id that the message does not name. Raises InvalidRequest and
+        TooLarge.
         """
+        puid = self.puid or puid
         check_puid(puid)
         inputs = inputs_of(self.payload, metadata.inputs, limits)
-        return InferenceRequest(inputs, id=puid, annotations=self._annotations(inputs))
+        request = InferenceRequest(inputs, id=puid, annotations=self._annotations(inputs))
+        return Prediction(request, self.payload.kind, self.tags, self.request_path)
 
     def _annotations(self, inputs: Mapping[str, Any]) -> Annotations | None:
         """Return what components may know of the message beside its payload.

@@ -11,12 +11,16 @@ of one. Of the ``request`` components get the payload that take rewards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from anabranch.errors import InvalidRequest
+from anabranch.router.core import ModelMetadata
+from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.helper_process import by_size
 from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.seldon.answers import ROUTING_TAG
 from anabranch.router.seldon.json_messages import MetaFields
 from anabranch.router.seldon.messages import PUID, PredictionMessage, check_puid
@@ -28,6 +32,10 @@ UNJUDGED = "the truth was not judged: it has no label for each row"
 UNDECIDED = (
     "the reward was not counted: nothing learns from it in a graph of no router and one revision"
 )
+
+
+Decode: TypeAlias = Callable[[bytes], PredictionMessage | None]
+"""Reads the request that feedback repeats, in the encoding of its transport."""
 
 
 class Told(NamedTuple):
@@ -71,7 +79,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_truth = msgspec.json.Decoder(_Truth | None).decode
 
 
-def decode_feedback(body: bytes, puid: str) -> Told:
+def decode_feedback(body: Buffer, puid: str) -> Told:
     """Decode a feedback message in JSON; ``puid`` is the one in the call's header, if any.
 
     Raises InvalidRequest.
@@ -97,9 +105,7 @@ def decode_feedback(body: bytes, puid: str) -> Told:
     return Told(given, is_judged, b"" if request == b"null" else request)
 
 
-def repeated(
-    told: Told, decode: Callable[[bytes], PredictionMessage | None], arms: Arms
-) -> JudgedRequest | None:
+async def repeated(told: Told, decode: Decode, arms: Arms) -> JudgedRequest | None:
     """Return the request that a message repeats, for components that take rewards.
 
     None where no component does, and for a request without a payload. ``decode`` reads a request of
@@ -107,10 +113,16 @@ def repeated(
     """
     if not told.request or not arms.routing.stable.core.takes_feedback:
         return None
-    message = decode(told.request)
-    if message is None:
+    return await by_size(told.request, _judged, decode, arms.metadata(), arms.limits)
+
+
+def _judged(
+    message: Buffer, decode: Decode, metadata: ModelMetadata, limits: RequestLimits
+) -> JudgedRequest | None:
+    found = decode(bytes(message))
+    if found is None:
         return None
-    request = message.request(arms.metadata(), arms.limits, "")
+    request = found.prediction(metadata, limits, "").request
     names = {} if request.annotations is None else request.annotations.names
     return JudgedRequest(request.inputs, names)
 

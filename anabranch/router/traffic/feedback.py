@@ -23,6 +23,7 @@ from anabranch.graph.calls.stepping import in_task
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Judged
 from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import MAX_ID, Decision, from_routing, unpacked
 from anabranch.router.traffic.grouped_calls import Grouped
@@ -108,7 +109,7 @@ class Feedback:
         self._recall = Grouped(source.recall)
         self._reward = Grouped(source.reward)
 
-    async def take(self, body: bytes) -> dict[str, Any]:
+    async def take(self, body: Buffer) -> dict[str, Any]:
         """Count the reward in a body, and say what became of it.
 
         Raises as ``give``.
@@ -201,7 +202,7 @@ def _told(
     return NodeFeedback(decision.id, reward, labels, path, inputs, names)
 
 
-def _given(body: bytes) -> GivenReward:
+def _given(body: Buffer) -> GivenReward:
     given = parsed(_read, body, "the body", "not feedback")
     if (given.id is None) == (given.routing is None):
         raise InvalidRequest("give either `id` or `routing`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -19,8 +20,10 @@ import psutil
 import pytest
 
 from anabranch.errors import TooLarge
+from anabranch.graph.batch.batching import LOWEST_LEVEL
 from anabranch.router import off_loop
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.later import AsyncRequest, AsyncState
 from anabranch.router.oip import encode, helper_process
 from anabranch.router.oip.helper_process import (
     WORTH,
@@ -31,6 +34,9 @@ from anabranch.router.oip.helper_process import (
     serve,
 )
 from tests.router.conftest import lean_serving, make_arms
+from tests.router.http.doors.door_graphs import echo_graph
+from tests.router.http.doors.openai.graphs import echo as said
+from tests.router.http.doors.openai.graphs import language_arms
 from tests.router.oip.helped import killed, killed_once, mirrored, refused
 from tests.waiting import until
 
@@ -88,6 +94,22 @@ def test_a_helper_ends_where_nobody_asks_or_its_parent_has_gone(
         serve(other)
 
 
+class OneRequest:
+    """Keeps requests that are to be answered later, and says that they wait."""
+
+    def __init__(self) -> None:
+        self.requests: list[AsyncRequest] = []
+
+    async def submit(self, request: AsyncRequest) -> AsyncState:
+        self.requests.append(request)
+        return AsyncState("0" * 32, "waiting")
+
+    async def look(self, id: str, owner: str | None) -> AsyncState:
+        raise AssertionError("nobody looks")
+
+    withdraw = look
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the functions that helpers were asked for."""
@@ -100,6 +122,34 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(HelperProcess, "ask", noted)
     monkeypatch.setattr(helper_process, "WORTH_A_START", WORTH)
+    return found
+
+
+class HelperInProcess:
+    """A helper in this process; all goes to it and comes from it as between processes."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        """Names of the functions that it was asked for."""
+
+    def is_up(self, wait: bool) -> bool:
+        return True
+
+    def ask(self, work: Any) -> Any:
+        self.asked.append(getattr(work[0], "func", work[0]).__name__)
+        return sent(helper_process._answer(*sent(work)))
+
+
+def sent(value: Any) -> Any:
+    memory: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(value, 5, buffer_callback=memory.append)
+    return pickle.loads(pickled, buffers=[memoryview(bytearray(one.raw())) for one in memory])
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> HelperInProcess:
+    found = HelperInProcess()
+    monkeypatch.setattr(helper_process, "_helper", lambda: found)
     return found
 
 
@@ -125,6 +175,54 @@ def test_large_json_is_decoded_and_encoded_by_a_helper_with_the_same_answer(
     assert arms.under_way.held == 0
 
 
+def test_large_bodies_of_other_protocols_are_decoded_by_a_helper_too(near: HelperInProcess) -> None:
+    pairs, demo = [[0.5, 0.25]] * ROWS, "/v2/models/demo"
+    bodies = {
+        f"{demo}/generate": {"x": pairs},
+        f"{demo}/predict": {"columns": {"x": pairs}},
+        "/v1/models/demo:predict": {"instances": pairs},
+        "/seldon/default/demo/api/v1.0/predictions": {"data": {"ndarray": pairs}},
+    }
+    answers = []
+    with lean_serving(echo_graph({"x": ("FP32", (-1, 2))}).app) as url:
+        for path, body in bodies.items():
+            reply = httpx.post(url + path, json=body, timeout=60)
+            assert reply.status_code == 200, reply.text[:256]
+            answers.append(reply.json())
+    generated, plain, v1, seldon = answers
+    assert generated["x"] == plain["columns"]["x"] == v1["predictions"] == pairs
+    assert seldon["data"]["ndarray"] == pairs
+    assert near.asked == ["_generated", "_decode", "decode_v1", "_decode"]
+
+
+def test_large_bodies_of_openai_are_read_by_a_helper(near: HelperInProcess) -> None:
+    body = {"messages": [{"role": "user", "content": " ".join(["long"] * 2 * ROWS)}]}
+    path = "/openai/demo/v1/chat/completions"
+    with lean_serving(GraphApp(language_arms(said))) as url:
+        reply = httpx.post(url + path, json=body, timeout=60)
+        (choice,) = reply.json()["choices"]
+        assert choice["message"]["content"] == body["messages"][0]["content"]
+        wrong = httpx.post(url + path, json={**body, "n": "many"}, timeout=60)
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "n")
+    assert near.asked == ["asks_for_stream", "decode_call"] * 2
+
+
+def test_large_bodies_for_later_are_read_by_a_helper(near: HelperInProcess) -> None:
+    x = [0.5] * 2 * ROWS
+    tensor = {"name": "x", "datatype": "FP32", "shape": [ROWS, 2], "data": x}
+    store = OneRequest()
+    with lean_serving(GraphApp(make_arms(), later=store)) as url:
+        path, headers = f"{url}/v2/models/demo/infer", {"prefer": "respond-async"}
+        reply = httpx.post(path, json={"inputs": [tensor]}, headers=headers, timeout=60)
+        assert reply.status_code == 202, reply.text[:256]
+        wrong = {"inputs": [{**tensor, "name": "z"}]}
+        refused = httpx.post(path, json=wrong, headers=headers, timeout=60)
+        assert refused.status_code == 400
+    (kept,) = store.requests
+    assert json.loads(kept.body) == {"inputs": [tensor], "parameters": {"priority": LOWEST_LEVEL}}
+    assert near.asked == ["_read"] * 2
+
+
 def test_what_is_short_does_not_wait_for_the_start_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     start, hold = helper_process._started, socket.socketpair()
 
@@ -133,9 +231,9 @@ def test_what_is_short_does_not_wait_for_the_start_of_one(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(helper_process, "_started", silent)
     with hold[1]:
-        assert asyncio.run(apart(WORTH, os.getpid)) == os.getpid()
+        assert asyncio.run(apart(WORTH + 1, os.getpid)) == os.getpid()
         with pytest.raises(TooLarge, match="mine"):
-            asyncio.run(apart(WORTH, refused, "mine"))
+            asyncio.run(apart(WORTH + 1, refused, "mine"))
         monkeypatch.setattr(helper_process, "_started", start)
     assert run(os.getpid) != os.getpid()  # that one has gone, and another was started
 

@@ -14,7 +14,7 @@ import grpc
 
 from anabranch.errors import NotFound
 from anabranch.names import MAX_NAME
-from anabranch.router.core import InferenceRequest, InferenceResponse
+from anabranch.router.core import InferenceResponse
 from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_repeated, decode_reward
 from anabranch.router.grpc.seldon.encode import (
@@ -31,7 +31,7 @@ from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.seldon.answers import answer_of, meta_of
-from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
+from anabranch.router.seldon.messages import PUID, Prediction, fits_header
 from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, repeated
 from anabranch.router.seldon.status import success
 from anabranch.router.traffic.arms import Arms
@@ -68,7 +68,8 @@ class SeldonServicer:
         self._check(call)
         arms, given = self._arms, call.headers.get(PUID, "")
         with arms.gate.place(message, call.caller), HeldBytes(arms.under_way) as held:
-            asked, request = await self._decoded(message, call, held)
+            asked = await self._decoded(message, call, held)
+            request = asked.request
             self._tell_puid(call, given or request.id or "")
             shorten(request, call.remaining())
             request.headers, request.request_id = call.headers, call.id
@@ -76,29 +77,26 @@ class SeldonServicer:
             _, answer = await arms.infer(request, partial(self._encoded, asked))
             return answer
 
-    async def _decoded(
-        self, message: Buffer, call: GrpcCall, held: HeldBytes
-    ) -> tuple[PredictionMessage, InferenceRequest]:
+    async def _decoded(self, message: Buffer, call: GrpcCall, held: HeldBytes) -> Prediction:
         """Decode a message, a large one off the event loop, and count what it becomes."""
         arms, metadata = self._arms, self._arms.metadata()
         puid = call.headers.get(PUID) or call.id
 
-        def decode() -> tuple[PredictionMessage, InferenceRequest]:
-            asked = decode_predict(message, arms.limits)
-            request = asked.request(metadata, arms.limits, asked.puid or puid)
-            request.protocol = "grpc"
-            return asked, request
+        def decode() -> Prediction:
+            asked = decode_predict(message, arms.limits).prediction(metadata, arms.limits, puid)
+            asked.request.protocol = "grpc"
+            return asked
 
         if len(message) <= LARGE:
             return decode()
         held.add(call.uncounted(message))
         found = await off_loop(decode)
-        held.add(memory_of_arrays(found[1].inputs.values()))
+        held.add(memory_of_arrays(found.request.inputs.values()))
         return found
 
-    def _encoded(self, asked: PredictionMessage, response: InferenceResponse) -> bytes:
+    def _encoded(self, asked: Prediction, response: InferenceResponse) -> bytes:
         signature = self._arms.routing.arm(response.model_version).core.signature
-        answer = answer_of(response, asked.payload.kind, signature)
+        answer = answer_of(response, asked.kind, signature)
         return encode_reply(answer, meta_of(response, asked, signature))
 
     async def _reward(self, feedback: Feedback, message: Buffer, call: GrpcCall) -> bytes:
@@ -108,7 +106,8 @@ class SeldonServicer:
             if not self._arms.routing.decides:
                 return encode_reward(told.given.id or "", {"counted": False}, success(UNDECIDED))
             decode = partial(decode_repeated, limits=self._arms.limits)
-            found = await feedback.give(told.given, repeated(told, decode, self._arms))
+            judged = await repeated(told, decode, self._arms)
+            found = await feedback.give(told.given, judged)
         tags = {"counted": found["counted"], "reward": found["reward"]}
         self._tell_puid(call, found["id"])
         return encode_reward(found["id"], tags, success("" if told.is_judged else UNJUDGED))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,11 +22,15 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, RequestError, Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.stepping import in_task
+from anabranch.router.core import InferenceRequest, TensorMetadata
 from anabranch.router.errors import Headers, HttpReply, error_body
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.later import MAX_BODY, AsyncAnswer, AsyncRequest, AsyncState, AsyncStore
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
+from anabranch.router.oip.helper_process import by_size
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry.outlet import line_of
 
@@ -71,13 +75,12 @@ class AsyncCalls:
         """Have a request answered later; raises as ``infer`` does for one that never could be."""
         arms, length = self._arms, request.json_length
         arms.gate.check(request.caller)
-        body = await request.body(self._body)
+        sent = await request.buffer(self._body)
         with arms.gate.caller_place(request.caller):
             inputs = arms.metadata(revision).inputs
-            decoded, _ = decode_body(body, length, arms.limits, lambda: inputs)
+            decoded, body, headers = await by_size(sent, _read, length, arms.limits, inputs)
             routing = arms.routing
             routing.arm(revision).core.check(decoded)
-        body, headers = _with_low_priority(body, length)
         kept = [pair for pair in request.headers.items() if pair[0] not in _LEFT_OUT]
         asked = AsyncRequest(
             request.path, (*kept, *headers), body, _owner(self._identity(request)),
@@ -146,11 +149,21 @@ def _encoded(headers: Any) -> Headers:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
 
 
+def _read(
+    sent: Buffer, length: int | None, limits: RequestLimits, inputs: Sequence[TensorMetadata]
+) -> tuple[InferenceRequest, bytes, list[tuple[str, str]]]:
+    """Return the request of a body, the body to keep, and the headers that belong to it."""
+    decoded = decode_body(sent, length, limits, lambda: inputs).request
+    return decoded, *_with_low_priority(bytes(sent), length)
+
+
 def _with_low_priority(body: bytes, length: int | None) -> tuple[bytes, list[tuple[str, str]]]:
     """Return a body whose request has the lowest priority unless it says another, and headers.
 
-    All else stays as it came, byte by byte.
+    All else stays as it came, byte by byte, and so does a body without JSON to say it in.
     """
+    if length == 0:
+        return body, [(_LENGTH, "0")]
     head = body if length is None else body[:length]
     fields = _raw_fields(head)
     parameters: Mapping[str, Any] = msgspec.json.decode(fields.get("parameters", b"null")) or {}

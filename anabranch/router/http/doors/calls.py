@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.graph.calls.cache_status import HEADER
 from anabranch.graph.calls.stepping import Started
@@ -15,20 +15,32 @@ from anabranch.router.http.doors.contract import ErrorForm
 from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
-from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.generate import joined
+from anabranch.router.oip.helper_process import apart
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.stages.contract import Responses
 
-Decode: TypeAlias = Callable[[bytes, ModelMetadata], InferenceRequest]
-"""Makes a request of a body, for the graph that the metadata describe."""
-DecodeBuffer: TypeAlias = Callable[[Buffer, ModelMetadata], InferenceRequest]
-"""Does likewise for a body that may be any buffer."""
+
+class AskedCall(Protocol):
+    """A request, and what else its reply depends on."""
+
+    @property
+    def request(self) -> InferenceRequest:
+        """The request that the graph is to answer."""
+
+
+A = TypeVar("A", bound=AskedCall)
+Decode: TypeAlias = Callable[[Buffer, ModelMetadata], A]
+"""Makes a call of a body, for the graph that the metadata describe.
+
+It and the call can be pickled, and it has no effects: it may run in another process.
+"""
+Encode: TypeAlias = Callable[[InferenceResponse, ModelMetadata, A], HttpReply]
+"""Makes the reply to a call."""
 EncodeEach: TypeAlias = Callable[[Responses, ModelMetadata], AsyncGenerator[bytes, None]]
 """Makes documents, without newlines, of responses that come one after the other."""
-AnyBody = TypeVar("AnyBody", bound=Buffer)
 CACHE_STATUS = HEADER.encode()
 
 
@@ -39,16 +51,16 @@ class GraphCalls:
         self.arms = arms
         self._body = BodyRule.of(arms.limits, arms.under_way)
 
-    async def body(self, request: HttpRequest) -> bytes:
+    async def body(self, request: HttpRequest) -> Buffer:
         """Read the body of a request, once its caller might be let in."""
         self.arms.gate.check(request.caller)
-        return await request.body(self._body)
+        return await request.buffer(self._body)
 
     async def infer(
         self,
         request: HttpRequest,
-        decode: Decode,
-        encode: Callable[[InferenceResponse, ModelMetadata], HttpReply],
+        decode: Decode[A],
+        encode: Encode[A],
         revision: str | None = None,
     ) -> HttpReply:
         """Answer with one response, as the routing table says.
@@ -58,8 +70,10 @@ class GraphCalls:
         arms, metadata = self.arms, self.arms.metadata(revision)
         body = await self.body(request)
         with arms.gate.place(body, request.caller):
-            decoded = await self._decoded(request, body, decode, metadata)
-            running = Started(arms.infer(decoded, lambda found: encode(found, metadata), revision))
+            asked = await self._decoded(request, body, decode, metadata)
+            running = Started(
+                arms.infer(asked.request, lambda found: encode(found, metadata, asked), revision)
+            )
             if running.done:
                 return self.answered(*running.value, request)
             async with CancelOnDisconnect(request.receive):
@@ -68,7 +82,7 @@ class GraphCalls:
     async def joined(
         self,
         request: HttpRequest,
-        decode: Decode,
+        decode: Decode[AskedCall],
         encode: Callable[[InferenceResponse | None, ModelMetadata], HttpReply],
         revision: str | None = None,
     ) -> HttpReply:
@@ -76,8 +90,8 @@ class GraphCalls:
         arms, metadata = self.arms, self.arms.metadata(revision)
         body = await self.body(request)
         with arms.gate.place(body, request.caller):
-            decoded = await self._decoded(request, body, decode, metadata)
-            responses = arms.stream(decoded, revision)
+            asked = await self._decoded(request, body, decode, metadata)
+            responses = arms.stream(asked.request, revision)
             async with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
         return self.answered(found, encode(found, metadata), request)
@@ -85,7 +99,7 @@ class GraphCalls:
     async def stream(
         self,
         request: HttpRequest,
-        decode: Decode,
+        decode: Decode[AskedCall],
         encode_each: EncodeEach,
         revision: str | None = None,
     ) -> EventStream:
@@ -94,8 +108,8 @@ class GraphCalls:
         body = await self.body(request)
         with ExitStack() as held:
             held.enter_context(arms.gate.place(body, request.caller, streams=True))
-            decoded = await self._decoded(request, body, decode, metadata)
-            responses = arms.stream(decoded, revision)
+            asked = await self._decoded(request, body, decode, metadata)
+            responses = arms.stream(asked.request, revision)
             return await self.events(request, encode_each(responses, metadata), held)
 
     async def events(
@@ -115,16 +129,16 @@ class GraphCalls:
             return await begin(events)
 
     async def explain(
-        self, request: HttpRequest, decode: DecodeBuffer, revision: str | None = None
+        self, request: HttpRequest, decode: Decode[AskedCall], revision: str | None = None
     ) -> HttpReply:
         """Answer with an explanation, in JSON; raise as ``decode`` and ``Arms.explain`` do."""
         arms, metadata = self.arms, self.arms.metadata(revision)
         arms.explain_gate.check()
         body = await request.buffer(self._body)
         with arms.gate.caller_place(request.caller), arms.explain_gate:
-            decoded = await self._decoded(request, body, decode, metadata)
+            asked = await self._decoded(request, body, decode, metadata)
             async with CancelOnDisconnect(request.receive):
-                found = await arms.explain(decoded, revision)
+                found = await arms.explain(asked.request, revision)
         return self.counted(HttpReply(200, found), request)
 
     def answered(
@@ -142,20 +156,16 @@ class GraphCalls:
         return reply
 
     async def _decoded(
-        self,
-        request: HttpRequest,
-        body: AnyBody,
-        decode: Callable[[AnyBody, ModelMetadata], InferenceRequest],
-        metadata: ModelMetadata,
-    ) -> InferenceRequest:
+        self, request: HttpRequest, body: Buffer, decode: Decode[A], metadata: ModelMetadata
+    ) -> A:
         """Decode a body, off the event loop if it is large or may hold images, and count it."""
         if len(body) <= LARGE and not metadata.takes_images:
-            decoded = decode(body, metadata)
+            asked = decode(body, metadata)
         else:
-            decoded = await off_loop(lambda: decode(body, metadata))
-            request.hold(memory_of_arrays(decoded.inputs.values()), self.arms.under_way)
-        told_of_call(decoded, request)
-        return decoded
+            asked = await apart(len(body), decode, memoryview(body), metadata)
+            request.hold(memory_of_arrays(asked.request.inputs.values()), self.arms.under_way)
+        told_of_call(asked.request, request)
+        return asked
 
 
 def _told_of_caches(reply: HttpReply, response: InferenceResponse) -> HttpReply:

@@ -26,6 +26,8 @@ from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Methods
 from anabranch.router.http.openapi import json_content, operation, responses
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.oip.decode import DecodedBody
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
 
@@ -63,7 +65,7 @@ class DocumentDoor:
         return await self._calls.infer(request, _decode, _encode, revision)
 
 
-def _decode(body: bytes, metadata: ModelMetadata) -> InferenceRequest:
+def _decode(body: Buffer, metadata: ModelMetadata) -> DecodedBody:
     """Return the request of a body; InvalidRequest for a graph that takes or gives no document."""
     tensor = _only(metadata.inputs)
     if tensor is None or (metadata.outputs and _only(metadata.outputs) is None):
@@ -71,7 +73,8 @@ def _decode(body: bytes, metadata: ModelMetadata) -> InferenceRequest:
             f"graph {metadata.name!r} takes no document: that needs one input and one output of "
             "BYTES [1]"
         )
-    return InferenceRequest(inputs={tensor.name: to_document(body)}, endpoint="predict")
+    inputs = {tensor.name: to_document(bytes(body))}
+    return DecodedBody(InferenceRequest(inputs, endpoint="predict"))
 
 
 def _only(tensors: Sequence[TensorMetadata]) -> TensorMetadata | None:
@@ -81,7 +84,7 @@ def _only(tensors: Sequence[TensorMetadata]) -> TensorMetadata | None:
     return tensors[0] if list(tensors[0].shape) in ([1], [-1]) else None
 
 
-def _encode(response: InferenceResponse, metadata: ModelMetadata) -> HttpReply:
+def _encode(response: InferenceResponse, metadata: ModelMetadata, asked: DecodedBody) -> HttpReply:
     arrays = [output.array for output in response.outputs]
     if len(arrays) != 1 or arrays[0].dtype.kind != "O" or arrays[0].size != 1:
         raise UnencodableOutput(f"graph {metadata.name!r} gave no single document")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from logging import CRITICAL, Logger
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -13,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.specs.excerpts import shown
 
 MULTIPART = "multipart/form-data"
@@ -22,6 +24,7 @@ MAX_PARTS = 1024
 MAX_TYPE = 1024
 """Longest Content-Type that is read, in characters."""
 
+_BEGINS_JSON = re.compile(rb"\s*\{").match
 _SILENT = Logger("form", CRITICAL + 1)
 """In place of the parser's own, which would warn of each malformed body."""
 
@@ -36,6 +39,15 @@ class FormPart(NamedTuple):
 def media_type(content_type: str) -> str:
     """Return the type of a header Content-Type, without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def is_form(content_type: str, body: Buffer) -> bool:
+    """Return whether a body is a form; one that begins as JSON does is none of URLENCODED.
+
+    curl calls all that it posts so.
+    """
+    kind = media_type(content_type)
+    return kind == MULTIPART or (kind == URLENCODED and not _BEGINS_JSON(body))
 
 
 def read_form(body: bytes, content_type: str) -> list[FormPart]:

@@ -156,6 +156,16 @@ def test_a_body_keeps_all_but_its_priority(head: bytes) -> None:
     assert length == ("inference-header-content-length", str(len(found)))
 
 
+def test_a_body_that_is_the_only_input_stays_as_it_is(served: Served) -> None:
+    headers = {**ASYNC, "inference-header-content-length": "0"}
+    sent = b"\0\0\x80\x3f" * 2
+    reply = httpx.post(f"{served.url}/infer", content=sent, headers=headers)
+    assert reply.status_code == 202, reply.text
+    (due,) = served.requests.due(time.time(), 9, ())
+    assert due.request.body == sent
+    assert dict(due.request.headers)["inference-header-content-length"] == "0"
+
+
 def test_without_a_place_to_keep_them_requests_are_answered_at_once() -> None:
     with serving(GraphApp(make_arms())) as url:
         reply = httpx.post(f"{url}/v2/models/demo/infer", json=BODY, headers=ASYNC)

@@ -7,10 +7,8 @@ from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
@@ -18,13 +16,14 @@ from anabranch.router.http.doors.contract import VERSION, Methods
 from anabranch.router.http.doors.openai import openapi
 from anabranch.router.http.doors.openai.choices import TextChoice
 from anabranch.router.http.doors.openai.embeddings import document, vectors_of
-from anabranch.router.http.doors.openai.errors import UnknownModel, openai_error
+from anabranch.router.http.doors.openai.errors import openai_error
 from anabranch.router.http.doors.openai.evaluating import Place, responses, texts
-from anabranch.router.http.doors.openai.fields import BodyFields, given_model
+from anabranch.router.http.doors.openai.fields import BodyFields, asks_for_stream
 from anabranch.router.http.doors.openai.inputs import (
     Decode,
     Embedding,
     Generation,
+    decode_call,
     decode_chat,
     decode_completion,
     decode_embedding,
@@ -35,19 +34,13 @@ from anabranch.router.http.doors.openai.replies import ChatReplies, Replies, chu
 from anabranch.router.http.doors.places import openai_base
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import LARGE
-from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.helper_process import by_size
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
 
 T = TypeVar("T", Generation, Embedding)
-
-
-class _Streaming(msgspec.Struct):
-    stream: bool | None = False
-
-
-_decode_streaming = msgspec.json.Decoder(_Streaming).decode
 
 
 class OpenAiDoor:
@@ -113,7 +106,7 @@ class OpenAiDoor:
     ) -> Answer:
         arms = self._calls.arms
         body = await self._calls.body(request)
-        streams = await _asks_for_stream(body)
+        streams = await by_size(body, asks_for_stream)
         with ExitStack() as held:
             held.enter_context(arms.gate.place(body, request.caller, streams))
             asked = await self._decoded(request, body, decode, must_name, revision)
@@ -149,33 +142,20 @@ class OpenAiDoor:
     async def _decoded(
         self,
         request: HttpRequest,
-        body: bytes,
+        body: Buffer,
         decode: Callable[[BodyFields, ModelMetadata, Any], T],
         must_name: bool,
         revision: str | None,
     ) -> T:
         """Decode a body, a large one off the event loop, and count what it becomes."""
         arms, metadata = self._calls.arms, self._calls.arms.metadata(revision)
-
-        def work() -> T:
-            fields = BodyFields(body)
-            fields.take("stream")
-            self._check_model(fields, must_name)
-            return decode(fields, metadata, arms.limits)
-
-        found = work() if len(body) <= LARGE else await off_loop(work)
+        found: T = await by_size(body, decode_call, decode, must_name, metadata, arms.limits)
         if len(body) > LARGE:
-            request.hold(sum(map(_memory, found.requests)), arms.under_way)
+            arrays = [one for asked in found.requests for one in asked.inputs.values()]
+            request.hold(memory_of_arrays(arrays), arms.under_way)
         for one in found.requests:
             told_of_call(one, request)
         return found
-
-    def _check_model(self, fields: BodyFields, must_name: bool) -> None:
-        if not must_name and "model" not in fields:
-            return
-        model = given_model(fields)
-        if model != self._name:
-            raise UnknownModel(f"there is no model {model[:128]!r} here; it is {self._name!r}")
 
 
 async def _gathered(
@@ -188,17 +168,3 @@ async def _gathered(
         size += piece.size
         if size > most:
             raise InvalidRequest(f"the answer is over {most} characters; ask for a stream")
-
-
-def _memory(request: InferenceRequest) -> int:
-    return memory_of_arrays(request.inputs.values())
-
-
-async def _asks_for_stream(body: bytes) -> bool:
-    """Whether a body asks for a stream; False where that cannot be read, which decoding tells."""
-    try:
-        if len(body) <= LARGE:
-            return bool(_decode_streaming(body).stream)
-        return bool((await off_loop(lambda: _decode_streaming(body))).stream)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False

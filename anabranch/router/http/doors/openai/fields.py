@@ -12,6 +12,7 @@ from anabranch.router.http.doors.openai.errors import FieldError
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.parameters import check_names
+from anabranch.router.oip.raw_tensors import Buffer
 
 T = TypeVar("T")
 Value: TypeAlias = bool | int | float | str
@@ -73,13 +74,28 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_scalar = msgspec.json.Decoder(bool | int | float | str).decode
 
 
+class _Streaming(msgspec.Struct):
+    stream: bool | None = False
+
+
+_decode_streaming = msgspec.json.Decoder(_Streaming).decode
+
+
+def asks_for_stream(body: Buffer) -> bool:
+    """Return whether a body asks for a stream; False for one that cannot be read."""
+    try:
+        return bool(_decode_streaming(body).stream)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 class BodyFields:
     """The fields of a body that are not null, each until it is taken.
 
     Raises InvalidRequest where the body is no object in JSON, and TooLarge for too many names.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: Buffer) -> None:
         if len(body) > LARGE:
             check_names(body)
         found = parsed(_decode_object, body, "the body")
@@ -137,7 +153,7 @@ def text_of(name: str, raw: bytes) -> str:
     return raw.decode()
 
 
-def model_of(body: bytes) -> str:
+def model_of(body: Buffer) -> str:
     """Return the field ``model`` of a body; raises as ``BodyFields`` and ``given_model`` do."""
     return given_model(BodyFields(body))
 

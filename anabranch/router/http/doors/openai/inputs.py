@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,17 +13,19 @@ import orjson
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, InferenceRequest, ModelMetadata, TensorMetadata
-from anabranch.router.http.doors.openai.errors import FieldError, UnsuitableModel
+from anabranch.router.http.doors.openai.errors import FieldError, UnknownModel, UnsuitableModel
 from anabranch.router.http.doors.openai.fields import (
     MAX_CHOICES,
     BodyFields,
     StreamOptions,
+    given_model,
     text_of,
     typed,
 )
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.generate import decode_generate
 from anabranch.router.oip.parameters import check_parameters
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.specs.excerpts import listing
 
 MAX_ITEMS = 2048
@@ -31,6 +33,7 @@ MAX_ITEMS = 2048
 FLOATS = ("FP16", "BF16", "FP32", "FP64")
 _TOKENS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 _SEEDS = 2**63
+T = TypeVar("T")
 
 Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
@@ -74,6 +77,26 @@ class Embedding:
     """Texts, of which an evaluation may take several."""
     is_base64: bool
     dimensions: int | None
+
+
+def decode_call(
+    body: Buffer,
+    decode: Callable[[BodyFields, ModelMetadata, RequestLimits], T],
+    must_name: bool,
+    metadata: ModelMetadata,
+    limits: RequestLimits,
+) -> T:
+    """Return what ``decode`` makes of a body; UnknownModel where it names another graph.
+
+    Raises FieldError where it ``must_name`` its graph and does not, and as ``decode`` does.
+    """
+    fields = BodyFields(body)
+    fields.take("stream")
+    if must_name or "model" in fields:
+        model = given_model(fields)
+        if model != metadata.name:
+            raise UnknownModel(f"there is no model {model[:128]!r} here; it is {metadata.name!r}")
+    return decode(fields, metadata, limits)
 
 
 def decode_chat(fields: BodyFields, metadata: ModelMetadata, limits: RequestLimits) -> Generation:

@@ -36,6 +36,7 @@ from anabranch.router.oip.plain_inputs import (
     take_parameters,
     to_arrays,
 )
+from anabranch.router.oip.raw_tensors import Buffer
 
 PlainForm: TypeAlias = Literal["values", "rows", "columns"]
 Inputs: TypeAlias = Mapping[str, TensorMetadata]
@@ -65,7 +66,7 @@ class _Values(NamedTuple):
     rows: int = 0
 
 
-def decode_json(body: bytes, metadata: ModelMetadata, limits: RequestLimits) -> PlainRequest:
+def decode_json(body: Buffer, metadata: ModelMetadata, limits: RequestLimits) -> PlainRequest:
     """Decode a request to the graph of the metadata; raise InvalidRequest or TooLarge."""
     inputs = {tensor.name: tensor for tensor in metadata.inputs}
     fields = fields_of(body, MAX_RECORDS)

@@ -9,29 +9,26 @@ others are JSON.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 
 import msgspec
 import orjson
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.http.doors.form_body import MULTIPART, URLENCODED, media_type, read_form
+from anabranch.router.http.doors.form_body import MULTIPART, is_form, media_type, read_form
 from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.specs.excerpts import hint
 
 _FIELDS = ("meta", "data", "jsonData", "strData", "binData", "customData", "status")
 _decode_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def json_body(body: bytes, headers: Mapping[str, str]) -> bytes:
+def json_body(body: Buffer, content_type: str) -> Buffer:
     """Return a body as JSON, by its Content-Type; InvalidRequest, or TooLarge for a form."""
-    content_type = headers.get("content-type", "")
-    kind = media_type(content_type)
-    if kind == MULTIPART:
-        return _message(body, content_type)
-    if kind == URLENCODED and not body.lstrip().startswith(b"{"):  # curl's type of any body
-        return _field(body, content_type)
-    return body
+    if not is_form(content_type, body):
+        return body
+    read = _message if media_type(content_type) == MULTIPART else _field
+    return read(bytes(body), content_type)
 
 
 def _field(body: bytes, content_type: str) -> bytes:

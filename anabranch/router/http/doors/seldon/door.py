@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from anabranch.names import namespace_of
-from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
+from anabranch.router.core import InferenceResponse, ModelMetadata
 from anabranch.router.errors import ClientGone, Headers, HttpReply
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.doors.calls import GraphCalls
@@ -35,11 +35,14 @@ from anabranch.router.http.doors.contract import Endpoint, Methods
 from anabranch.router.http.doors.seldon.bodies import json_body
 from anabranch.router.http.doors.seldon.openapi import paths
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.encode import encode_metadata
+from anabranch.router.oip.helper_process import by_size
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.seldon.answers import answer_of, meta_of
 from anabranch.router.seldon.json_messages import decode_message, decode_repeated, encode_reply
-from anabranch.router.seldon.messages import PUID, PredictionMessage, fits_header
-from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, decode_feedback, repeated
+from anabranch.router.seldon.messages import PUID, Prediction, fits_header
+from anabranch.router.seldon.rewards import UNDECIDED, UNJUDGED, Told, decode_feedback, repeated
 from anabranch.router.seldon.status import seldon_error, success
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
@@ -114,17 +117,27 @@ class SeldonDoor:
         return endpoint
 
     async def _predict(self, request: HttpRequest, given: str) -> HttpReply:
-        call = _Prediction(self._calls, request, given)
-        return await self._calls.infer(request, call.decode, call.encode)
+        puid, content_type = given or request.id, request.headers.get("content-type", "")
+        decode = partial(_decode, content_type, puid, self._arms.limits)
+        return await self._calls.infer(request, decode, partial(self._encode, given))
+
+    def _encode(
+        self, given: str, response: InferenceResponse, metadata: ModelMetadata, asked: Prediction
+    ) -> HttpReply:
+        signature = self._arms.routing.arm(response.model_version).core.signature
+        answer = answer_of(response, asked.kind, signature)
+        body = encode_reply(answer, meta_of(response, asked, signature))
+        return HttpReply(200, body, _header(given or response.id or ""))
 
     async def _reward(self, feedback: Feedback, request: HttpRequest, given: str) -> HttpReply:
         feedback.gate.check()
-        body = await request.body(self._body)
+        body = await request.buffer(self._body)
+        content_type = request.headers.get("content-type", "")
         with feedback.gate:
-            told = decode_feedback(json_body(body, request.headers), given)
+            told = await by_size(body, _decode_reward, content_type, given)
             if not self._arms.routing.decides:
                 return _rewarded(given or told.given.id or "", {"counted": False}, UNDECIDED)
-            judged = repeated(told, decode_repeated, self._arms)
+            judged = await repeated(told, decode_repeated, self._arms)
             found = await feedback.give(told.given, judged)
         tags = {"counted": found["counted"], "reward": found["reward"]}
         return _rewarded(found["id"], tags, "" if told.is_judged else UNJUDGED)
@@ -154,30 +167,14 @@ class SeldonDoor:
         return HttpReply(307, b"", ((b"location", f"/v2/models/{self._arms.name}/docs/".encode()),))
 
 
-class _Prediction:
-    """One prediction: its message, and the reply in the form of the message."""
+def _decode(
+    content_type: str, puid: str, limits: RequestLimits, body: Buffer, metadata: ModelMetadata
+) -> Prediction:
+    return decode_message(json_body(body, content_type)).prediction(metadata, limits, puid)
 
-    def __init__(self, calls: GraphCalls, request: HttpRequest, given: str) -> None:
-        self._arms = calls.arms
-        self._request = request
-        self._given = given
-        self._asked: PredictionMessage | None = None
 
-    def decode(self, body: bytes, metadata: ModelMetadata) -> InferenceRequest:
-        """Return the request that a body is."""
-        self._asked = asked = decode_message(json_body(body, self._request.headers))
-        puid = asked.puid or self._given or self._request.id
-        return asked.request(metadata, self._arms.limits, puid)
-
-    def encode(self, response: InferenceResponse, metadata: ModelMetadata) -> HttpReply:
-        """Return the reply that a response is."""
-        asked = self._asked
-        assert asked is not None, "a reply comes after its request"
-        signature = self._arms.routing.arm(response.model_version).core.signature
-        body = encode_reply(
-            answer_of(response, asked.payload.kind, signature), meta_of(response, asked, signature)
-        )
-        return HttpReply(200, body, _header(self._given or response.id or ""))
+def _decode_reward(body: Buffer, content_type: str, puid: str) -> Told:
+    return decode_feedback(json_body(body, content_type), puid)
 
 
 def _rewarded(puid: str, tags: Mapping[str, Any], info: str) -> HttpReply:

@@ -11,10 +11,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from anabranch.errors import Unavailable
-from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
+from anabranch.router.core import InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.doors.calls import GraphCalls
@@ -22,11 +23,9 @@ from anabranch.router.http.doors.contract import VERSION, Methods
 from anabranch.router.http.doors.places import V1
 from anabranch.router.http.doors.v1.answers import encode_v1
 from anabranch.router.http.doors.v1.openapi import paths_of
-from anabranch.router.http.doors.v1.requests import decode_v1
+from anabranch.router.http.doors.v1.requests import V1Request, decode_v1
 from anabranch.router.http.doors.v1.status import metadata_document, state_document
 from anabranch.router.http.request import HttpRequest
-from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
 
@@ -40,6 +39,7 @@ class V1Door:
     def __init__(self, calls: GraphCalls, feedback: Feedback | None = None) -> None:
         self._calls = calls
         self._arms = calls.arms
+        self._decode = partial(decode_v1, limits=calls.arms.limits)
         root = f"{V1}{self._arms.name}"
         self.paths: Mapping[str, Methods] = {
             f"{root}{version}{word}": methods
@@ -77,27 +77,11 @@ class V1Door:
         return json_reply(metadata_document(self._arms.metadata(revision), version))
 
     async def _predict(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        call = _V1Call(self._arms.limits)
-        return await self._calls.infer(request, call.decode, call.encode, revision)
+        return await self._calls.infer(request, self._decode, _encode, revision)
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        def decode(body: Buffer, metadata: ModelMetadata) -> InferenceRequest:
-            return decode_v1(bytes(body), metadata, self._arms.limits).request
-
-        return await self._calls.explain(request, decode, revision)
+        return await self._calls.explain(request, self._decode, revision)
 
 
-class _V1Call:
-    """One call: its answer comes in the format of its request."""
-
-    def __init__(self, limits: RequestLimits) -> None:
-        self._limits = limits
-        self._is_by_row = True
-
-    def decode(self, body: bytes, metadata: ModelMetadata) -> InferenceRequest:
-        decoded = decode_v1(body, metadata, self._limits)
-        self._is_by_row = decoded.is_by_row
-        return decoded.request
-
-    def encode(self, response: InferenceResponse, metadata: ModelMetadata) -> HttpReply:
-        return encode_v1(response, metadata, self._is_by_row)
+def _encode(response: InferenceResponse, metadata: ModelMetadata, asked: V1Request) -> HttpReply:
+    return encode_v1(response, metadata, asked.is_by_row)

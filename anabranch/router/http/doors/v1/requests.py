@@ -37,6 +37,7 @@ from anabranch.router.oip.plain_inputs import (
     take_parameters,
     to_arrays,
 )
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.specs.excerpts import listing, shown
 
 Inputs: TypeAlias = Mapping[str, TensorMetadata]
@@ -59,7 +60,7 @@ class V1Request(NamedTuple):
     is_by_row: bool
 
 
-def decode_v1(body: bytes, metadata: ModelMetadata, limits: RequestLimits) -> V1Request:
+def decode_v1(body: Buffer, metadata: ModelMetadata, limits: RequestLimits) -> V1Request:
     """Decode a request to the graph of the metadata; raise InvalidRequest or TooLarge."""
     fields = fields_of(body, MAX_RECORDS)
     _check_signature(fields)
