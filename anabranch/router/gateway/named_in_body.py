@@ -11,9 +11,12 @@ from anabranch.router.http.compression import coding_of
 from anabranch.router.http.doors.openai.fields import model_of
 from anabranch.router.http.doors.openai.models import list_document, model_document
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive
-from anabranch.router.limits import LARGE
-from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.helper_process import by_size
+from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.specs.models import ProtocolName
+
+_PIECE = 2**18
+"""Bytes of a body that are copied at a time."""
 
 
 async def graph_in_body(request: HttpRequest, rule: BodyRule) -> str:
@@ -21,20 +24,25 @@ async def graph_in_body(request: HttpRequest, rule: BodyRule) -> str:
 
     Raises InvalidRequest where it names none, and as ``HttpRequest.buffer`` does.
     """
-    sent = bytes(await request.sent(rule))
+    sent = await request.sent(rule)
     request.receive = _again(sent, request.receive)
     name = request.headers.get("content-encoding")
     coding = None if name is None else coding_of(name)
-    body = sent if coding is None else bytes(await request.unpacked(sent, coding, rule))
-    return await off_loop(lambda: model_of(body)) if len(body) > LARGE else model_of(body)
+    body = sent if coding is None else await request.unpacked(sent, coding, rule)
+    return await by_size(body, model_of)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was received once more, and then what comes."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _again(body: Buffer, receive: Receive) -> Receive:
+    """Give a body that was received once more, a piece at a time, and then what comes."""
+    starts = iter(range(0, len(body) or 1, _PIECE))
 
     async def received() -> Message:
-        return first.pop() if first else await receive()
+        at = next(starts, None)
+        if at is None:
+            return await receive()
+        end = at + _PIECE
+        piece = bytes(body[at:end])
+        return {"type": "http.request", "body": piece, "more_body": end < len(body)}
 
     return received
 

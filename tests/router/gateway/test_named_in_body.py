@@ -15,8 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from anabranch.router.gateway.named_in_body import _again
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
+from anabranch.router.http.request import Message
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import ProtocolName
@@ -224,3 +226,35 @@ def test_a_client_that_hangs_up_ends_the_evaluation(tmp_path: Path) -> None:
             await ended.wait()
 
     run(main())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18, 2**18 + 1, 3 * 2**18])
+def test_a_body_that_was_read_comes_again_in_pieces(size: int) -> None:
+    body = memoryview(bytes(range(256)) * (size // 256 + 1))[:size]
+    gone: Message = {"type": "http.disconnect"}
+
+    async def rest() -> Message:
+        return gone
+
+    async def main() -> None:
+        receive = _again(body, rest)
+        found: list[Message] = []
+        while (message := await receive()) is not gone:
+            found.append(message)
+        assert [one["more_body"] for one in found] == [True] * (len(found) - 1) + [False]
+        assert all(len(one["body"]) <= 2**18 for one in found)
+        assert b"".join(one["body"] for one in found) == body
+
+    asyncio.run(main())
+
+
+def test_a_large_body_reaches_its_graph(tmp_path: Path) -> None:
+    said = " ".join(["word"] * 2**18)
+
+    async def main() -> None:
+        async with served({"demo": app("demo", echo)}, tmp_path) as (url, _), asked(url) as client:
+            messages: Any = [{"role": "user", "content": said}]
+            found = await client.chat.completions.create(model="demo", messages=messages)
+            assert found.choices[0].message.content == said
+
+    asyncio.run(main())
