@@ -195,6 +195,24 @@ def test_large_bodies_of_other_protocols_are_decoded_by_a_helper_too(near: Helpe
     assert near.asked == ["_generated", "_decode", "decode_v1", "_decode"]
 
 
+@pytest.mark.parametrize("tail", [0, WORTH])
+def test_the_json_of_a_body_decides_whether_it_goes_to_a_helper(
+    near: HelperInProcess, tail: int
+) -> None:
+    y = {"name": "y", "datatype": "INT8", "shape": [tail], "parameters": {"binary_data_size": tail}}
+    x = {"name": "x", "datatype": "FP32", "shape": [ROWS, 2], "data": [0.5] * 2 * ROWS}
+    few = {**x, "shape": [1, 2], "data": [0.5] * 2}
+    graph = echo_graph({"x": ("FP32", (-1, 2)), "y": ("INT8", (-1,))})
+    with lean_serving(graph.app) as url:
+        for one in (few, x):
+            head = json.dumps({"inputs": [one, y], "outputs": [{"name": "y"}]}).encode()
+            headers = {"inference-header-content-length": str(len(head))}
+            path = f"{url}/v2/models/demo/infer"
+            reply = httpx.post(path, content=head + bytes(tail), headers=headers, timeout=60)
+            assert reply.status_code == 200, reply.text[:256]
+    assert near.asked.count("decode_body") == 1
+
+
 def test_large_bodies_of_openai_are_read_by_a_helper(near: HelperInProcess) -> None:
     body = {"messages": [{"role": "user", "content": " ".join(["long"] * 2 * ROWS)}]}
     path = "/openai/demo/v1/chat/completions"
