@@ -24,7 +24,7 @@ ROLLING = ("running", "paused")
 """Phases of a rollout that is not over."""
 QUIET_S = 5.0
 """Time after which a deploy that has no news is asked for what it does, in seconds."""
-TAKEN_S = 30.0
+TAKEN_S = 60.0
 """Time for which a bundle is sent again to an engine that restarts, in seconds."""
 AGAIN_S = 1.0
 """Time between two tries, in seconds."""

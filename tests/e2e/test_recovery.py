@@ -84,6 +84,17 @@ def test_a_deploy_goes_on_when_the_controller_dies_in_it(engine: Engine, given: 
 
 
 @pytest.mark.nightly
+def test_a_deploy_is_sent_again_while_the_controller_is_away(engine: Engine, given: Given) -> None:
+    name = given.deployed(spec("sent-again", double=node("Double")), CODE)
+    path = given.bundle(spec(name, double=node("Double"), again=node("Double", "double")), CODE)
+    (controller,) = actor_processes(engine, "Controller")
+    os.kill(controller.pid, signal.SIGKILL)
+    done = engine.command("deploy", str(path))
+    assert done.returncode == 0, done.stderr
+    assert value(engine.infer(name)) == [4, 8]
+
+
+@pytest.mark.nightly
 def test_a_killed_segment_replica_is_replaced(engine: Engine, given: Given) -> None:
     apart = {"placement": {"isolate": True}}
     name = given.deployed(spec("phoenix", double=node("Double", **apart)), CODE)
