@@ -165,7 +165,7 @@ def test_a_reply_counts_until_its_client_has_taken_it(graph: Any) -> None:
 def test_a_client_that_goes_amid_a_large_reply_gives_it_back(graph: Any) -> None:
     url, arms = graph(large)
     plain = {"accept-encoding": "identity"}
-    with httpx.stream("POST", f"{url}/infer", json=BODY, headers=plain, timeout=60):
+    with httpx.stream("POST", f"{url}/infer", json=BODY, headers=plain, timeout=300):
         until(lambda: arms.under_way.held > 10**7)
     until(lambda: arms.under_way.held == 0)
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from anabranch.access import failures
 from anabranch.access.failures import BURST
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import TOKEN, Asker, Identity, anonymous
@@ -17,6 +18,12 @@ from anabranch.control.api.sign_in import CODE_S, MOST_CODES, SignInCodes
 from anabranch.errors import NotFound, Unauthenticated
 from tests.clock import Clock
 from tests.control.control_api import TestControl
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have attempts remembered for longer than a test takes."""
+    monkeypatch.setattr(failures, "EVERY_S", 600.0)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Machine:
         """The lines that a worker prints."""
         done = subprocess.run(
             [sys.executable, "-c", START, digest, "worker.py", "--gcs-address=none", "a b"],
-            env=self.env, cwd=self.home, capture_output=True, text=True, check=True, timeout=120,
+            env=self.env, cwd=self.home, capture_output=True, text=True, check=True, timeout=600,
         )  # fmt: skip
         return done.stdout.splitlines()
 

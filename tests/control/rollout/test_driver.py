@@ -203,7 +203,7 @@ def drive(world: World, until: Until, seconds: float = 600.0) -> None:
             caller=Outside(world), clock=world.clock, sleep=world.sleep,
         )  # fmt: skip
         task = asyncio.create_task(driver.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not until() and not world.crashed and world.now < end:
                 assert not task.done()
                 await asyncio.sleep(0)
