@@ -164,7 +164,6 @@ def test_a_router_dies_and_only_what_it_had_is_lost(
     with load(once, clients=CLIENTS, **ENDLESS) as running:
         kill_routers(engine, once, running, times)
     assert sum(running.failures.values()) <= times * CLIENTS
-    assert running.failed_again == 0
 
 
 def routers(engine: Engine, name: str) -> list[psutil.Process]:
