@@ -96,6 +96,7 @@ class LeanProtocol(HttpToolsProtocol):
         """Bytes that came since then."""
         self._refusal: Problem | None = None
         self._is_stepping = False
+        self.replies = state.replies
         self.idle_since = 0.0
         """When the last request ended or, if there was none, the connection began."""
 
@@ -276,6 +277,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End with the last request that has come, or now if there is none."""
+        self.replies.flush()
         last = self._waiting[-1] if self._waiting else self.cycle
         if last is None or last.response_complete or last.disconnected:
             self.transport.close()
@@ -285,6 +287,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def turn_away(self) -> None:
         """End the connection, which has no request at work; one that is new is told why."""
+        self.replies.flush()
         if self.cycle is None and not self._in_head:
             self._tell(*CROWDED)
         else:
@@ -328,6 +331,8 @@ class LeanProtocol(HttpToolsProtocol):
         return LeanCycle(self, message, body, self.server_state.headers())
 
     def _begin(self, cycle: LeanCycle) -> None:
+        if self.cycle is not None and self.cycle.batch == self.replies.batch:
+            self.replies.flush()
         self.cycle = cycle
         task = begin(cycle.run_asgi(self.app), self.loop)
         if task is not None:
@@ -374,6 +379,7 @@ class LeanProtocol(HttpToolsProtocol):
     def _tell(self, status: int, text: str) -> None:
         """Write a refusal; a close that comes too early would destroy it (RFC 9112, 9.6)."""
         self._refusal = None
+        self.replies.flush()
         self.transport.write(refusal(status, text, self.server_state.headers()))
         self._linger()
 

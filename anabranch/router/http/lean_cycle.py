@@ -15,6 +15,7 @@ from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ReplyBody
 from anabranch.router.http.lean_head import MessageHead
 from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
+from anabranch.router.http.lean_state import HeldReplies
 from anabranch.router.http.request import EXCHANGE
 from anabranch.router.large_reply import pieces_of, seconds_for
 from anabranch.router.limits import LARGE
@@ -32,6 +33,7 @@ class Carrier(Protocol):
     flow: FlowControl
     news: asyncio.Event
     """Wakes all who wait for more of a body or for the end of a request."""
+    replies: HeldReplies
 
     def on_response_complete(self) -> None:
         """Hear that the reply is written."""
@@ -78,6 +80,9 @@ class LeanCycle(RequestResponseCycle):
         """Whether the reply ends the connection although the body is still coming."""
         self.transport = carrier.transport
         self.flow = carrier.flow
+        self._replies = carrier.replies
+        self.batch = -1
+        """Batch of replies in which its own is, if it was not written at once."""
         self.default_headers = headers
         self.message_event = carrier.news
         self.on_response = carrier.on_response_complete
@@ -189,8 +194,7 @@ class LeanCycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             sent.append(CLOSE)
-        self.transport.write(message(status, sent, bytes(body)))
-        self._complete()
+        self._write_last(message(status, sent, bytes(body)))
         return True
 
     def begin_reply(self, headers: Headers) -> None:
@@ -213,8 +217,7 @@ class LeanCycle(RequestResponseCycle):
         if self.disconnected:
             return
         begin = () if self.response_started else (self._head(headers),)
-        self.transport.writelines([*begin, *rest])
-        self._complete()
+        self._write_last(b"".join([*begin, *rest]))
 
     async def _send_start(
         self, headers: Headers, pieces: Sequence[bytes], seconds: float
@@ -245,6 +248,14 @@ class LeanCycle(RequestResponseCycle):
         found = head(200, [*headers, *self.default_headers[1:], *last])
         self.response_started = True
         return found
+
+    def _write_last(self, data: bytes) -> None:
+        """Write a whole reply, or the rest of one."""
+        if self.keep_alive:
+            self.batch = self._replies.add(self.transport, data)
+        else:
+            self.transport.write(data)
+        self._complete()
 
     def _complete(self) -> None:
         self.response_started = self.response_complete = True

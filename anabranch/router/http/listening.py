@@ -102,6 +102,7 @@ class LeanServer:
                 connection.shutdown()
 
     async def _abort(self) -> None:
+        self._state.replies.flush()
         for connection in self._connections:
             connection.transport.abort()
         tasks = list(self._state.tasks)
