@@ -14,8 +14,16 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ReplyBody
 from anabranch.router.http.lean_head import MessageHead
-from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
-from anabranch.router.http.lean_state import HeldReplies
+from anabranch.router.http.lean_reply import (
+    CHUNKED,
+    CLOSE,
+    Headers,
+    HeldReplies,
+    chunks,
+    head,
+    message,
+    refusal,
+)
 from anabranch.router.http.request import EXCHANGE
 from anabranch.router.large_reply import pieces_of, seconds_for
 from anabranch.router.limits import LARGE
