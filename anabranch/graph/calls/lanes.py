@@ -159,18 +159,20 @@ class Lane:
             if counts is not None and self.queues:
                 counts.waited(clock() - asked)
             return self._here(call)
-        loop = asyncio.get_running_loop()
-        one = InterruptibleCall(call)
+        one, answer = InterruptibleCall(call), asyncio.get_running_loop().create_future()
         self.calls.add(one)
         future = self._lanes.pool.submit(copy_context().run, self._timed, one.run)
         # The place is free when the thread is done, not when the caller has given up waiting.
-        future.add_done_callback(lambda done: self._hand_back(done, one, loop))
+        future.add_done_callback(partial(self._hand_back, one, answer))
         try:
-            done = await asyncio.wrap_future(future)
+            done: Done = await answer
         except asyncio.CancelledError:
+            future.cancel()
             one.given_up = time.monotonic()
-            loop.call_later(GRACE, one.interrupt)
+            answer.get_loop().call_later(GRACE, one.interrupt)
             raise
+        finally:
+            del answer, future  # their error holds this frame, which would hold the error
         if counts is not None and self.queues:
             counts.waited(done.started - asked)
         return done
@@ -192,19 +194,31 @@ class Lane:
         return Done(value, clock() - started, started)
 
     def _hand_back(
-        self, done: Future[Done], one: InterruptibleCall, loop: asyncio.AbstractEventLoop
+        self, one: InterruptibleCall, answer: asyncio.Future[Done], done: Future[Done]
     ) -> None:
-        """In the thread: give the place back on the loop, unless that has ended before the call."""
-        seconds = None if done.cancelled() or done.exception() else done.result().seconds
+        """In the thread: have the loop take the result, unless that has ended before the call."""
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._release, one, seconds)
+            answer.get_loop().call_soon_threadsafe(self._over, one, answer, done)
 
-    def _release(self, one: InterruptibleCall, seconds: float | None) -> None:
+    def _over(
+        self, one: InterruptibleCall, answer: asyncio.Future[Done], done: Future[Done]
+    ) -> None:
+        """Give the place back, and the result to the caller if it still waits."""
         self.calls.discard(one)
         self._limit.release()
-        # The place that was just given back is the one that calls on the loop take.
-        if seconds is not None:
-            self._learn(seconds)
+        if done.cancelled():
+            answer.cancel()
+            return
+        error = done.exception()
+        if error is None:
+            # The place that was just given back is the one that calls on the loop take.
+            self._learn(done.result().seconds)
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(done.result())
+        else:
+            answer.set_exception(error)
 
     def _learn(self, seconds: float) -> None:
         """Note a call in a thread."""

@@ -16,7 +16,7 @@ from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import register
-from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes import UNLOCKED_CALLS
 from anabranch.components.runtimes.onnx.engines import EngineFolder
 from anabranch.components.runtimes.onnx.providers import (
     PROVIDER_NAMES,
@@ -72,7 +72,7 @@ class OnnxModel:
             out: ``cuda`` and then ``cpu`` for a node that reserves a GPU, else ``cpu``.
     """
 
-    max_concurrency = THREADS
+    max_concurrency = UNLOCKED_CALLS
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes import UNLOCKED_CALLS
 from anabranch.components.runtimes.torch.outputs import each
 
 Call: TypeAlias = Callable[[list[Any]], Any]
@@ -35,7 +35,7 @@ def choose(torch: Any, wanted: str) -> str:
 class Cpu:
     """Calls a model where the tensors are."""
 
-    max_concurrency = THREADS
+    max_concurrency = UNLOCKED_CALLS
 
     def __init__(self, torch: Any, call: Call) -> None:
         self._call = call
