@@ -29,7 +29,7 @@ HUNG, EXCESSIVE = ".hung", ".excessive"
 too much of the machine."""
 _NAME = re.compile(rf"(\d+)-(\d+)({re.escape(HUNG)}|{re.escape(EXCESSIVE)})?")
 BEAT_S = 0.5
-PATIENCE_S = 3.5
+PATIENCE_S = 3.0
 """Time without a beat after which a process is taken for dead, in seconds."""
 SLOW_PATIENCE_S = 60.0
 """The same for one whose components may keep Python's lock for long, and that no request needs."""

@@ -3,8 +3,9 @@
 The thread sleeps until a call wakes it, and looks once a while later: nearly always that call is
 over by then. It counts how often it finds the same call again, not the time that has passed. So
 time in which the whole process was not running is held against no component; neither is a thread
-that keeps Python's lock, which the engine's supervisor finds by the pulse of the process. A process
-without calls has no timer.
+that keeps Python's lock, which the engine's supervisor finds by the pulse of the process: the watch
+beats for the loop while it looks, so that the supervisor leaves to it all that it can see itself. A
+process without calls has no timer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+from anabranch.pulse import PULSE
 
 HANG_S = 3.0
 """A call that is seen on the loop for so long hangs."""
@@ -81,6 +84,7 @@ class LoopWatch:
                 self._hung(lane)
                 return True
             looks -= 1
+            PULSE.beat()
             time.sleep(_LOOK_S)
         return False
 

@@ -176,8 +176,8 @@ def test_a_lane_interrupts_what_was_given_up_and_goes_on() -> None:
     async def main() -> float:
         lanes = Lanes()
         lane = lane_of(lanes, "a")
-        await given_up(lane, lambda: spin(threading.Event()))
         started = time.perf_counter()
+        await given_up(lane, lambda: spin(threading.Event()))
         assert await lane.call(lambda: 7) == 7
         seconds = time.perf_counter() - started
         assert not lane.calls

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anabranch import Graph
+from anabranch import Graph, pulse
 from anabranch.components.contract import Context
 from anabranch.graph.calls import guard, lanes, watch
 from anabranch.graph.calls.watch import LoopCaller, LoopWatch
@@ -106,6 +106,18 @@ def test_a_component_that_holds_the_loop_is_found_by_its_node(
 ) -> None:
     run(-1, **options)
     assert found == ["a"]
+
+
+def test_the_process_beats_until_the_watch_itself_has_found_the_call(
+    found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the supervisor might end it first, and the next one would call the node likewise."""
+    counts = pulse.Pulse()
+    monkeypatch.setattr(watch, "PULSE", counts)
+    run(-1)
+    assert found == ["a"]
+    looks = round(watch.HANG_S / watch._LOOK_S)
+    assert counts._count >= looks
 
 
 def test_a_stream_that_holds_the_loop_is_found(found: list[str]) -> None:
