@@ -1,4 +1,4 @@
-"""Asks HAProxy whether it answers, and ends one that runs and does not."""
+"""Asks HAProxy whether it answers, and ends one that does not, or that the kernel has stopped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from anabranch.serve.edge.runtime_api import RuntimeApi
 PAUSE_S = 1.0
 SILENT_S = 5.0
 """Time for an answer, twice in a row, in seconds: its end breaks all connections."""
+LOOK_S = 0.3
+"""Pause between two looks at its state, in seconds; one that is stopped in both is ended."""
 _AGAIN_S = 0.1
 
 logger = logging.getLogger("anabranch.serve")
@@ -30,6 +32,19 @@ async def end_if_silent(api: RuntimeApi, running: Callable[[], EdgeProcess]) -> 
         if await _is_silent(api, process) and await _is_silent(api, process):
             logger.error("HAProxy has not answered for %gs; ending it", 2 * SILENT_S)
             process.kill()
+
+
+async def end_if_stopped(running: Callable[[], EdgeProcess]) -> None:
+    """Look at the HAProxy that runs, again and again, for ever; end one that stays stopped."""
+    before = None
+    while True:
+        await asyncio.sleep(LOOK_S)
+        process = running()
+        stopped = process if process.stopped else None
+        if stopped is not None and stopped is before:
+            logger.error("HAProxy is stopped; ending it")
+            stopped.kill()
+        before = stopped
 
 
 async def _is_silent(api: RuntimeApi, process: EdgeProcess) -> bool:

@@ -50,6 +50,13 @@ class EdgeProcess:
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the kernel has stopped the process (SIGSTOP); a debugger does not."""
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        return False
+
     async def wait(self) -> None:
         """Return as soon as the process has ended, by itself or not."""
         if self._pidfd is None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from anabranch.errors import EngineError, StorageError
 from anabranch.files import disk_errors, replacing
-from anabranch.serve.edge.asking import end_if_silent
+from anabranch.serve.edge.asking import end_if_silent, end_if_stopped
 from anabranch.serve.edge.configuration import (
     CONFIGURATION,
     ROUTES_MAP,
@@ -98,9 +98,12 @@ class EdgeProxy:
         refusals = RefusalCounts(proxy._api)
         with suppress(EngineError):  # the next look is the first one
             await refusals.look()
-        asking = end_if_silent(proxy._api, lambda: proxy._process)
+        looks = (
+            end_if_silent(proxy._api, lambda: proxy._process),
+            end_if_stopped(lambda: proxy._process),
+        )
         proxy._watcher = asyncio.create_task(proxy._watch())
-        others = (proxy._tidy(), asking, refusals.run())
+        others = (proxy._tidy(), *looks, refusals.run())
         proxy._tasks = [proxy._watcher, *map(asyncio.create_task, others)]
         return proxy
 

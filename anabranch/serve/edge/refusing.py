@@ -22,6 +22,8 @@ LIMITS, REFUSALS = "limits", "refusals"
 """Backends without servers that hold tables by backend: of limits, and of what was refused."""
 HOLDS_S = 1
 """How long a limit holds after it was told last, in seconds."""
+COUNTED_S = 1
+"""How long a refusal counts among those of which the router is told, in seconds."""
 ROUND = 16
 """Requests in flight are told in multiples of so many, so that few heads differ."""
 _MESSAGE = "the router of the graph gets more requests than its processor can take; try again later"
@@ -38,7 +40,9 @@ def tables(slots: int) -> dict[str, list[str]]:
     return {
         LIMITS: [f"stick-table type integer size {slots} expire {HOLDS_S}s store gpt0"],
         # All are in gpc0, those over gRPC in gpc1, too.
-        REFUSALS: [f"stick-table type integer size {slots} store gpc0,gpc0_rate(1s),gpc1"],
+        REFUSALS: [
+            f"stick-table type integer size {slots} store gpc0,gpc0_rate({COUNTED_S}s),gpc1"
+        ],
     }
 
 

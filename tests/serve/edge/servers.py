@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -196,13 +196,6 @@ async def edge(options: EdgeOptions = OPTIONS) -> AsyncIterator[Site]:
             yield Site(proxy, address.http, address.grpc, folder)
         finally:
             await proxy.close()
-
-
-async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
-    """Return when it has happened; TimeoutError if it has not by then."""
-    async with asyncio.timeout(seconds):
-        while not await happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def route(*servers: Server, idempotent: bool = False) -> EdgeRoute:

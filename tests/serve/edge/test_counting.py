@@ -26,11 +26,11 @@ from tests.serve.edge.servers import (
     ask,
     connection,
     edge,
-    eventually,
     needs_haproxy,
     pid_of,
     route,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 LIMITS = ConnectionLimits(total=400, per_source=16)

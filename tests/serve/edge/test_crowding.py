@@ -25,12 +25,12 @@ from tests.serve.edge.servers import (
     Server,
     Site,
     edge,
-    eventually,
     needs_haproxy,
     request,
     route,
     shut,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 LIMITS = ConnectionLimits(total=400, per_source=100)
@@ -125,7 +125,7 @@ def test_an_idle_source_locks_nobody_out() -> None:
     async def main() -> None:
         async with crowded() as site, Crowd(site.port) as crowd:
             await crowd.come(LIMITS.total, "127.0.0.1")
-            await eventually(lambda: true(crowd.open() <= LIMITS.per_source // 2))
+            await eventually(lambda: crowd.open() <= LIMITS.per_source // 2)
             for _ in range(20):
                 (own,) = await asked(site.port, "127.0.0.1")
                 assert own.status == 200
@@ -141,7 +141,7 @@ def test_many_idle_sources_lock_nobody_out() -> None:
             for number in range(2, 30):
                 await crowd.come(LIMITS.per_source // 4, f"127.0.1.{number}")
             # A connection may be counted by one thread a little later than by another.
-            await eventually(lambda: true(crowd.open() <= LIMITS.total // 2 + 2))
+            await eventually(lambda: crowd.open() <= LIMITS.total // 2 + 2)
             for number in range(20):
                 (reply,) = await asked(site.port, f"127.0.2.{number + 1}")
                 assert reply.status == 200
@@ -208,7 +208,7 @@ def test_four_thousand_idle_connections_lock_nobody_out() -> None:
         limits = ConnectionLimits()
         async with crowded(limits) as site, Crowd(site.port) as crowd:
             await crowd.come(limits.total, "127.0.0.1")
-            await eventually(lambda: true(crowd.open() <= limits.per_source // 2))
+            await eventually(lambda: crowd.open() <= limits.per_source // 2)
             for source in ("127.0.0.1", "127.0.0.2"):
                 (reply,) = await asked(site.port, source)
                 assert reply.status == 200
@@ -229,7 +229,3 @@ async def refusal(port: int, source: str) -> Reply | None:
                 return None
             if reply.status != 200:
                 return reply
-
-
-async def true(value: bool) -> bool:
-    return value

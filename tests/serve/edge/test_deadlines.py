@@ -14,15 +14,8 @@ from anabranch.serve.edge.grpc_frontend import BUFFER
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.router.grpc.conftest import Stub, failure, infer_request
 from tests.serve.edge.routers import FakeRouter, grpc_edge
-from tests.serve.edge.servers import (
-    Server,
-    ask,
-    connection,
-    edge,
-    eventually,
-    needs_haproxy,
-    request,
-)
+from tests.serve.edge.servers import Server, ask, connection, edge, needs_haproxy, request
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 LATE = {"error": "the replica did not answer in time"}
@@ -48,7 +41,7 @@ def test_each_graph_has_its_own_time_and_rewards_have_another() -> None:
             await site.proxy.apply({"short": route(0.2, hangs), "long": route(1000, slow)})
             waiting = asyncio.create_task(ask(site.port, INFER.format("long")))
             reward = asyncio.create_task(ask(site.port, "/v2/models/short/feedback"))
-            await eventually(lambda: asyncio.sleep(0, bool(slow.seen and hangs.seen)))
+            await eventually(lambda: slow.seen and hangs.seen)
             began = time.monotonic()
             reply = await ask(site.port, INFER.format("short"))
             assert (reply.status, reply.document) == (504, LATE)
@@ -64,7 +57,7 @@ def test_each_graph_has_its_own_time_and_rewards_have_another() -> None:
             hangs.go.clear()
             await site.proxy.apply({"short": route(0.2, hangs), "long": route(1000, slow)})
             waiting = asyncio.create_task(ask(site.port, INFER.format("long")))
-            await eventually(lambda: asyncio.sleep(0, bool(slow.seen)))
+            await eventually(lambda: slow.seen)
             assert (await ask(site.port, INFER.format("short"))).status == 504
             slow.go.set()
             assert (await waiting).status == 200

@@ -28,7 +28,6 @@ from tests.serve.edge.servers import (
     ask,
     connection,
     edge,
-    eventually,
     free_address,
     load,
     needs_haproxy,
@@ -37,6 +36,7 @@ from tests.serve.edge.servers import (
     route,
     short_folder,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 PATH = "/v2/models/a/infer"
@@ -217,7 +217,7 @@ def test_an_edge_that_is_to_end_with_its_machine_answers_what_it_has() -> None:
                 owner = await owned(folder, address, router.address)
                 pid = pid_of(folder)
                 asked = asyncio.create_task(ask(address.http, PATH))
-                await eventually(lambda: asyncio.sleep(0, router.seen))
+                await eventually(lambda: router.seen)
                 draining = asyncio.create_task(
                     asyncio.to_thread(drain, folder, lambda parent: parent == owner.pid)
                 )
@@ -248,10 +248,7 @@ def test_an_orphan_with_another_task_makes_room_and_finishes_its_requests() -> N
                 async with connection(address.http) as client:
                     asked = asyncio.create_task(client.ask(PATH))
 
-                    async def arrived() -> bool:
-                        return bool(one.seen)
-
-                    await eventually(arrived)
+                    await eventually(lambda: bool(one.seen))
                     proxy = await EdgeProxy.start(BINARY, folder, other, address)
                     await proxy.apply({"a": route(two)})
                     assert (await ask(address.http, PATH)).document[0] == "r2"
@@ -280,9 +277,19 @@ def test_a_stopped_orphan_is_killed() -> None:
     asyncio.run(main())
 
 
-def test_an_haproxy_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "PAUSE_S", 0.01)
-    monkeypatch.setattr(asking, "SILENT_S", 0.5)
+LOOKS = {
+    "asked": {"PAUSE_S": 0.01, "SILENT_S": 0.5, "LOOK_S": 600.0},
+    "looked at": {"PAUSE_S": 600.0, "LOOK_S": 0.01},
+}
+"""Pauses of the two ways to find an HAProxy that does not answer, each without the other."""
+
+
+@pytest.mark.parametrize("pauses", LOOKS.values(), ids=LOOKS)
+def test_an_haproxy_that_does_not_answer_is_replaced(
+    pauses: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in pauses.items():
+        monkeypatch.setattr(asking, name, seconds)
 
     async def main() -> None:
         async with edge() as site, Server(site.folder, "r") as router:

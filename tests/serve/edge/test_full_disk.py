@@ -18,13 +18,13 @@ from tests.serve.edge.servers import (
     OPTIONS,
     Server,
     ask,
-    eventually,
     free_address,
     needs_haproxy,
     pid_of,
     route,
     short_folder,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 PATH = "/v2/models/a/infer"

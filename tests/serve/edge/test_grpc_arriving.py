@@ -15,7 +15,8 @@ from anabranch.router.limits import RequestLimits
 from tests.router.grpc.conftest import failure, infer_request
 from tests.serve.edge.http2 import Connection, call_headers, connected, framed
 from tests.serve.edge.routers import GrpcSite, grpc_edge
-from tests.serve.edge.servers import eventually, needs_haproxy
+from tests.serve.edge.servers import needs_haproxy
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 SIZE = 10**6
@@ -39,10 +40,7 @@ def held(at: GrpcSite) -> int:
 
 
 async def until_held(at: GrpcSite, size: int) -> None:
-    async def found() -> bool:
-        return held(at) == size
-
-    await eventually(found)
+    await eventually(lambda: held(at) == size)
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ServerLive", "RepositoryIndex"])

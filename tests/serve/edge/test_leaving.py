@@ -19,11 +19,11 @@ from tests.serve.edge.servers import (
     Site,
     connection,
     edge,
-    eventually,
     needs_haproxy,
     pid_of,
     route,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 PATH = "/v2/models/a/infer"

@@ -11,17 +11,8 @@ from anabranch.names import PATH_WORDS
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.routes import GATEWAY, EdgeRoute
 from anabranch.serve.edge.runtime_api import RuntimeApi
-from tests.serve.edge.servers import (
-    Server,
-    Site,
-    ask,
-    connection,
-    edge,
-    eventually,
-    load,
-    needs_haproxy,
-    route,
-)
+from tests.serve.edge.servers import Server, Site, ask, connection, edge, load, needs_haproxy, route
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 
@@ -155,10 +146,7 @@ def test_a_request_under_way_keeps_its_server_until_it_is_answered() -> None:
             async with connection(site.port) as client:
                 asked = asyncio.create_task(client.ask("/v2/models/a/infer"))
 
-                async def arrived() -> bool:
-                    return bool(router.seen)
-
-                await eventually(arrived)
+                await eventually(lambda: bool(router.seen))
                 await site.proxy.apply({})
                 api = RuntimeApi(site.folder / "admin.sock")
 

@@ -20,11 +20,11 @@ from tests.serve.edge.servers import (
     ask,
     connection,
     edge,
-    eventually,
     needs_haproxy,
     request,
     route,
 )
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 DOORS: dict[str, Callable[[Any], Any]] = {

@@ -14,8 +14,9 @@ import pytest
 from anabranch.serve.edge import grpc_frontend
 from anabranch.serve.edge.routes import GATEWAY
 from tests.certificates import client
-from tests.serve.edge.servers import Server, eventually, needs_haproxy, request, route
+from tests.serve.edge.servers import Server, needs_haproxy, request, route
 from tests.serve.edge.tls.sites import Secured, secured
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 

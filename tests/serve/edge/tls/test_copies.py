@@ -14,7 +14,8 @@ from anabranch.serve.edge.tls.certificates import Certificates, load
 from anabranch.serve.edge.tls.copies import CertificateCopies, VersionedCertificates
 from anabranch.serve.edge.tls.in_force import InForce
 from tests.certificates import Authority, name_at
-from tests.serve.edge.servers import OPTIONS, edge, eventually, needs_haproxy
+from tests.serve.edge.servers import OPTIONS, edge, needs_haproxy
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 

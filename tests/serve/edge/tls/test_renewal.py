@@ -14,8 +14,9 @@ from anabranch.serve.edge.routes import GATEWAY
 from anabranch.serve.edge.runtime_api import RuntimeApi
 from anabranch.serve.edge.tls.in_force import InForce
 from tests.certificates import Authority, client, name_at
-from tests.serve.edge.servers import Connection, Server, eventually, needs_haproxy, route, shut
+from tests.serve.edge.servers import Connection, Server, needs_haproxy, route, shut
 from tests.serve.edge.tls.sites import Secured, secured
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 CLIENTS = 8
@@ -31,10 +32,9 @@ async def until_named(at: Secured, name: str) -> None:
 
 
 async def until_problem(at: Secured, text: str) -> None:
-    async def told() -> bool:
-        return text in at.in_force.problem and (bool(text) or not at.in_force.problem)
-
-    await eventually(told)
+    await eventually(
+        lambda: text in at.in_force.problem and (bool(text) or not at.in_force.problem)
+    )
 
 
 async def asking(port: int, context: ssl.SSLContext, done: asyncio.Event) -> list[object]:

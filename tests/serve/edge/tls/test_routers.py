@@ -19,17 +19,8 @@ from anabranch.router.http.listening import LeanServer
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.nodes import EngineCertificates
 from tests.router.http.wire import Echo
-from tests.serve.edge.servers import (
-    OPTIONS,
-    Server,
-    Site,
-    ask,
-    edge,
-    eventually,
-    needs_haproxy,
-    pid_of,
-    route,
-)
+from tests.serve.edge.servers import OPTIONS, Server, Site, ask, edge, needs_haproxy, pid_of, route
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 PATH = "/v2/models/a/infer"
@@ -64,10 +55,7 @@ def test_a_router_on_another_node_is_asked_also_by_the_next_haproxy(
             before = pid_of(one.folder)
             os.kill(before, signal.SIGKILL)
 
-            async def again() -> bool:
-                return pid_of(one.folder) != before
-
-            await eventually(again)
+            await eventually(lambda: pid_of(one.folder) != before)
             assert (await ask(one.port, PATH)).document == ["far", PATH]
             await one.proxy.apply({})
 
@@ -120,10 +108,7 @@ def test_requests_of_a_router_whose_machine_has_gone_end_and_go_elsewhere_where_
             await one.proxy.apply({"a": route(gone, idempotent=idempotent)})
             asked = [asyncio.create_task(ask(one.port, PATH)) for _ in range(3)]
 
-            async def have_come() -> bool:
-                return len(gone.seen) == 3
-
-            await eventually(have_come)
+            await eventually(lambda: len(gone.seen) == 3)
             await one.proxy.apply({"a": route(there, idempotent=idempotent)})
             assert not any(one.done() for one in asked)
             await one.proxy.give_up(gone.address)
