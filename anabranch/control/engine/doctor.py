@@ -29,6 +29,8 @@ from anabranch.serve.sockets import tcp_connection
 LEAST_FREE = 2**30
 """Bytes of a disk below which it is said that little is left."""
 _ANSWER_S = 5.0
+"""Time that a part has for an answer, in seconds: on a busy machine the first try may fail."""
+_AGAIN_S = 0.2
 _DAY = 86_400.0
 _UP = "anabranch up"
 _ANEW = "anabranch down, then anabranch up"
@@ -139,13 +141,22 @@ def _other_ray(address: str) -> Diagnosis:
 
 
 def _asked(helper: Helper, home: Path) -> Diagnosis:
+    deadline = time.monotonic() + _ANSWER_S
+    while (error := _problem_of(helper)) is not None and time.monotonic() < deadline:
+        time.sleep(_AGAIN_S)
+    if error is None:
+        return Diagnosis(helper.name, "answers")
+    silent = f"does not answer ({type(error).__name__})"
+    waits = f"wait {helper.patience:.0f} s for its supervisor, else {_ANEW}"
+    return Diagnosis(helper.name, silent, f"{waits}; see {home / 'logs' / 'head.log'}")
+
+
+def _problem_of(helper: Helper) -> Exception | None:
     try:
         helper.ask()
     except Exception as error:
-        silent = f"does not answer ({type(error).__name__})"
-        waits = f"wait {helper.patience:.0f} s for its supervisor, else {_ANEW}"
-        return Diagnosis(helper.name, silent, f"{waits}; see {home / 'logs' / 'head.log'}")
-    return Diagnosis(helper.name, "answers")
+        return error
+    return None
 
 
 def _answer(state: EngineState) -> Diagnosis:

@@ -84,7 +84,7 @@ class Outages:
         self._show(shown.keys())
 
     def _take(self, down: Mapping[Place, str]) -> None:
-        """Note outages that begin and end."""
+        """Note outages that begin and end; one of which no event could be kept, the next time."""
         before, moment = self.now, self._clock()
         lost = self._lost_nodes(down)
         since = {place: one.since for place, one in before.items()}
@@ -94,15 +94,17 @@ class Outages:
             place: Outage(since.get(place, moment), _why(self._nodes.get(place), lost, text))
             for place, text in down.items()
         }
-        self.now = now
         for place in now.keys() - since.keys():
             because = f": {now[place].reason}" if now[place].reason else ""
             self._tell(place, DOWN, f"has no healthy replica{because}", now[place])
+            self.now = {**self.now, place: now[place]}
         for place in (before.keys() - now.keys()) & self._nodes.keys():
             ended = before[place]
             seconds = round(moment - ended.since, 1)
             what = f"is no longer down, after {seconds:g}s"
             self._tell(place, "segment_up", what, ended, seconds=seconds)
+            self.now = {other: one for other, one in self.now.items() if other != place}
+        self.now = now
 
     def _remembered(self, place: Place) -> dict[Place, float]:
         """Return since when a segment is down that was so when this controller began, if it was."""

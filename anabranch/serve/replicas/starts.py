@@ -57,8 +57,10 @@ async def begin_start(segment: str) -> None:
 def end_start(segment: str) -> None:
     """Note that this process is ready: starts that failed before it do not count any more."""
     note = _note(segment)
-    if note is not None:
-        for one in note.parent.glob(f"{note.stem}.*"):
+    if note is None:
+        return
+    with suppress(OSError):
+        for one in _starts(note):
             one.unlink(missing_ok=True)
 
 
@@ -70,15 +72,20 @@ def _note(segment: str) -> Path | None:
     return folder / FOLDER / f"{about}.{os.getpid()}"
 
 
-def _failed(note: Path) -> int:
-    """Count the starts of this segment that failed, and forget what is old, of any segment."""
-    count = 0
+def _starts(note: Path) -> list[Path]:
+    """Return the notes of all starts of the segment that a note is about, and forget old ones."""
+    found = []
     for one in note.parent.iterdir():
-        if time.time() - one.stat().st_mtime > REMEMBERED_S:
-            one.unlink(missing_ok=True)
-        elif one.stem == note.stem:
-            count += _has_ended(int(one.suffix[1:]))
-    return count
+        with suppress(FileNotFoundError):  # another process of the segment has just become ready
+            if time.time() - one.stat().st_mtime > REMEMBERED_S:
+                one.unlink()
+            elif one.stem == note.stem:
+                found.append(one)
+    return found
+
+
+def _failed(note: Path) -> int:
+    return sum(_has_ended(int(one.suffix[1:])) for one in _starts(note))
 
 
 def _has_ended(pid: int) -> bool:

@@ -11,15 +11,18 @@ import pytest
 from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.engine.doctor import (
     Diagnosis,
+    _asked,
     _certificate,
     _helpers,
     _kept,
     examine,
     ill,
 )
+from anabranch.control.engine.supervision.helpers import Helper
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority
+from tests.clock import Clock
 from tests.control.stores import new_store
 
 
@@ -55,6 +58,31 @@ def test_a_machine_that_was_given_up_says_why(tmp_path: Path, joined: bool, reme
     )
     (found,) = [one for one in examine(tmp_path) if one.part == "supervisor"]
     assert (found.state, found.remedy) == (problem, remedy)
+
+
+@pytest.mark.parametrize("times", [2, 10**6])
+def test_a_helper_that_a_busy_machine_holds_up_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    left = iter(range(times))
+    clock = Clock(0.0)
+
+    def ask() -> None:
+        if next(left, None) is not None:
+            raise TimeoutError
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", sleep)
+    found = _asked(Helper("GCS", ask, "gcs_server", 20.0), tmp_path)
+    if times == 2:
+        assert found == Diagnosis("GCS", "answers")
+        return
+    assert found.state == "does not answer (TimeoutError)"
+    assert found.remedy.startswith("wait 20 s for its supervisor, else anabranch down")
+    assert clock.now == pytest.approx(5.0, abs=0.3)
 
 
 def test_a_ray_of_somebody_else_is_only_asked_whether_it_answers(tmp_path: Path) -> None:

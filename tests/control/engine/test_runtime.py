@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -25,10 +23,8 @@ from tests.disks import names, read_only, small_disk
 @pytest.fixture
 def short() -> Iterator[Path]:
     """A folder whose path leaves room for a runtime folder, and for sockets in that."""
-    folder = Path("/tmp") / f"r{secrets.token_hex(2)}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def mode_of(path: Path) -> int:

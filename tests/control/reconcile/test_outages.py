@@ -11,6 +11,7 @@ from ray.serve._private.common import DeploymentStatus, DeploymentStatusTrigger,
 from anabranch.access.actor import ENGINE
 from anabranch.control.reconcile.outages import Outage, Outages
 from anabranch.control.store.records import Event
+from anabranch.errors import StorageError
 from anabranch.telemetry.definitions import SEGMENT_DOWN
 from anabranch.telemetry.registry import Registry
 from tests.control.reconcile.test_fleet import router
@@ -36,6 +37,7 @@ class World:
         self.now = 100.0
         self.alive = {"n1", "n2"}
         self.told: list[tuple[Any, ...]] = []
+        self.full = False
         self.registry = Registry()
         self.up = {("digits", 3)}
         self.begin()
@@ -47,6 +49,8 @@ class World:
         )
 
     def log(self, *event: Any) -> None:
+        if self.full:
+            raise StorageError("the disk is full")
         self.told.append(event)
 
     def _past(self, graph: str, revision: int) -> list[Event]:
@@ -90,6 +94,22 @@ def test_a_segment_that_has_lost_its_replicas_is_down_until_it_has_one_again() -
         ("digits", 3, "segment_up", "segment 'net' is no longer down, after 2s",
          {"segment": "net", "reason": "no room", "seconds": 2.0}),
     ]  # fmt: skip
+
+
+def test_what_could_not_be_kept_is_told_the_next_time() -> None:
+    world = World()
+    looks = deployment("HEALTHY", "RUNNING"), deployment("UNHEALTHY", "STOPPING")
+    world.see(looks[0])
+    for look, kind in ((looks[1], "segment_down"), (looks[0], "segment_up")):
+        world.full = True
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                world.see(look)
+        world.full = False
+        world.see(look)
+        world.see(look)
+        assert world.told.pop()[2] == kind
+        assert world.told == []
 
 
 def test_it_says_that_the_node_is_lost() -> None:

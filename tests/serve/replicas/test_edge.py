@@ -23,15 +23,8 @@ from anabranch.serve.replicas import edge as edge_module
 from anabranch.serve.replicas.edge import Edge, SecuredEdge
 from anabranch.serve.sockets import EDGE, FOLDER
 from tests.certificates import Authority, name_at
-from tests.serve.edge.servers import (
-    BINARY,
-    Server,
-    ask,
-    eventually,
-    free_address,
-    needs_haproxy,
-    short_folder,
-)
+from tests.serve.edge.servers import BINARY, Server, ask, free_address, needs_haproxy, short_folder
+from tests.waiting import eventually
 
 pytestmark = needs_haproxy
 
@@ -150,10 +143,7 @@ def test_it_may_be_closed_once_nothing_is_under_way_or_has_had_the_longest_time(
             router.behaviour, before = "wait", len(router.seen)
             asked = asyncio.create_task(ask(at.http, "/v2/models/digits/infer"))
 
-            async def arrived() -> bool:
-                return len(router.seen) > before
-
-            await eventually(arrived)
+            await eventually(lambda: len(router.seen) > before)
             assert not await edge.drain()
             assert edge._longest() == 60.0
             router.go.set()

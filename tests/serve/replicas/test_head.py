@@ -23,7 +23,9 @@ from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.replicas.head import HeadReplica, HostedHead
 from anabranch.specs.models import Compare
 from tests.serve.members import ListedMembers, called, calling, replicas
-from tests.serve.streams.ends import SECRET, until
+from tests.serve.replicas.created import collected, created
+from tests.serve.streams.ends import SECRET
+from tests.waiting import eventually
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -58,25 +60,10 @@ X = np.array([1, 2], np.float32)
 Demo = Callable[..., Any]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "graph.yaml").write_text(SPEC)
-    (tmp_path / "parts.py").write_text(PARTS)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-class CollectedReplica(HeadReplica):
-    """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
-
-    def __del__(self) -> None: ...
-
-
 @asynccontextmanager
 async def started() -> AsyncIterator[RemoteHead]:
     """A head, and a replica of it."""
-    replica = CollectedReplica.__new__(CollectedReplica)
-    await CollectedReplica.__init__(replica, "graph.yaml", "one.r2")
+    replica = await created(HeadReplica, "graph.yaml", "one.r2")
     async with called("r2.head", replica) as calls:
         yield RemoteHead(calls)
 
@@ -164,10 +151,10 @@ def test_an_arm_elsewhere_answers_and_a_client_that_hangs_up_cancels_it_there(
             assert (status, answer["outputs"][0]["data"]) == (200, [3.0])
             gone = asyncio.Event()
             asking = asyncio.create_task(graph.ask(body=body(2000.0), gone=gone))
-            await until((folder / "begun").exists)
+            await eventually((folder / "begun").exists)
             gone.set()
             assert await asking == (0, None)
-            await until((folder / "ended").exists)
+            await eventually((folder / "ended").exists)
             assert graph.arms.report().arms[2].requests == 1
 
     run(main())
@@ -186,7 +173,7 @@ def test_the_deadline_cancels_it_there(folder: Path, demo: Demo) -> None:
                 assert (await graph.ask(body={"inputs": [tensor]}))[0] == 504
                 if (folder / "begun").exists():  # a busy machine may not come so far in that time
                     break
-            await until((folder / "ended").exists)
+            await eventually((folder / "ended").exists)
 
     run(main())
 
@@ -204,8 +191,7 @@ def test_an_application_that_is_gone_is_unavailable() -> None:
 
 def test_unloading_lets_components_go(folder: Path) -> None:
     async def main() -> None:
-        replica = CollectedReplica.__new__(CollectedReplica)
-        await CollectedReplica.__init__(replica, "graph.yaml", "one.r2")
+        replica = await created(HeadReplica, "graph.yaml", "one.r2")
         await replica.check_health()
         await HeadReplica.__del__(replica)
 
@@ -214,7 +200,7 @@ def test_unloading_lets_components_go(folder: Path) -> None:
 
 
 def test_a_replica_that_did_not_start_has_nothing_to_unload() -> None:
-    asyncio.run(HeadReplica.__del__(CollectedReplica.__new__(CollectedReplica)))
+    asyncio.run(HeadReplica.__del__(collected(HeadReplica)))
 
 
 TWO = """
@@ -250,19 +236,19 @@ def test_an_output_without_a_stand_in_is_an_obstacle_while_its_segment_is_down(
     async def main() -> None:
         async with hosted(folder, monkeypatch) as (head, members):
             assert head.obstacle() == ""  # as far as it is known: Serve is asked
-            await until(lambda: members["far"].looks and members["apart"].looks)
+            await eventually(lambda: members["far"].looks and members["apart"].looks)
             assert head.head.obstacle() == ""
             members["apart"].unhealthy = True
-            await until(lambda: head._calls["apart"].is_down)
+            await eventually(lambda: head._calls["apart"].is_down)
             assert head.obstacle() == ""
             members["far"].unhealthy = True
-            await until(lambda: head._calls["far"].is_down)
+            await eventually(lambda: head._calls["far"].is_down)
             assert head.obstacle() == (
                 "output 'z' cannot be computed, since no replica is healthy of segment "
                 "'far', 'apart'"
             )
             members["far"].unhealthy = members["apart"].unhealthy = False
-            await until(lambda: not head.obstacle())
+            await eventually(lambda: not head.obstacle())
             await head.unload()
 
     run(main())
@@ -288,10 +274,10 @@ def test_a_head_elsewhere_is_an_obstacle_while_it_has_no_healthy_replica() -> No
             membership = ListedMembers(a.address)
             async with calling(membership) as calls:
                 head = RemoteHead(calls)
-                await until(lambda: calls._links[a.address].live)
+                await eventually(lambda: calls._links[a.address].live)
                 assert head.obstacle() == ""
                 a.kill()
-                await until(lambda: head.obstacle() == "forest has no healthy replica")
+                await eventually(lambda: head.obstacle() == "forest has no healthy replica")
 
     run(main())
 
@@ -327,7 +313,7 @@ def test_a_head_is_let_go_when_the_last_request_of_it_has_ended(elsewhere: bool)
             membership = ListedMembers(a.address)
             kept = [RemoteHead(ReplicaCalls("r2.head", membership, SECRET))]
             running = asyncio.create_task(kept[0].run({"x": X}, Context(), None))
-            await until(lambda: a.begun)
+            await eventually(lambda: a.begun)
             if not elsewhere:
                 kept.clear()
             await asyncio.sleep(0)
@@ -337,6 +323,6 @@ def test_a_head_is_let_go_when_the_last_request_of_it_has_ended(elsewhere: bool)
             del running
             if elsewhere:
                 await asyncio.to_thread(kept.clear)
-            await until(lambda: membership.closed and not a.listening._sessions)
+            await eventually(lambda: membership.closed and not a.listening._sessions)
 
     run(main())

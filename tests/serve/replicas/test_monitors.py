@@ -26,6 +26,7 @@ from anabranch.serve.replicas.base import StartError
 from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller
 from anabranch.telemetry.definitions import OUTLET_DROPPED, OUTLET_SELECTED, OUTLET_SENT
 from anabranch.telemetry.registry import MAX_FEATURES, REGISTRY, Registry
+from tests.serve.replicas.created import created
 from tests.waiting import until
 
 CODE = """
@@ -74,12 +75,6 @@ class Controller:
         self.told.append(arguments)  # type: ignore[arg-type]
 
 
-class CollectedReplica(MonitorReplica):
-    """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
-
-    def __del__(self) -> None: ...
-
-
 @pytest.fixture
 def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
     one = Controller()
@@ -92,15 +87,13 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
     return one
 
 
-async def started(folder: Path, **monitors: Any) -> CollectedReplica:
+async def started(folder: Path, **monitors: Any) -> MonitorReplica:
     (folder / "graph.json").write_text(graph(**monitors))
     (folder / "c.py").write_text(CODE)
-    replica = CollectedReplica.__new__(CollectedReplica)
-    await CollectedReplica.__init__(replica, "graph.json", [])
-    return replica
+    return await created(MonitorReplica, "graph.json", [])
 
 
-async def ended(replica: CollectedReplica) -> None:
+async def ended(replica: MonitorReplica) -> None:
     await MonitorReplica.__del__(replica)
 
 

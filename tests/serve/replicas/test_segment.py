@@ -35,7 +35,8 @@ from anabranch.telemetry.definitions import (
 )
 from anabranch.telemetry.registry import REGISTRY, Distribution, Observed, Registry
 from tests.serve.members import ListedMembers, called
-from tests.serve.streams.ends import until
+from tests.serve.replicas.created import created
+from tests.waiting import eventually
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -78,31 +79,16 @@ class Mul:
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "graph.yaml").write_text(SPEC)
-    (tmp_path / "parts.py").write_text(PARTS)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 class Head(HeadExecutor):
     """A head with its one call to another segment."""
 
     remote: RemoteSegment
 
 
-class CollectedReplica(SegmentReplica):
-    """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
-
-    def __del__(self) -> None: ...
-
-
 @asynccontextmanager
 async def started(hops: Distribution | None = None) -> AsyncIterator[Head]:
     """A head, and a replica of its other segment."""
-    replica = CollectedReplica.__new__(CollectedReplica)
-    await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
+    replica = await created(SegmentReplica, "graph.yaml", "mul", [])
     hosted = await Hosted.start("graph.yaml", HEAD)
     async with called("mul", replica) as calls:
         remote = RemoteSegment(calls, hops=hops)
@@ -153,12 +139,12 @@ def test_cancelling_the_call_cancels_it_there(folder: Path) -> None:
     async def main() -> None:
         async with started() as executor:
             run = asyncio.create_task(executor.run({"x": np.array([2000], np.float32)}, Context()))
-            await until((folder / "begun").exists)
+            await eventually((folder / "begun").exists)
             assert not (folder / "ended").exists()
             run.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await run
-            await until((folder / "ended").exists)
+            await eventually((folder / "ended").exists)
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -174,7 +160,7 @@ def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_w
             slow, quick = (np.array([value], np.float32) for value in (2000, 1))
             held = [gate.place()]
             run = asyncio.create_task(executor.run({"x": slow}, Context()))
-            await until((folder / "begun").exists)
+            await eventually((folder / "begun").exists)
             assert bulkhead.inside == 1
             held.append(gate.place())
             with pytest.raises(Unavailable, match="1 requests wait for segment 'mul'"):
@@ -191,17 +177,16 @@ def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_w
 
 def test_a_replica_tells_what_it_is_asked_and_what_is_under_way(folder: Path) -> None:
     async def main() -> None:
-        replica = CollectedReplica.__new__(CollectedReplica)
-        await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
+        replica = await created(SegmentReplica, "graph.yaml", "mul", [])
         async with called("mul", replica) as calls:
             assert await replica.record_autoscaling_stats() == {ONGOING: 0, REQUESTS: 0}
             sent = {"add": np.array([2000], np.float32)}, ("mul",), Context()
             asking = [asyncio.create_task(calls.call("evaluate", *sent)) for _ in range(3)]
-            await until(lambda: replica._server and replica._server.under_way == 3)
+            await eventually(lambda: replica._server and replica._server.under_way == 3)
             assert await replica.record_autoscaling_stats() == {ONGOING: 3, REQUESTS: 3}
             for one in asking:
                 one.cancel()
-            await until(lambda: replica._server and replica._server.under_way == 0)
+            await eventually(lambda: replica._server and replica._server.under_way == 0)
             assert await replica.record_autoscaling_stats() == {ONGOING: 0, REQUESTS: 3}
 
     asyncio.run(asyncio.wait_for(main(), 60))
@@ -211,8 +196,7 @@ def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
     folder: Path, sockets: Path
 ) -> None:
     async def main() -> None:
-        replica = CollectedReplica.__new__(CollectedReplica)
-        await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
+        replica = await created(SegmentReplica, "graph.yaml", "mul", [])
         (reach,) = (await replica.record_replica_metadata()).values()
         reached = Reach(*reach).seen_from("")
         assert reached.startswith(f"unix@{sockets}/")
@@ -222,7 +206,7 @@ def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
             asyncio.create_task(calls.call("evaluate", values, ("mul",), Context()))
             for _ in range(10)
         ]
-        await until(lambda: replica._requests)
+        await eventually(lambda: replica._requests)
         await SegmentReplica.__del__(replica)
         found = await asyncio.gather(*asking)
         assert [one["mul"].tolist() for one in found] == [[2, 4]] * 10

@@ -13,6 +13,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.calls.interrupt import STUCK
 from anabranch.serve.replicas.base import StartError, start_reason
 from anabranch.serve.replicas.segment import SegmentReplica
+from tests.serve.replicas.created import created
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -38,26 +39,11 @@ class Held:
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "graph.yaml").write_text(SPEC)
-    (tmp_path / "parts.py").write_text(PARTS)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-class CollectedReplica(SegmentReplica):
-    """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
-
-    def __del__(self) -> None: ...
-
-
 def test_a_stuck_component_makes_its_replica_unwell(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> str | None:
-        replica = CollectedReplica.__new__(CollectedReplica)
-        await CollectedReplica.__init__(replica, "graph.yaml", "held", [])
+        replica = await created(SegmentReplica, "graph.yaml", "held", [])
         held = replica._hosted.bound["held"].instance
         values = {"x": np.zeros(1, np.float32)}
         call = asyncio.create_task(replica.evaluate(values, ("held",), Context()))
