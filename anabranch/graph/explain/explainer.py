@@ -150,10 +150,11 @@ class Explaining:
         asking = Asking(context)
         self._enter(asking, sampled)
         REQUESTS.set((context,))
-        NODE.set(self._node.name)
         try:
             async with asyncio.timeout(seconds) as limit:
-                data = await self._lane.call(partial(self._run, asking, inputs))
+                values = await self._asks.prepared(inputs, context)
+                NODE.set(self._node.name)
+                data = await self._lane.call(partial(self._run, asking, values))
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -178,10 +179,9 @@ class Explaining:
             )
         self._inside.add(asking)
 
-    def _run(self, asking: Asking, inputs: Values) -> bytes:
-        """In a thread: from the graph's inputs to an explanation in JSON."""
+    def _run(self, asking: Asking, values: Mapping[str, Any]) -> bytes:
+        """In a thread: from the explainer's inputs to an explanation in JSON."""
         with self._asks.asked(asking):
-            values = self._asks.prepared(asking, inputs)
             if self._own.wants_context:
                 values = {**values, "context": asking.context}
             result = self._own.call(**values)
@@ -213,7 +213,6 @@ class Asks:
         self._plan = where.plan
         self._executor = executor
         self._call = None if where.remote is None else calls[where.remote]
-        self._loop = asyncio.get_running_loop()
 
     def attach(self, explainer: Any, copies: Mapping[str, Bound]) -> None:
         """Make the model, and give it to an explainer that wants it."""
@@ -240,10 +239,9 @@ class Asks:
         """Within, calls to the model from this thread belong to an explanation."""
         return self._model.asked(asking)
 
-    def prepared(self, asking: Asking, inputs: Values) -> dict[str, Any]:
-        """Return the explainer's inputs, given the graph's inputs; waits for them, in a thread."""
-        taken = self._taken(self._where.node.inputs, inputs, asking.context)
-        return asking.wait(taken, self._loop)
+    async def prepared(self, inputs: Values, context: Context) -> dict[str, Any]:
+        """Return the explainer's inputs, given the graph's inputs."""
+        return await self._taken(self._where.node.inputs, inputs, context)
 
     async def _taken(
         self, refs: Mapping[str, Ref], given: Values, context: Context

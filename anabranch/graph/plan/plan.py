@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 
 from anabranch.errors import Problem
@@ -169,7 +170,7 @@ class Plan:
     cache: Caching | None = None
     """The cache of the whole graph's answers."""
 
-    @property
+    @cached_property
     def signature(self) -> Signature:
         """The signature of requests and replies."""
         return Signature(
