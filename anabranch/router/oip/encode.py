@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from anabranch.components.tensors.unwarned import unwarned
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
-from anabranch.router.errors import HttpReply, UnencodableOutput
+from anabranch.router.errors import HttpReply, ReplyBody, UnencodableOutput
+from anabranch.router.limits import LARGE
 from anabranch.router.oip.helper_process import WORTH, apart
 from anabranch.router.oip.raw_tensors import Buffer, raw_buffer
 
@@ -61,7 +62,17 @@ def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY)
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not tail:
         return HttpReply(200, head)
-    return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+    return HttpReply(200, _joined([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+
+
+def _joined(parts: Sequence[Buffer]) -> ReplyBody:
+    """Join what a component may write to again; in huge pages where it is large.
+
+    NumPy has these where the system does: to take 16 MiB in small pages costs more than the copy.
+    """
+    if sum(map(len, parts)) <= LARGE:
+        return b"".join(parts)
+    return np.concatenate([np.frombuffer(part, np.uint8) for part in parts]).data
 
 
 def encode_as_buffer(response: InferenceResponse, form: ResponseForm) -> HttpReply:
