@@ -32,7 +32,8 @@ class RequestHead:
     """
 
     __slots__ = (
-        "_raw", "address", "credentials", "headers", "last", "method", "path", "size", "version",
+        "_raw", "_rest", "address", "credentials", "headers", "last", "method", "path", "size",
+        "version",
     )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
@@ -54,16 +55,18 @@ class RequestHead:
         self.size = sum(map(len, chain.from_iterable(raw)))
         """Bytes of the names and values of all headers."""
         self._raw = raw
+        self._rest: RequestHeaders | None = None
 
     def without_credentials(self) -> RequestHeaders:
         """Return the headers without those that show who asks: what a graph may know of them.
 
         Cookies stay, which may be a sticky key, but for those of the console.
         """
-        hidden = _SESSION if CSRF in self.last else _KEY
-        if hidden.isdisjoint(self.last):
-            return self.headers
-        return RequestHeaders([one for one in self._raw if one[0] not in hidden])
+        if self._rest is None:
+            hidden = _SESSION if CSRF in self.last else _KEY
+            shown = [one for one in self._raw if one[0] not in hidden]
+            self._rest = self.headers if len(shown) == len(self._raw) else RequestHeaders(shown)
+        return self._rest
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -72,11 +75,13 @@ class RequestHeaders(Mapping[str, str]):
     The values of a header that came several times are one list, as RFC 9110 (5.3) says.
     """
 
-    __slots__ = ("_decoded", "_raw")
+    __slots__ = ("_decoded", "_raw", "encoded")
 
     def __init__(self, raw: Collection[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._decoded: dict[str, str] | None = None
+        self.encoded: bytes | None = None
+        """The headers as they cross to other processes, once they have."""
 
     def _all(self) -> dict[str, str]:
         if self._decoded is None:

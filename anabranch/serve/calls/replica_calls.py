@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,39 @@ from anabranch.serve.streams.lost import CallLost
 def never() -> bool:
     """Return False: the end of a call that is cancelled says nothing of its replica."""
     return False
+
+
+class _Judged:
+    """Tells the breaker of a replica how a call within ends; notes a refusal, and goes on."""
+
+    __slots__ = ("_address", "_breakers", "_is_late", "_refusals")
+
+    def __init__(
+        self,
+        breakers: Breakers,
+        address: str,
+        is_late: Callable[[], bool],
+        refusals: dict[str, CallLost],
+    ) -> None:
+        self._breakers = breakers
+        self._address = address
+        self._is_late = is_late
+        self._refusals = refusals
+
+    def __enter__(self) -> None:
+        self._breakers.began(self._address, time.monotonic())
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
+        ok: bool | None = True
+        is_refused = isinstance(error, CallLost) and not error.may_have_run
+        if isinstance(error, CallLost):
+            ok = None if is_refused else False
+            if is_refused:
+                self._refusals[self._address] = error
+        elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            ok = False if self._is_late() else None
+        self._breakers.ended(self._address, ok, time.monotonic())
+        return is_refused
 
 
 class ReplicaCalls:
@@ -86,25 +119,10 @@ class ReplicaCalls:
         for one in self._links.values():
             one.leave()
 
-    @contextmanager
     def _judged(
         self, address: str, is_late: Callable[[], bool], refusals: dict[str, CallLost]
-    ) -> Iterator[None]:
-        """Tell the breaker of a replica how a call within ends; note a refusal, and go on."""
-        self._breakers.began(address, time.monotonic())
-        ok: bool | None = True
-        try:
-            yield
-        except CallLost as error:
-            ok = False if error.may_have_run else None
-            if error.may_have_run:
-                raise
-            refusals[address] = error
-        except (asyncio.CancelledError, GeneratorExit):
-            ok = False if is_late() else None
-            raise
-        finally:
-            self._breakers.ended(address, ok, time.monotonic())
+    ) -> _Judged:
+        return _Judged(self._breakers, address, is_late, refusals)
 
     def _apply(self, members: Members) -> None:
         """Take over the list of running replicas."""

@@ -95,6 +95,8 @@ def frame(kind: int, call: int, header: bytes = b"", parts: Parts | None = None)
         return [PREFIX.pack(len(header), len(header), kind, call) + header]
     prefix = PREFIX.pack(frame_size(header, parts), len(header), kind, call)
     padding = aligned(len(header)) - len(header)
+    if parts.size < SMALL:
+        return [b"".join([prefix, header, *parts.chunks(padding)])]
     chunks: list[Buffer] = []
     small: list[Buffer] = [prefix, header]
     for chunk in parts.chunks(padding):

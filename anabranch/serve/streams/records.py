@@ -23,6 +23,7 @@ from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.router.core import Evaluated, Verdict
+from anabranch.router.http.headers import RequestHeaders
 from anabranch.specs.models import Compare
 from anabranch.telemetry.trace import Trace
 
@@ -37,8 +38,11 @@ class Record:
 
 
 def _take_context(context: Context) -> tuple[Any, ...]:
+    headers = context.headers
     return (
-        *(context.id, dict(context.headers.items()), dict(context.parameters)),
+        context.id,
+        headers if type(headers) is RequestHeaders else dict(headers.items()),
+        dict(context.parameters),
         *(context.remaining(), context.path, context.trace, context.is_traffic),
         _asked(context.annotations),
     )

@@ -8,11 +8,13 @@ arrives is equal to what was sent, and of the same types. Objects of other class
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
+import msgspec
 import numpy as np
 
 from anabranch.errors import AnabranchError
+from anabranch.router.http.headers import RequestHeaders
 from anabranch.serve.streams.arrays import (
     describe,
     describe_texts,
@@ -29,7 +31,9 @@ ERROR_TAG = 12
 FIRST_RECORD = 16
 """Tag of the first of ``RECORDS``; the others follow."""
 _PLAIN = frozenset((type(None), bool, float))
+_encode = msgspec.msgpack.Encoder().encode
 _NESTED = frozenset((dict, list))
+_Packer: TypeAlias = Callable[[Any, Parts], Any]
 _LEAST, _MOST = -(2**63), 2**64 - 1
 """The integers that msgpack has."""
 
@@ -50,8 +54,15 @@ class CannotCross(Exception):
 
 def pack(value: Any, parts: Parts) -> Any:
     """Return a value as msgspec can encode it; the bytes of its arrays go to ``parts``."""
-    packer = _PACKERS.get(type(value))
-    return _pack_rare(value, parts) if packer is None else packer(value, parts)
+    return _PACKERS.get(type(value), _pack_rare)(value, parts)
+
+
+def _pack_each(items: Iterable[Any], parts: Parts) -> list[Any]:
+    packers = _PACKERS
+    return [
+        item if type(item) in _PLAIN else packers.get(type(item), _pack_rare)(item, parts)
+        for item in items
+    ]
 
 
 def _itself(value: Any, parts: Parts) -> Any:
@@ -96,6 +107,13 @@ def _pack_dict(value: dict[Any, Any], parts: Parts) -> Any:
     return _pack_pairs(value, parts)
 
 
+def _pack_headers(value: RequestHeaders, parts: Parts) -> msgspec.Raw:
+    """Return headers as they cross, encoded once: many requests of a connection share them."""
+    if value.encoded is None:
+        value.encoded = _encode(_pack_dict(dict(value.items()), parts))
+    return msgspec.Raw(value.encoded)
+
+
 def _pack_pairs(value: dict[Any, Any], parts: Parts) -> list[Any]:
     packed: list[Any] = [PAIRS]
     for key, item in value.items():
@@ -109,7 +127,7 @@ def _pack_pairs(value: dict[Any, Any], parts: Parts) -> list[Any]:
 
 def _packer_of_items(tag: int) -> Callable[[Iterable[Any], Parts], list[Any]]:
     def pack_items(value: Iterable[Any], parts: Parts) -> list[Any]:
-        return [tag, *[pack(item, parts) for item in value]]
+        return [tag, *_pack_each(value, parts)]
 
     return pack_items
 
@@ -123,10 +141,10 @@ def _pack_array(value: Any, parts: Parts) -> list[Any]:
     texts = describe_texts(value, parts)
     if texts is not None:
         return [TEXTS, *texts]
-    return [OBJECTS, list(value.shape), *[pack(item, parts) for item in value.ravel().tolist()]]
+    return [OBJECTS, list(value.shape), *_pack_each(value.ravel().tolist(), parts)]
 
 
-def _pack_rare(value: Any, parts: Parts) -> list[Any]:
+def _pack_rare(value: Any, parts: Parts) -> Any:
     if isinstance(value, np.generic):
         return [SCALAR, _pack_array(np.asarray(value), parts)]
     if isinstance(value, AnabranchError):
@@ -137,19 +155,19 @@ def _pack_rare(value: Any, parts: Parts) -> list[Any]:
 def _pack_error(error: AnabranchError, parts: Parts) -> list[Any]:
     try:
         names, args = take_error(error)
-        return [ERROR_TAG, names, [pack(arg, parts) for arg in args]]
+        return [ERROR_TAG, names, _pack_each(args, parts)]
     except Exception:  # whatever a class of a component makes of being taken apart
         return [ERROR_TAG, [], [_pack_str(str(error), parts)]]
 
 
 def _packer_of_record(tag: int, take: Callable[[Any], Iterable[Any]]) -> Callable[..., list[Any]]:
     def pack_record(value: Any, parts: Parts) -> list[Any]:
-        return [tag, *[pack(item, parts) for item in take(value)]]
+        return [tag, *_pack_each(take(value), parts)]
 
     return pack_record
 
 
-_PACKERS: dict[type, Callable[[Any, Parts], Any]] = {
+_PACKERS: dict[type, _Packer] = {
     type(None): _itself,
     bool: _itself,
     float: _itself,
@@ -157,6 +175,7 @@ _PACKERS: dict[type, Callable[[Any, Parts], Any]] = {
     str: _pack_str,
     bytes: _pack_bytes,
     dict: _pack_dict,
+    RequestHeaders: _pack_headers,
     list: _packer_of_items(LIST),
     tuple: _packer_of_items(TUPLE),
     set: _packer_of_items(SET),

@@ -26,7 +26,7 @@ from anabranch.router.addresses import Reach
 from anabranch.serve.calls import membership
 from anabranch.serve.calls.membership import REACH, Members, ServeMembership, members
 from anabranch.serve.replicas.answering import AnsweringReplica
-from tests.serve.streams.ends import until
+from tests.waiting import eventually
 
 DEPLOYMENT = DeploymentID(name="forest", app_name="digits.r1")
 KEY = (LongPollNamespace.DEPLOYMENT_TARGETS, DEPLOYMENT)
@@ -168,14 +168,14 @@ def test_each_new_list_is_told_until_it_closes(controller: Controller, handle: H
     async def main() -> None:
         following = ServeMembership("forest", "forest", "digits.r1")
         following.follow(told.append)
-        await until(lambda: len(controller.polls) == 1)
+        await eventually(lambda: len(controller.polls) == 1)
         controller.tell(1, targets(replica("a", {REACH: Reach(near="unix@/s/a")})))
-        await until(lambda: len(controller.polls) == 2)
+        await eventually(lambda: len(controller.polls) == 2)
         controller.tell(2, targets())
-        await until(lambda: len(controller.polls) == 3)
+        await eventually(lambda: len(controller.polls) == 3)
         controller.tell(3, targets(replica("b", {REACH: Reach(near="unix@/s/b")})))
         following.close()
-        await until(lambda: handle.shut)
+        await eventually(lambda: handle.shut)
         assert told == [{"unix@/s/a": frozenset()}, {}]
 
     run(main())

@@ -19,12 +19,13 @@ from anabranch.serve.sockets import unix_listener
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.lost import CallLost
 from tests.serve.members import ListedMembers, Running, calling, listed, replicas
-from tests.serve.streams.ends import run, until
+from tests.serve.streams.ends import run
+from tests.waiting import eventually
 
 
 async def connected(calls: ReplicaCalls, *running: Running) -> None:
     """Wait until these replicas can be called, for which each must be listed."""
-    await until(lambda: all(calls._links[one.address].live for one in running))
+    await eventually(lambda: all(calls._links[one.address].live for one in running))
 
 
 async def names(calls: ReplicaCalls, number: int, **how: Any) -> Counter[str]:
@@ -36,7 +37,7 @@ def test_a_call_goes_to_the_less_loaded_of_two() -> None:
     async def main() -> None:
         async with replicas("a", "b") as (a, b), calling(ListedMembers(a.address)) as calls:
             held = [asyncio.ensure_future(calls.call("wait", n)) for n in range(5)]
-            await until(lambda: a.begun == 5)
+            await eventually(lambda: a.begun == 5)
             calls._apply(listed(a, b))
             await connected(calls, a, b)
             assert await names(calls, 20) == {"b": 20}
@@ -53,7 +54,7 @@ def test_a_replica_of_this_machine_is_asked_unless_it_is_busier() -> None:
             calling(ListedMembers(near.address)) as calls,
         ):
             held = [asyncio.ensure_future(calls.call("wait", n)) for n in range(5)]
-            await until(lambda: near.begun == 5)
+            await eventually(lambda: near.begun == 5)
             for one in far:
                 listener = socket.create_server(("127.0.0.1", 0))
                 await one.listening.listen(listener)
@@ -72,7 +73,7 @@ def test_the_load_of_other_callers_counts() -> None:
     async def main() -> None:
         async with replicas("a", "b") as (a, b), calling(ListedMembers(a.address)) as other:
             held = [asyncio.ensure_future(other.call("wait")) for _ in range(5)]
-            await until(lambda: a.begun == 5)
+            await eventually(lambda: a.begun == 5)
             async with calling(ListedMembers(a.address, b.address)) as calls:
                 await connected(calls, a, b)
                 assert await names(calls, 20) == {"b": 20}
@@ -88,13 +89,16 @@ def test_a_replica_that_was_busy_is_asked_again() -> None:
     async def main() -> None:
         async with replicas("a", "b") as (a, b), calling(ListedMembers(a.address)) as other:
             held = [asyncio.ensure_future(other.call("wait")) for _ in range(5)]
-            await until(lambda: a.begun == 5)
+            await eventually(lambda: a.begun == 5)
             async with calling(ListedMembers(a.address, b.address)) as calls:
                 await connected(calls, a, b)
                 a.go.set()
                 await asyncio.gather(*held)
-                while await calls.call("name") != "a":  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+
+                async def is_asked() -> bool:
+                    return bool(await calls.call("name") == "a")
+
+                await eventually(is_asked)
 
     run(main())
 
@@ -107,7 +111,7 @@ def test_many_calls_are_shared() -> None:
         ):
             await connected(calls, a, b)
             held = [asyncio.ensure_future(calls.call("wait")) for _ in range(40)]
-            await until(lambda: a.begun + b.begun == 40)
+            await eventually(lambda: a.begun + b.begun == 40)
             assert a.begun == b.begun == 20
             a.go.set()
             b.go.set()
@@ -126,9 +130,9 @@ def test_a_replica_that_dies_loses_what_it_has_and_nothing_else() -> None:
         ):
             await connected(calls, a, b)
             held = [asyncio.ensure_future(calls.call("wait")) for _ in range(10)]
-            await until(lambda: a.begun + b.begun == 10)
+            await eventually(lambda: a.begun + b.begun == 10)
             a.kill()
-            await until(lambda: sum(one.done() for one in held) == a.begun)
+            await eventually(lambda: sum(one.done() for one in held) == a.begun)
             lost = [one.exception() for one in held if one.done()]
             assert all(isinstance(one, CallLost) and one.may_have_run for one in lost)
             assert await names(calls, 50) == {"b": 50}
@@ -160,7 +164,7 @@ def test_calls_after_the_last_replica_died_fail_until_there_is_another(is_listed
             async with calling(membership) as calls:
                 assert await names(calls, 1) == {"a": 1}
                 a.kill()
-                await until(lambda: calls._links[a.address].live is None)
+                await eventually(lambda: calls._links[a.address].live is None)
                 if not is_listed:
                     membership.unhealthy = True
                     membership.tell({})
@@ -180,12 +184,12 @@ def test_a_call_that_waits_fails_once_serve_cannot_keep_a_replica_running() -> N
         membership = ListedMembers()
         async with calling(membership) as calls:
             waiting = [asyncio.ensure_future(calls.call("name")) for _ in range(5)]
-            await until(lambda: membership.waiting == 5)
+            await eventually(lambda: membership.waiting == 5)
             membership.unhealthy = True
             for one in waiting:
                 with pytest.raises(Unavailable, match=DOWN):
                     await one
-            await until(lambda: not membership.waiting)
+            await eventually(lambda: not membership.waiting)
             await refused(calls, 5)
 
     run(main())
@@ -204,8 +208,8 @@ def test_calls_wait_while_serve_knows_of_no_harm(told: bool | None) -> None:
                 membership.tell({})
                 await a.listening.close(20)
                 waiting = asyncio.ensure_future(calls.call("name"))
-                await until(lambda: membership.waiting)
-                await until(lambda: membership.looks)
+                await eventually(lambda: membership.waiting)
+                await eventually(lambda: membership.looks)
                 membership.tell(listed(b))
                 assert await waiting == "b"
 
@@ -222,12 +226,12 @@ def test_a_deployment_that_sleeps_after_it_was_down_is_woken() -> None:
             async with calling(membership) as calls:
                 assert await names(calls, 1) == {"a": 1}
                 a.kill()
-                await until(lambda: calls._links[a.address].live is None)
+                await eventually(lambda: calls._links[a.address].live is None)
                 membership.tell({})
                 await refused(calls)
                 membership.unhealthy = False
                 membership.answers.put_nowait(b.address)
-                await until(lambda: not calls._outage._down)
+                await eventually(lambda: not calls._outage._down)
                 assert await names(calls, 1) == {"b": 1}
                 assert membership.asked == 1
 
@@ -239,7 +243,7 @@ def test_a_replica_that_was_out_of_reach_is_found_again_without_a_call() -> None
         async with replicas("a", "b") as (a, b), calling(ListedMembers(a.address)) as calls:
             assert await names(calls, 1) == {"a": 1}
             a.kill()
-            await until(lambda: calls._links[a.address].live is None)
+            await eventually(lambda: calls._links[a.address].live is None)
             await refused(calls)
             path = Path(a.address.removeprefix("unix@"))
             await b.listening.listen(unix_listener(path))
@@ -267,7 +271,7 @@ async def cancelled(calls: ReplicaCalls, replica: Running, is_late: bool, model:
     """Cancel a call once the replica has begun it."""
     begun = replica.calls
     call = asyncio.ensure_future(calls.call("hang", model=model, is_late=lambda: is_late))
-    await until(lambda: replica.calls > begun)
+    await eventually(lambda: replica.calls > begun)
     call.cancel()
     await asyncio.wait([call])
 
@@ -322,14 +326,14 @@ def test_replicas_that_go_away_under_load_fail_no_call() -> None:
 
             async with calling(membership) as calls:
                 callers = [asyncio.ensure_future(caller()) for _ in range(20)]
-                await until(lambda: answered > 200)
+                await eventually(lambda: answered > 200)
                 membership.tell(listed(b, c))
                 await a.listening.close(20)
                 await b.listening.close(20)  # still listed
-                await until(lambda: c.calls > 100)
+                await eventually(lambda: c.calls > 100)
                 membership.tell(listed(d))
                 await c.listening.close(20)
-                await until(lambda: d.calls > 100)
+                await eventually(lambda: d.calls > 100)
                 stopped = True
                 await asyncio.gather(*callers)
             assert sum(one.calls for one in (a, b, c, d)) == answered
@@ -344,13 +348,13 @@ def test_a_replica_that_leaves_the_list_finishes_what_it_has() -> None:
             membership = ListedMembers(a.address)
             async with calling(membership) as calls:
                 held = asyncio.ensure_future(calls.call("wait", 7))
-                await until(lambda: a.begun)
+                await eventually(lambda: a.begun)
                 membership.tell(listed(b))
                 await connected(calls, b)
                 assert await names(calls, 20) == {"b": 20}
                 a.go.set()
                 assert await held == 7
-                await until(lambda: not a.listening._sessions)  # the connection ends, too
+                await eventually(lambda: not a.listening._sessions)  # the connection ends, too
 
     run(main())
 
@@ -361,7 +365,7 @@ def test_a_call_that_finds_nobody_waits_for_the_first() -> None:
             membership = ListedMembers()
             async with calling(membership) as calls:
                 waiting = [asyncio.ensure_future(calls.call("name")) for _ in range(50)]
-                await until(lambda: membership.waiting == 50)
+                await eventually(lambda: membership.waiting == 50)
                 membership.tell(listed(a))
                 assert await asyncio.gather(*waiting) == ["a"] * 50
                 assert (membership.asked, membership.waiting) == (50, 0)
@@ -385,10 +389,10 @@ def test_a_call_that_is_given_up_waits_no_longer() -> None:
         membership = ListedMembers()
         async with calling(membership) as calls:
             call = asyncio.ensure_future(calls.call("name"))
-            await until(lambda: membership.waiting)
+            await eventually(lambda: membership.waiting)
             call.cancel()
             await asyncio.wait([call])
-            await until(lambda: membership.cancelled == 1)
+            await eventually(lambda: membership.cancelled == 1)
             assert call.cancelled() and not membership.waiting
 
     run(main())
@@ -401,7 +405,7 @@ def test_a_list_that_changes_does_not_send_those_who_wait_to_the_end_of_the_queu
             membership = ListedMembers()
             async with calling(membership) as calls:
                 call = asyncio.ensure_future(calls.call("name"))
-                await until(lambda: membership.waiting)
+                await eventually(lambda: membership.waiting)
                 for _ in range(10):
                     membership.tell(listed(dead))
                     await asyncio.sleep(0)
@@ -454,7 +458,7 @@ def test_a_full_replica_is_no_reason_to_refuse_what_another_can_take() -> None:
         ):
             await connected(calls, a, b)
             held = [asyncio.ensure_future(calls.call("wait")) for _ in range(4)]
-            await until(lambda: a.begun + b.begun == 4)
+            await eventually(lambda: a.begun + b.begun == 4)
             with pytest.raises(Unavailable, match="segment 'forest' has its queue full") as raised:
                 await calls.call("name")
             assert not isinstance(raised.value, Interrupted)
@@ -505,7 +509,7 @@ def test_a_stream_that_is_given_up_ends_there(how: str) -> None:
             else:
                 with pytest.raises(asyncio.CancelledError):
                     await pieces.athrow(asyncio.CancelledError)
-            await until(lambda: a.ended == 1)
+            await eventually(lambda: a.ended == 1)
             assert calls._breakers.are_closed
 
     run(main())
@@ -528,9 +532,9 @@ def test_nothing_is_left_connected(end: Callable[[ReplicaCalls], None]) -> None:
         async with replicas("a") as (a,), calling(ListedMembers(a.address)) as calls:
             await calls.call("name")
             end(calls)
-            await until(lambda: not a.listening._sessions)
+            await eventually(lambda: not a.listening._sessions)
             calls._apply(listed(a))
             end(calls)
-            await until(lambda: not a.listening._sessions)
+            await eventually(lambda: not a.listening._sessions)
 
     run(main())

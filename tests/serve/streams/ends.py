@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -32,12 +32,6 @@ DEADLINE_S = 60.0
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop, with a deadline."""
     uvloop.run(asyncio.wait_for(main, DEADLINE_S))
-
-
-async def until(happened: Callable[[], object]) -> None:
-    """Let the loop run until it has happened; the deadline of ``run`` holds."""
-    while not happened():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import pickle
 import socket
@@ -35,9 +34,11 @@ from anabranch.serve.streams.link import Link
 from anabranch.serve.streams.lost import CallLost
 from anabranch.serve.streams.messages import message
 from anabranch.serve.streams.server import CallServer
+from tests.collector import without_collector
 from tests.examples import examples
-from tests.serve.streams.ends import NAME, SECRET, Methods, linked, run, same, serving, until
+from tests.serve.streams.ends import NAME, SECRET, Methods, linked, run, same, serving
 from tests.serve.streams.test_values import Own
+from tests.waiting import eventually
 
 
 async def taken(link: Link, *args: Any) -> list[Any]:
@@ -92,7 +93,7 @@ def test_a_thousand_calls_at_once() -> None:
         methods = Methods()
         async with linked(methods.server()) as link:
             waiting = [asyncio.ensure_future(link.call("wait", n)) for n in range(1000)]
-            await until(lambda: methods.begun == 1000)
+            await eventually(lambda: methods.begun == 1000)
             assert link.load == 1000
             methods.go.set()
             assert await asyncio.gather(*waiting) == list(range(1000))
@@ -106,7 +107,7 @@ def test_calls_beyond_the_limit_are_refused_at_once() -> None:
         methods = Methods()
         async with linked(methods.server(CallLimits(calls=3))) as link:
             waiting = [asyncio.ensure_future(link.call("wait", n)) for n in range(3)]
-            await until(lambda: methods.begun == 3)
+            await eventually(lambda: methods.begun == 3)
             with pytest.raises(CallLost, match="'forest' has its queue full") as raised:
                 await link.call("echo")
             assert not raised.value.may_have_run
@@ -122,7 +123,7 @@ def test_what_leaves_finishes_what_it_has() -> None:
         methods = Methods()
         async with linked(methods.server()) as link:
             waiting = asyncio.ensure_future(link.call("wait", 7))
-            await until(lambda: methods.begun)
+            await eventually(lambda: methods.begun)
             link.leave()
             with pytest.raises(CallLost, match="going away"):
                 await link.call("echo")
@@ -170,11 +171,11 @@ def test_cancelling_a_call_cancels_it_there() -> None:
         server = methods.server()
         async with linked(server) as link:
             call = asyncio.ensure_future(link.call("wait"))
-            await until(lambda: methods.begun)
+            await eventually(lambda: methods.begun)
             call.cancel()
             await asyncio.wait([call])
             assert call.cancelled()
-            await until(lambda: methods.cancelled == 1)
+            await eventually(lambda: methods.cancelled == 1)
             assert (server.under_way, link.load) == (0, 0)
             assert await link.call("echo", 1) == [1]
 
@@ -192,11 +193,11 @@ def test_a_storm_of_cancellations_leaves_nothing_behind() -> None:
                 await asyncio.sleep(0)
                 for one in calls[::3]:
                     one.cancel()
-                await until(lambda: methods.made > AHEAD)
+                await eventually(lambda: methods.made > AHEAD)
                 for one in calls + streams:
                     one.cancel()
                 await asyncio.wait(calls + streams)
-            await until(lambda: server.under_way == 0)
+            await eventually(lambda: server.under_way == 0)
             assert link.load == 0
             assert not server._served._tasks and not link._calls
             assert await link.call("echo", 1) == [1]
@@ -278,11 +279,8 @@ def test_an_error_holds_neither_end_of_a_call_in_memory(
             await asyncio.sleep(0)
             assert [ref() for ref in held] == [None, None]
 
-    gc.disable()
-    try:
+    with without_collector():
         run(main())
-    finally:
-        gc.enable()
 
 
 def test_a_generator_that_swallows_its_cancellation_ends_with_its_next_piece() -> None:
@@ -302,7 +300,7 @@ def test_a_generator_that_swallows_its_cancellation_ends_with_its_next_piece() -
             await waiting.wait()
             taking.cancel()
             await asyncio.wait([taking])
-            await until(lambda: server.under_way == 0)
+            await eventually(lambda: server.under_way == 0)
 
     run(main())
 
@@ -385,7 +383,7 @@ def test_a_stream_is_no_further_ahead_than_it_may_be() -> None:
                     await link.call("echo")  # behind all that was sent before
                     assert methods.made <= number + 1 + AHEAD
                 assert methods.made >= 50 + AHEAD // 2
-            await until(lambda: methods.ended == 1)
+            await eventually(lambda: methods.ended == 1)
 
     run(main())
 
@@ -409,7 +407,7 @@ def test_a_lost_connection_fails_its_calls_and_says_that_they_were_sent() -> Non
         async with linked(server) as link:
             call = asyncio.ensure_future(link.call("wait"))
             stream = asyncio.ensure_future(taken(link, 10**9))
-            await until(lambda: methods.begun and methods.made)
+            await eventually(lambda: methods.begun and methods.made)
             stream.cancel()
             (session,) = server._sessions
             session.abort()
@@ -422,7 +420,7 @@ def test_a_lost_connection_fails_its_calls_and_says_that_they_were_sent() -> Non
                 await link.call("echo")
             assert not raised.value.may_have_run
             assert type(pickle.loads(pickle.dumps(raised.value))) is Unavailable
-            await until(lambda: methods.cancelled == 1 and server.under_way == 0)
+            await eventually(lambda: methods.cancelled == 1 and server.under_way == 0)
 
     run(main())
 
@@ -433,11 +431,11 @@ def test_closing_a_link_cancels_its_calls_there() -> None:
         server = methods.server()
         async with linked(server) as link:
             calls = [asyncio.ensure_future(link.call("wait")) for _ in range(9)]
-            await until(lambda: methods.begun == 9)
+            await eventually(lambda: methods.begun == 9)
             link.close()
             found = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(one, CallLost) and one.may_have_run for one in found)
-            await until(lambda: methods.cancelled == 9 and server.under_way == 0)
+            await eventually(lambda: methods.cancelled == 9 and server.under_way == 0)
 
     run(main())
 
@@ -446,7 +444,7 @@ def test_a_call_that_waits_for_a_slow_peer_was_never_sent() -> None:
     async def main() -> None:
         ours, theirs = await _pair()
         sending = [asyncio.ensure_future(ours.call("x", bytes(2**24))) for _ in range(3)]
-        await until(lambda: not ours._writable.is_set())
+        await eventually(lambda: not ours._writable.is_set())
         theirs.close()
         found = await asyncio.gather(*sending, return_exceptions=True)
         assert [one.may_have_run for one in found] == [True, False, False]  # type: ignore[union-attr]
@@ -519,7 +517,7 @@ async def _interleave(done: Sequence[Step]) -> None:
             assert await call == key
         for pieces, _ in streams.values():
             await pieces.aclose()
-        await until(lambda: server.under_way == 0)
+        await eventually(lambda: server.under_way == 0)
         assert await link.call("echo") == []  # the last answer may have told of what was cancelled
         assert link.load == 0 and not link._calls
 
@@ -554,7 +552,7 @@ def test_a_replica_that_breaks_the_rules_loses_the_connection_not_the_caller(
         server = methods.server()
         async with linked(server) as link:
             call = asyncio.ensure_future(link.call("wait"))
-            await until(lambda: methods.begun)
+            await eventually(lambda: methods.begun)
             (session,) = server._sessions
             session.send(bad(link._number))
             with pytest.raises(CallLost):
@@ -576,7 +574,7 @@ def test_a_stream_that_runs_ahead_loses_the_connection() -> None:
             (session,) = server._sessions
             for _ in range(AHEAD):
                 session.send(message(frames.PIECE, link._number, 0, 1, 999))
-            await until(lambda: link.closed)
+            await eventually(lambda: link.closed)
             with pytest.raises(CallLost):
                 async for _ in pieces:
                     pass
@@ -590,7 +588,7 @@ def test_a_load_tells_what_other_callers_have_there() -> None:
         async with serving(methods.server()) as address:
             ours, others = [await connect(address, NAME, SECRET) for _ in range(2)]
             waiting = [asyncio.ensure_future(others.call("wait")) for _ in range(5)]
-            await until(lambda: methods.begun == 5)
+            await eventually(lambda: methods.begun == 5)
             assert ours.load == 0
             await ours.call("echo")
             assert (ours.load, others.load) == (5, 5)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anabranch.components.annotations import Annotations, Measure, Names, Tags
 from anabranch.components.contract import Choice, Context, NodeFeedback
@@ -27,9 +29,11 @@ from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply, NoExplainer
 from anabranch.router.core import Evaluated, Verdict
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.http.headers import RequestHeaders
 from anabranch.serve.streams import records
 from anabranch.specs.models import Compare
 from anabranch.telemetry.trace import Trace
+from tests.examples import examples
 from tests.serve.streams.test_values import crossed
 
 RECORDS = [
@@ -156,3 +160,12 @@ def test_an_error_of_a_class_that_is_not_here_is_of_its_base() -> None:
 @pytest.mark.parametrize("name", ["builtins:SystemExit", "os:system", "anabranch.errors:Problem"])
 def test_no_other_class_is_ever_called(name: str) -> None:
     assert type(records.make_error([name], ["x"])) is AnabranchError
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=20_000)), max_size=9))
+@settings(max_examples=examples(50))
+def test_headers_of_a_request_arrive_as_text_each_time(raw: list[tuple[bytes, bytes]]) -> None:
+    headers = RequestHeaders(raw)
+    first, second = [crossed(Context("1", headers)).headers for _ in range(2)]
+    assert first == second == dict(headers.items())
+    assert headers.encoded is not None

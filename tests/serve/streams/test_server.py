@@ -31,8 +31,8 @@ from tests.serve.streams.ends import (
     run,
     serving,
     socket_path,
-    until,
 )
+from tests.waiting import eventually
 
 CALL = message(frames.CALL, 1, "wait", (), 999)
 
@@ -43,9 +43,9 @@ def test_close_finishes_the_calls_that_are_under_way() -> None:
         server = methods.server()
         async with linked(server) as link:
             waiting = [asyncio.ensure_future(link.call("wait", n)) for n in range(9)]
-            await until(lambda: methods.begun == 9)
+            await eventually(lambda: methods.begun == 9)
             closing = asyncio.ensure_future(server.close(50))
-            await until(lambda: link.going_away)
+            await eventually(lambda: link.going_away)
             with pytest.raises(CallLost, match="going away") as raised:
                 await link.call("echo")
             assert not raised.value.may_have_run
@@ -65,7 +65,7 @@ def test_close_cancels_the_calls_that_take_too_long() -> None:
         server = methods.server()
         async with linked(server) as link:
             call = asyncio.ensure_future(link.call("wait"))
-            await until(lambda: methods.begun)
+            await eventually(lambda: methods.begun)
             await server.close(0.01)
             assert (server.under_way, methods.cancelled) == (0, 1)
             with pytest.raises(CallLost) as raised:
@@ -106,7 +106,7 @@ def test_close_under_load_loses_no_call() -> None:
                     answered += 1
 
             callers = [asyncio.ensure_future(caller(number)) for number in range(40)]
-            await until(lambda: answered > 500)
+            await eventually(lambda: answered > 500)
             await server.close(50)
             await asyncio.gather(*callers)
             assert (refused, ran) == (40, answered)
@@ -139,9 +139,9 @@ def test_calls_of_a_peer_that_vanishes_are_cancelled() -> None:
             peer = await (await stack.enter_async_context(raw_peer(address))).greet()
             peer.send(CALL)
             peer.send(message(frames.CALL, 2, "echo", (np.zeros(2**20),), 2**30)[:1])
-            await until(lambda: methods.begun)
+            await eventually(lambda: methods.begun)
             peer.writer.transport.abort()
-            await until(lambda: methods.cancelled and not server.under_way)
+            await eventually(lambda: methods.cancelled and not server.under_way)
 
     run(main())
 
@@ -185,7 +185,7 @@ def test_a_peer_that_breaks_the_rules_is_cut_off(
             peer.send(bad)
             assert await peer.is_cut_off()
             assert await link.call("echo", 1) == [1]
-            await until(lambda: server.under_way == 0 and len(server._sessions) == 1)
+            await eventually(lambda: server.under_way == 0 and len(server._sessions) == 1)
 
     with caplog.at_level(logging.WARNING):
         run(main())
@@ -295,7 +295,7 @@ def test_a_caller_that_reads_nothing_is_not_read_from_either() -> None:
             (ours,) = server._sessions
             for sent in range(1, 20):
                 peer.send(message(frames.CALL, sent, "make", (), 999))
-                await until(lambda sent=sent: made == sent or not ours._writable.is_set())
+                await eventually(lambda sent=sent: made == sent or not ours._writable.is_set())
                 if not ours._writable.is_set():
                     break
             assert not ours._transport.is_reading()  # type: ignore[union-attr]
@@ -324,7 +324,7 @@ def test_a_stream_to_a_caller_that_reads_nothing_waits() -> None:
             peer.send(credit(1, 1, frames.CREDIT))
             assert (await peer.read())[0] == frames.PIECE
             peer.send(frame(frames.CANCEL, 1))
-            await until(lambda: methods.ended == 1 and server.under_way == 0)
+            await eventually(lambda: methods.ended == 1 and server.under_way == 0)
 
     run(main())
 
