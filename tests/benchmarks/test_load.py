@@ -79,6 +79,7 @@ def serving_grpc(infer: Callable[..., bytes | None]) -> Iterator[str]:
     server.stop(None).wait()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("reply", [Reply, InChunks])
 def test_answers_are_counted_and_timed(reply: type[Reply]) -> None:
     with serving(reply) as url:
@@ -93,6 +94,7 @@ def test_a_server_that_only_fails_is_not_measured() -> None:
         load(url, connections=1, seconds=1, using="python")
 
 
+@pytest.mark.nightly
 def test_large_bodies_go_with_their_headers_and_come_back_whole() -> None:
     with serving(Large) as url:
         found = load(url, 1, 1, "python", bytes(2**20), {"X-Length": "3"}, patience=20)
@@ -100,6 +102,7 @@ def test_large_bodies_go_with_their_headers_and_come_back_whole() -> None:
     assert found.failed == 0
 
 
+@pytest.mark.nightly
 def test_calls_over_grpc_are_counted_and_timed() -> None:
     with serving_grpc(lambda message, _: message) as target:
         found = load(target, 2, 1, "grpc", bytes(2**23))
