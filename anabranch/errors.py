@@ -145,7 +145,7 @@ class Quota(NamedTuple):
 class TooManyRequests(RequestError):
     """A caller is over one of its limits; ``retry_after`` is in seconds.
 
-    ``quota`` is that which is used up; None where it is none of a time.
+    ``quota`` is the used-up limit of a span of time; None for other limits.
     """
 
     def __init__(self, message: str, retry_after: int = 1, quota: Quota | None = None) -> None:
@@ -178,7 +178,7 @@ class NodeError(AnabranchError):
 class StatusError(NodeError):
     """A node failed with a status of HTTP from 400 to 599, which the client gets.
 
-    It is the status of the server that the node asked, or 404 where no rule of a router holds.
+    The status is that of the server that the node asked, or 404 where no rule of a router holds.
     """
 
     def __init__(self, node: str, reason: str, status: int) -> None:

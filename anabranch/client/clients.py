@@ -25,16 +25,16 @@ from anabranch.client.methods import (
 class Client:
     """Client of the engine at ``url``; if it is None, of the engine that the command line talks to.
 
-    That is the one at ``ANABRANCH_URL``, else that of ``anabranch login``, else that of this
-    machine's home, which is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is an API key, or
-    the engine's token. Where it is None it is that of the variable ``ANABRANCH_TOKEN``, else that
-    of an ``anabranch login`` to this engine, else, for the home's own engine, the token in it.
-    ``ca`` is a file of the authorities that an engine's certificate may be of, in PEM, or an
-    ``ssl.SSLContext``, such as one with a certificate of the client's; without it, the file that
-    ``ANABRANCH_CA`` names, else the public authorities. The engine of this machine's home is known
-    by its certificate itself. ``timeout`` bounds each request, in seconds. ``transport`` takes the
-    place of the network, in tests. Threads may share a client. Use it as a context manager, or
-    ``close`` it.
+    The command line talks to the engine at ``ANABRANCH_URL``, else to that of ``anabranch login``,
+    else to that of this machine's home, which is ``ANABRANCH_HOME``, else ``~/.anabranch``.
+    ``token`` is an API key, or the engine's token; None means the variable ``ANABRANCH_TOKEN``,
+    else the key of an ``anabranch login`` to this engine, else, for the home's own engine, the
+    token in the home. ``ca`` is a PEM file of the authorities that may have signed the engine's
+    certificate, or an ``ssl.SSLContext``, such as one with a certificate of the client's; None
+    means the file that ``ANABRANCH_CA`` names, else the public authorities. The certificate of the
+    home's own engine needs no authority. ``timeout`` bounds each request, in seconds. ``transport``
+    takes the place of the network, in tests. Threads may share a client. Use it as a context
+    manager, or ``close`` it.
 
     Raise EngineError if no engine is running in the home, or ``ca`` holds no authorities.
     """

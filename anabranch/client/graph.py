@@ -16,7 +16,7 @@ from anabranch.graph.builder import GraphBuilder
 
 
 class Graph(GraphBuilder):
-    """An inference graph under construction, which an engine can be sent and asked.
+    """An inference graph under construction, to run here or on an engine.
 
     ``run`` and ``explain`` load nodes into this process; ``close``, or leaving a ``with`` block,
     unloads them. ``deploy`` and ``infer`` use the engine of this machine's home, unless they are
@@ -41,12 +41,12 @@ class Graph(GraphBuilder):
     ) -> Path:
         """Write the portable bundle of the graph, with the files of its root and its models.
 
-        Return its file: ``target``, or else one in the working folder that is named after the graph
-        and ``version``. ``requirements.txt`` becomes a lock unless ``unlocked``; ``sign`` is the
-        file of an Ed25519 private key in PEM.
+        Return the bundle's file: ``target``, or else a file in the working folder that is named
+        after the graph and ``version``. ``requirements.txt`` becomes a lock unless ``unlocked``;
+        ``sign`` is the file of an Ed25519 private key in PEM.
 
         Raise SpecError with all mistakes, InvalidRequest for a model that cannot be fetched,
-        requirements that cannot be locked, or a key that is none, TooLarge, or StorageError.
+        requirements that cannot be locked, or a file without such a key, TooLarge, or StorageError.
         """
         from anabranch.client.portable.building import build
 

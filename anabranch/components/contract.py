@@ -117,7 +117,7 @@ class Context:
     def names_of(self, source: str) -> list[str]:
         """Return the names of the columns of a graph input or a node; empty where it has none.
 
-        A router has those of the route that it has chosen for the request.
+        A router node has the names of the route that it has chosen for the request.
         """
         vertex = source.partition(".")[0]
         while vertex in self.path:
@@ -127,8 +127,9 @@ class Context:
     def measure(self, name: str, value: float, kind: MeasureKind = "counter") -> None:
         """Measure a number in this call: a counter's increment, a gauge, or a timer's seconds.
 
-        It goes to the metrics of the engine with the name of the node, and to clients whose
-        protocol has a place for it. ValueError for a name or a value that no metric can hold.
+        The number goes to the metrics of the engine with the name of the node, and to clients
+        whose protocol has a place for measures. ValueError for a name or a value that no metric can
+        hold.
         """
         self.annotations.measure(NODE.get(), name, value, kind)
 

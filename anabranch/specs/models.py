@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
@@ -206,7 +207,7 @@ class InputSpec(Model):
     """Whether a request may leave the input out; nodes that need an input that is not there are
     skipped."""
 
-    @property
+    @cached_property
     def tensor(self) -> TensorSpec:
         """The type of the tensor that components get; a symbol is -1 there."""
         sizes = tuple(-1 if isinstance(size, str) else size for size in self.shape)
