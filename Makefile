@@ -17,8 +17,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 \
 # Engines go first; all other tests share what they leave, and often wait for processes.
 BESIDE := nice -n 10
 PARALLEL := --numprocesses $(shell getconf _NPROCESSORS_ONLN) --dist loadfile
-# Each process collects all that it may run, so two runs, of half the processes, collect less.
-HALVED := --numprocesses $(shell echo $$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2))) --dist loadfile
+# Tests often wait, so two runs, of as many processes as there are processors each, go side by side.
 UPPER := tests/cli tests/control tests/serve
 # Libraries of models take longer to import than their tests take: one process runs these tests.
 MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes \
@@ -27,7 +26,7 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes \
 	tests/monitors/test_methods.py tests/project/test_snippets.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-upper test-lower test-models test-engines test-unit test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,15 +49,15 @@ $(READY): $(DEMO)
 demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: test-parts test-models test-engines ## Run all tests but those of the night
+test: test-unit test-engines ## Run all tests but those of the night
 
-test-parts: test-upper test-lower ## Run the tests that take no engine and no library of models
+test-unit: test-upper test-lower test-models ## Run the tests that take no engine
 
 test-upper: setup ## Run those of the command line, of the control plane and of what runs in Ray
-	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(HALVED) $(UPPER)
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(PARALLEL) $(UPPER)
 
 test-lower: setup ## Run those of all other packages, and of the project
-	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(HALVED) \
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(PARALLEL) \
 		tests $(patsubst %,--ignore=%,tests/e2e $(UPPER) $(MODELS))
 
 test-models: setup ## Run the tests that take libraries of models
@@ -67,11 +66,9 @@ test-models: setup ## Run the tests that take libraries of models
 test-engines: setup ## Run the tests that take an engine
 	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
-test-unit: setup ## Run the tests that take no engine and little time
-	$(BIN)/python -m pytest -m "not nightly and not slow" $(PARALLEL) tests --ignore=tests/e2e
-
 test-nightly: setup ## Run the tests that are slow and rarely tell anything new
-	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) tests --ignore=tests/e2e
+	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) -o faulthandler_timeout=1800 \
+		tests --ignore=tests/e2e
 	$(BIN)/python -m pytest -m "nightly and e2e" -o faulthandler_timeout=1800
 
 # Of the tests that take an engine; `make test-steady MODULES=tests/e2e/test_edge.py` takes some.

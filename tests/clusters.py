@@ -265,23 +265,30 @@ class Load:
     slowest: float = 0.0
     _stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _clients: list[threading.Thread] = field(default_factory=list)
+    _ended: Counter[threading.Thread] = field(default_factory=Counter)
 
     def more(self, number: int = 400) -> None:
         """Wait for so many further answers."""
         enough = self.found["ok"] + number
         until(lambda: self.found["ok"] >= enough, 180)
 
+    def each(self) -> None:
+        """Wait until every client has begun a request from now on, and had its answer."""
+        enough = {one: self._ended[one] + 2 for one in self._clients}
+        until(lambda: all(self._ended[one] >= number for one, number in enough.items()), 180)
+
     @contextmanager
     def running(self, urls: Sequence[tuple[Machine, str]]) -> Iterator[None]:
         """Have a client on each machine ask there."""
-        clients = [threading.Thread(target=self._ask, args=one) for one in urls]
-        for one in clients:
+        self._clients = [threading.Thread(target=self._ask, args=one) for one in urls]
+        for one in self._clients:
             one.start()
         try:
             yield
         finally:
             self._stopping.set()
-            for one in clients:
+            for one in self._clients:
                 one.join()
 
     def _ask(self, machine: Machine, url: str) -> None:
@@ -295,4 +302,5 @@ class Load:
                     kind = repr(error)
                 with self._lock:
                     self.found[kind] += 1
+                    self._ended[threading.current_thread()] += 1
                     self.slowest = max(self.slowest, time.monotonic() - began)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import subprocess
 import threading
 import time
@@ -22,6 +24,22 @@ def until(happened: Callable[[], T], seconds: float = 60) -> T:
         assert waited < seconds, "it has not happened"
         time.sleep(min(max(0.01, waited / 20), 0.1))
     return found
+
+
+async def eventually(happened: Callable[[], object], seconds: float = 60) -> None:
+    """Let the event loop go on until it has happened; AssertionError if it has not by then.
+
+    What ``happened`` returns is awaited first, where it can be.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = happened()
+        if inspect.isawaitable(found):
+            found = await asyncio.wait_for(found, seconds)
+        if found:
+            return
+        assert time.monotonic() < deadline, "it has not happened"
+        await asyncio.sleep(0.001)
 
 
 def until_true(check: Callable[[], None], seconds: float = 60) -> None:

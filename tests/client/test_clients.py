@@ -48,7 +48,7 @@ REPLY = {
 }
 
 
-class Engine:
+class ScriptedEngine:
     """Answers by method and path; the last of several answers for ever."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ Call = Callable[[Any], Any]
 class Both:
     """Makes the same call with either client; ``aio`` says with which."""
 
-    def __init__(self, engine: Engine, aio: bool) -> None:
+    def __init__(self, engine: ScriptedEngine, aio: bool) -> None:
         self.engine, self.aio = engine, aio
 
     def __call__(self, call: Call) -> Any:
@@ -105,12 +105,14 @@ class Both:
 
 
 @pytest.fixture
-def engine() -> Engine:
-    return Engine()
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
 
 
 @pytest.fixture(params=["sync", "async"])
-def do(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, monkeypatch: Any) -> Both:
+def do(
+    request: pytest.FixtureRequest, engine: ScriptedEngine, tmp_path: Path, monkeypatch: Any
+) -> Both:
     monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
     return Both(engine, request.param == "async")
 
@@ -134,7 +136,7 @@ def test_methods_have_docstrings_and_the_signatures_of_a_client() -> None:
     assert "InvalidRequest" in str(Client.infer.__doc__)
 
 
-def test_arrays_go_out_and_come_back(do: Both, engine: Engine) -> None:
+def test_arrays_go_out_and_come_back(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /v2/models/g/infer", REPLY)
     reply = do(lambda c: c.infer("g", {"x": np.float32([[1, 2]])}))
     assert engine.lines == ["POST /v2/models/g/infer"]
@@ -146,21 +148,23 @@ def test_arrays_go_out_and_come_back(do: Both, engine: Engine) -> None:
     assert (reply.graph, reply.revision, reply.id, reply.routing) == ("g", 3, "abc", "{}")
 
 
-def test_an_id_that_the_engine_made_is_in_a_header(do: Both, engine: Engine) -> None:
+def test_an_id_that_the_engine_made_is_in_a_header(do: Both, engine: ScriptedEngine) -> None:
     reply = {name: value for name, value in REPLY.items() if name != "id"}
     made = httpx.Response(200, json=reply, headers={"x-request-id": "made"})
     engine.will("POST /v2/models/g/infer", made)
     assert do(lambda c: c.infer("g", {"x": np.ones(1)})).id == "made"
 
 
-def test_a_reply_is_readable(do: Both, engine: Engine) -> None:
+def test_a_reply_is_readable(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /v2/models/g/infer", REPLY)
     shown = repr(do(lambda c: c.infer("g", {"x": np.float32([[1, 2]])})))
     assert shown == ("InferenceReply(graph='g', revision=3, id='abc')\n  y FP32[1]\n    [0.5]")
 
 
 @pytest.mark.parametrize("inputs", [{"x": [[1, 2]]}, {"x": [1, 2]}, [[1, 2]], {"x": ([1.0, 2.0],)}])
-def test_plain_values_get_the_datatype_of_the_input(do: Both, engine: Engine, inputs: Any) -> None:
+def test_plain_values_get_the_datatype_of_the_input(
+    do: Both, engine: ScriptedEngine, inputs: Any
+) -> None:
     engine.will("GET /v2/models/g", METADATA)
     engine.will("POST /v2/models/g/infer", REPLY)
     do(lambda c: c.infer("g", inputs))
@@ -170,7 +174,7 @@ def test_plain_values_get_the_datatype_of_the_input(do: Both, engine: Engine, in
     ]
 
 
-def test_types_are_asked_for_once(engine: Engine) -> None:
+def test_types_are_asked_for_once(engine: ScriptedEngine) -> None:
     engine.will("GET /v2/models/g", METADATA)
     engine.will("POST /v2/models/g/infer", REPLY)
     with Client("http://engine", transport=httpx.MockTransport(engine)) as client:
@@ -179,7 +183,7 @@ def test_types_are_asked_for_once(engine: Engine) -> None:
     assert engine.lines.count("GET /v2/models/g") == 1
 
 
-def test_types_that_have_changed_are_asked_for_anew(engine: Engine) -> None:
+def test_types_that_have_changed_are_asked_for_anew(engine: ScriptedEngine) -> None:
     changed = {**METADATA, "inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 2]}]}
     engine.will("GET /v2/models/g", METADATA, changed)
     engine.will("POST /v2/models/g/infer", REPLY, (400, {"error": "expected INT64"}), REPLY)
@@ -189,7 +193,9 @@ def test_types_that_have_changed_are_asked_for_anew(engine: Engine) -> None:
     assert [body["inputs"][0]["datatype"] for body in engine.bodies] == ["FP32", "FP32", "INT64"]
 
 
-def test_a_request_that_is_refused_with_the_right_types_is_not_sent_again(engine: Engine) -> None:
+def test_a_request_that_is_refused_with_the_right_types_is_not_sent_again(
+    engine: ScriptedEngine,
+) -> None:
     engine.will("GET /v2/models/g", METADATA)
     engine.will("POST /v2/models/g/infer", REPLY, (400, {"error": "no more than 3"}))
     with Client("http://engine", transport=httpx.MockTransport(engine)) as client:
@@ -201,7 +207,7 @@ def test_a_request_that_is_refused_with_the_right_types_is_not_sent_again(engine
 
 def test_types_that_another_thread_has_forgotten_meanwhile_are_asked_for_anew() -> None:
     changed = {**METADATA, "inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 2]}]}
-    engine = Engine()
+    engine = ScriptedEngine()
     engine.will("GET /v2/models/g", METADATA, changed)
     engine.will("POST /v2/models/g/infer", REPLY, (400, {"error": "expected INT64"}), REPLY)
 
@@ -224,14 +230,14 @@ def test_types_that_another_thread_has_forgotten_meanwhile_are_asked_for_anew() 
     ],
 )
 def test_feedback_that_is_none_is_refused(
-    do: Both, engine: Engine, given: dict[str, Any], message: str
+    do: Both, engine: ScriptedEngine, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):
         do(lambda c: c.feedback("g", "id", **given))
     assert engine.seen == []
 
 
-def test_what_goes_with_a_request(do: Both, engine: Engine) -> None:
+def test_what_goes_with_a_request(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /v2/models/g/versions/2/infer", REPLY)
     do(
         lambda c: c.infer(
@@ -250,7 +256,9 @@ def test_what_goes_with_a_request(do: Both, engine: Engine) -> None:
     "array",
     [np.zeros((1000, 2), np.float32), np.float32([[np.nan, np.inf]]), np.array([b"\xff"], object)],
 )
-def test_what_is_large_or_no_json_goes_in_binary(do: Both, engine: Engine, array: Any) -> None:
+def test_what_is_large_or_no_json_goes_in_binary(
+    do: Both, engine: ScriptedEngine, array: Any
+) -> None:
     engine.will("POST /v2/models/g/infer", REPLY)
     do(lambda c: c.infer("g", {"x": array}))
     (request,) = engine.seen
@@ -259,7 +267,7 @@ def test_what_is_large_or_no_json_goes_in_binary(do: Both, engine: Engine, array
     assert tensor["parameters"]["binary_data_size"] == len(request.content) - length
 
 
-def test_a_parameter_that_json_cannot_carry_is_refused(do: Both, engine: Engine) -> None:
+def test_a_parameter_that_json_cannot_carry_is_refused(do: Both, engine: ScriptedEngine) -> None:
     with pytest.raises(InvalidRequest, match="cannot be encoded"):
         do(lambda c: c.infer("g", {"x": np.ones(1)}, parameters={"a": object()}))
     assert engine.seen == []
@@ -292,7 +300,7 @@ def test_a_parameter_that_json_cannot_carry_is_refused(do: Both, engine: Engine)
     ],
 )  # fmt: skip
 def test_errors_are_of_their_kind_in_the_engine_s_words(
-    do: Both, engine: Engine, line: str, call: Call, status: int, error: type[Exception]
+    do: Both, engine: ScriptedEngine, line: str, call: Call, status: int, error: type[Exception]
 ) -> None:
     engine.will(line, (status, {"error": "the engine's words"}))
     with pytest.raises(error, match=r"^the engine's words$") as raised:
@@ -300,7 +308,7 @@ def test_errors_are_of_their_kind_in_the_engine_s_words(
     assert type(raised.value) is error
 
 
-def test_an_engine_that_is_gone_is_said_to_be(do: Both, engine: Engine) -> None:
+def test_an_engine_that_is_gone_is_said_to_be(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /control/v1/graphs", httpx.ConnectError("refused"))
     with pytest.raises(EngineError, match=r"http://engine cannot be reached .*still up"):
         do(lambda c: c.status())
@@ -311,20 +319,20 @@ def test_an_engine_that_is_gone_is_said_to_be(do: Both, engine: Engine) -> None:
 
 @pytest.mark.parametrize("content", [b"no json", b"{}", b'{"outputs": []}'])
 def test_a_reply_that_breaks_the_protocol_is_an_error(
-    do: Both, engine: Engine, content: bytes
+    do: Both, engine: ScriptedEngine, content: bytes
 ) -> None:
     engine.will("POST /v2/models/g/infer", httpx.Response(200, content=content))
     with pytest.raises(EngineError, match=r"the reply of .*/v2/models/g/infer cannot be read"):
         do(lambda c: c.infer("g", {"x": np.ones(1)}))
 
 
-def test_the_token_is_sent(do: Both, engine: Engine) -> None:
+def test_the_token_is_sent(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /control/v1/graphs", {"graphs": []})
     assert do(lambda c: c.status()) == {"graphs": []}
     assert engine.seen[0].headers["authorization"] == "Bearer token"
 
 
-def test_explanations_take_what_requests_take(do: Both, engine: Engine) -> None:
+def test_explanations_take_what_requests_take(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /v2/models/g", METADATA)
     engine.will("POST /v2/models/g/explain", {"explanations": [{}]})
     found = do(lambda c: c.explain("g", [[1, 2]], "why", target=1, seed=2))
@@ -349,7 +357,7 @@ TALKS = {
 }
 
 
-def test_a_stream_gives_replies_with_arrays(do: Both, engine: Engine) -> None:
+def test_a_stream_gives_replies_with_arrays(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /v2/models/g", TALKS)
     engine.will(
         "POST /v2/models/g/generate_stream",
@@ -366,14 +374,16 @@ def test_a_stream_gives_replies_with_arrays(do: Both, engine: Engine) -> None:
     assert first.revision == 3
 
 
-def test_an_output_may_be_called_error(do: Both, engine: Engine) -> None:
+def test_an_output_may_be_called_error(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /v2/models/g", METADATA)
     engine.will("POST /v2/models/g/generate_stream", events(piece(error=0.5), piece(done=True)))
     (reply,) = do(lambda c: c.stream("g", [[1, 2]]))
     assert reply["error"] == 0.5
 
 
-def test_outputs_may_be_called_as_other_fields_of_a_reply_are(do: Both, engine: Engine) -> None:
+def test_outputs_may_be_called_as_other_fields_of_a_reply_are(
+    do: Both, engine: ScriptedEngine
+) -> None:
     names = sorted(FIELDS)
     outputs = [{"name": name, "datatype": "FP32", "shape": [1]} for name in names]
     engine.will("GET /v2/models/g", {**METADATA, "outputs": outputs})
@@ -387,7 +397,7 @@ def test_outputs_may_be_called_as_other_fields_of_a_reply_are(do: Both, engine: 
 
 
 def test_the_author_is_asked_for_beside_the_event_loop(
-    do: Both, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    do: Both, engine: ScriptedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_loop = []
 
@@ -405,7 +415,7 @@ def test_the_author_is_asked_for_beside_the_event_loop(
     assert (request.url.params["author"], on_loop) == ("ada", [False])
 
 
-def test_an_error_in_a_stream_is_raised(do: Both, engine: Engine) -> None:
+def test_an_error_in_a_stream_is_raised(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /v2/models/g", TALKS)
     line = "POST /v2/models/g/generate_stream"
     engine.will(line, (503, {"error": "queue full"}))
@@ -420,7 +430,7 @@ def test_an_error_in_a_stream_is_raised(do: Both, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), b"\xff"])
-def test_a_stream_takes_only_what_json_has(do: Both, engine: Engine, value: Any) -> None:
+def test_a_stream_takes_only_what_json_has(do: Both, engine: ScriptedEngine, value: Any) -> None:
     datatype = "BYTES" if isinstance(value, bytes) else "FP32"
     inputs = [{"name": "x", "datatype": datatype, "shape": [-1]}]
     engine.will("GET /v2/models/g", {"inputs": inputs, "outputs": []})
@@ -428,7 +438,7 @@ def test_a_stream_takes_only_what_json_has(do: Both, engine: Engine, value: Any)
         do(lambda c: c.stream("g", [value]))
 
 
-def test_feedback_is_for_a_reply_or_for_an_id(do: Both, engine: Engine) -> None:
+def test_feedback_is_for_a_reply_or_for_an_id(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /v2/models/g/infer", REPLY, {**REPLY, "parameters": {}})
     engine.will("POST /v2/models/g/feedback", {"id": "abc", "counted": True, "reward": 1.0})
     routed = do(lambda c: c.infer("g", {"x": np.ones(1)}))
@@ -444,7 +454,7 @@ def test_feedback_is_for_a_reply_or_for_an_id(do: Both, engine: Engine) -> None:
     ]
 
 
-def test_traffic_is_shown_and_set(do: Both, engine: Engine) -> None:
+def test_traffic_is_shown_and_set(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /control/v1/graphs/g/traffic", {"weights": {"1": 1.0}})
     engine.will("PUT /control/v1/graphs/g/traffic", {"routers": 1})
     assert do(lambda c: c.traffic("g")) == {"weights": {"1": 1.0}}
@@ -452,7 +462,7 @@ def test_traffic_is_shown_and_set(do: Both, engine: Engine) -> None:
     assert engine.bodies == [{"weights": {"1": 90, "2": 10}, "mirrors": {"3": 5}}]
 
 
-def test_a_rollout_is_moved_and_waited_for(do: Both, engine: Engine) -> None:
+def test_a_rollout_is_moved_and_waited_for(do: Both, engine: ScriptedEngine) -> None:
     running = {"revision": 2, "phase": "running", "step": 0, "steps": [5], "weight": 5.0}
     promoted = {**running, "phase": "promoted", "weight": 100.0}
     aborted = {**running, "phase": "aborted", "reason": "too slow"}
@@ -467,7 +477,7 @@ def test_a_rollout_is_moved_and_waited_for(do: Both, engine: Engine) -> None:
         do(lambda c: c.rollout("g", wait=True, timeout=0))
 
 
-def test_lists_of_the_engine(do: Both, engine: Engine) -> None:
+def test_lists_of_the_engine(do: Both, engine: ScriptedEngine) -> None:
     engine.will("GET /control/v1/graphs/g/revisions", {"revisions": [{"revision": 1}]})
     engine.will("GET /control/v1/graphs/g/logs", {"lines": [{"message": "m"}], "cursor": ""})
     engine.will("GET /control/v1/graphs/g", {"live": 1})
@@ -483,7 +493,7 @@ def test_lists_of_the_engine(do: Both, engine: Engine) -> None:
     assert do(lambda c: c.rollback("g", 1)) == {"state": "live"}
 
 
-def test_a_deletion_is_waited_for(do: Both, engine: Engine) -> None:
+def test_a_deletion_is_waited_for(do: Both, engine: ScriptedEngine) -> None:
     engine.will("DELETE /control/v1/graphs/g", {})
     engine.will("GET /control/v1/graphs/g", {"state": "deleting"}, (404, {"error": "gone"}))
     assert do(lambda c: c.delete("g")) is None
@@ -513,7 +523,7 @@ def doubling(root: Path, component: str = "parts.py:Double") -> Graph:
     )
 
 
-def deployable(engine: Engine, *states: str) -> None:
+def deployable(engine: ScriptedEngine, *states: str) -> None:
     sent = {"graph": "g", "revision": 3, "state": "pending", "new": True}
     engine.will("POST /control/v1/graphs/g/revisions", (202, sent))
     engine.will("GET /v2/models/g/ready", {})
@@ -522,7 +532,7 @@ def deployable(engine: Engine, *states: str) -> None:
 
 
 def test_a_graph_is_deployed_with_its_files_and_waited_for(
-    do: Both, engine: Engine, folder: Path
+    do: Both, engine: ScriptedEngine, folder: Path
 ) -> None:
     deployable(engine, "pending", "deploying", "live")
     found = do(lambda c: c.deploy(doubling(folder), author="me", message="why", canary=5))
@@ -539,7 +549,7 @@ def test_a_graph_is_deployed_with_its_files_and_waited_for(
     assert not (folder / spec).exists()
 
 
-def test_a_file_is_deployed_with_its_folder(do: Both, engine: Engine, folder: Path) -> None:
+def test_a_file_is_deployed_with_its_folder(do: Both, engine: ScriptedEngine, folder: Path) -> None:
     deployable(engine, "live")
     doubling(folder).save(folder / "graph.yaml")
     assert do(lambda c: c.deploy(folder / "graph.yaml", wait=False)).state == "pending"
@@ -549,7 +559,7 @@ def test_a_file_is_deployed_with_its_folder(do: Both, engine: Engine, folder: Pa
 
 
 def test_a_portable_bundle_is_deployed_after_its_models(
-    do: Both, engine: Engine, folder: Path, tmp_path: Path
+    do: Both, engine: ScriptedEngine, folder: Path, tmp_path: Path
 ) -> None:
     deployable(engine, "live")
     model = tmp_path / "m.skops"
@@ -574,27 +584,29 @@ def test_a_portable_bundle_is_deployed_after_its_models(
         do(lambda c: c.deploy(str(tmp_path / "g.bundle"), wait=False))
 
 
-def test_a_graph_with_mistakes_is_not_sent(do: Both, engine: Engine, folder: Path) -> None:
+def test_a_graph_with_mistakes_is_not_sent(do: Both, engine: ScriptedEngine, folder: Path) -> None:
     with pytest.raises(SpecError, match="no class 'Triple'"):
         do(lambda c: c.deploy(doubling(folder, "parts.py:Triple")))
     assert engine.seen == []
 
 
-def test_a_revision_that_fails_names_its_reason(do: Both, engine: Engine, folder: Path) -> None:
+def test_a_revision_that_fails_names_its_reason(
+    do: Both, engine: ScriptedEngine, folder: Path
+) -> None:
     deployable(engine, "failed")
     with pytest.raises(DeployError, match="g revision 3 failed: node 'n': no"):
         do(lambda c: c.deploy(doubling(folder)))
 
 
 def test_arguments_that_exclude_each_other_are_refused(
-    do: Both, engine: Engine, folder: Path
+    do: Both, engine: ScriptedEngine, folder: Path
 ) -> None:
     with pytest.raises(ValueError, match="only one of canary, mirror"):
         do(lambda c: c.deploy(doubling(folder), canary=5, mirror=5))
     assert engine.seen == []
 
 
-def test_keys_are_made_and_revoked(do: Both, engine: Engine) -> None:
+def test_keys_are_made_and_revoked(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /control/v1/keys", (201, {"name": "ci", "key": "ab_x"}))
     engine.will("POST /control/v1/keys/ci/rotate", (201, {"name": "ci", "key": "ab_y"}))
     engine.will("DELETE /control/v1/keys/ci", {"name": "ci", "state": "revoked"})

@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 
 from anabranch import Client, EngineError, Graph
-from tests.client.test_clients import COMPONENT, REPLY, Engine, deployable, doubling, engine
+from tests.client.test_clients import COMPONENT, REPLY, ScriptedEngine, deployable, doubling, engine
 
 __all__ = ["engine"]
 
 
 @pytest.fixture
-def client(engine: Engine) -> Client:
+def client(engine: ScriptedEngine) -> Client:
     return Client("http://engine", "token", transport=httpx.MockTransport(engine))
 
 
-def test_a_graph_deploys_itself(engine: Engine, client: Client, tmp_path: Path) -> None:
+def test_a_graph_deploys_itself(engine: ScriptedEngine, client: Client, tmp_path: Path) -> None:
     deployable(engine, "live")
     (tmp_path / "parts.py").write_text(COMPONENT)
     assert doubling(tmp_path).deploy(client, message="why").state == "live"
     assert engine.seen[0].url.params["message"] == "why"
 
 
-def test_a_graph_is_asked_by_its_name(engine: Engine, client: Client, tmp_path: Path) -> None:
+def test_a_graph_is_asked_by_its_name(
+    engine: ScriptedEngine, client: Client, tmp_path: Path
+) -> None:
     engine.will("POST /v2/models/g/infer", REPLY)
     reply = doubling(tmp_path).infer({"x": np.float32([[1, 2]])}, ["y"], client, id="mine")
     assert (reply.revision, engine.bodies[0]["id"]) == (3, "mine")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from anabranch.specs.models import Rollout
 from anabranch.telemetry.definitions import BUNDLE_BYTES_SENT
 from anabranch.telemetry.registry import REGISTRY
 from tests.control.control_api import SPEC
+from tests.waiting import eventually
 
 GRAPHS = ("GET", "/graphs", "", b"", Asker(TOKEN))
 
@@ -57,14 +57,6 @@ async def stop(one: Controller) -> None:
     await asyncio.gather(one._running, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.01)
-
-
 async def answers(one: Controller) -> bool:
     return (await one.handle(*GRAPHS))[0] == 200
 
@@ -84,7 +76,7 @@ def test_it_answers_once_the_lease_is_its_own(settings: Settings) -> None:
             assert b"retry-after" in dict(headers)
             return "another controller holds the lease" in orjson.loads(body)["error"]
 
-        await until(waits)
+        await eventually(waits)
         with pytest.raises(Unavailable, match="holds the lease"):
             await one.states()
         with pytest.raises(EngineError, match="holds the lease"):
@@ -94,7 +86,7 @@ def test_it_answers_once_the_lease_is_its_own(settings: Settings) -> None:
         table = await poll
         assert table is not None
         assert table.weights == {1: 100.0}
-        await until(lambda: answers(one))
+        await eventually(lambda: answers(one))
         # Its bundle is missing, so it may have failed by now; what counts is the answer.
         assert set(await one.states()) <= {"digits"}
         await stop(one)
@@ -118,14 +110,11 @@ def test_it_ends_when_another_has_taken_over(
 
     async def scenario() -> None:
         one = await controller(settings)
-        await until(lambda: answers(one))
+        await eventually(lambda: answers(one))
         thief = Store.open(settings.store)
         rival = Lease(thief, "thief", ttl=0)
 
-        async def stolen() -> bool:
-            return rival.try_acquire()  # a beat that was seen is too old at once
-
-        await until(stolen)
+        await eventually(rival.try_acquire)  # a beat that was seen is too old at once
         await ended.wait()
         await stop(one)
         thief.close()
@@ -165,7 +154,7 @@ def test_a_store_that_goes_away_at_the_start_is_not_opened_twice(
 
     async def scenario() -> None:
         one = await controller(settings)
-        await until(lambda: answers(one))
+        await eventually(lambda: answers(one))
         await stop(one)
 
     asyncio.run(scenario())
@@ -199,7 +188,7 @@ def test_rewards_and_decisions_wait_for_the_store(settings: Settings) -> None:
             with pytest.raises(Unavailable):
                 await call
         lease.release()
-        await until(lambda: answers(one))
+        await eventually(lambda: answers(one))
         await one.remember("digits", "router", [("a", b"packed")])
         assert await one.recall("digits", "other router", ["a", "b"]) == [b"packed", TOO_EARLY]
         (refused,) = await one.reward("digits", "router", [one_reward])
@@ -222,7 +211,7 @@ def test_a_clock_that_was_put_back_makes_no_step_wait(settings: Settings) -> Non
 
     async def scenario() -> None:
         one = await controller(settings)
-        await until(lambda: answers(one))
+        await eventually(lambda: answers(one))
         await stop(one)
 
     asyncio.run(scenario())

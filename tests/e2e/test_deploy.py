@@ -59,18 +59,6 @@ class Slow:
         return x
 """
 
-SICKENS = (
-    GOOD
-    + """
-    checks = 0
-
-    def check_health(self):
-        Times.checks += 1
-        if Times.checks > 1:
-            raise RuntimeError("it got worse")
-"""
-)
-
 
 def times(name: str, by: float, **fields: Any) -> dict[str, Any]:
     return spec(name, times=node("Times", args={"by": by}, **fields))

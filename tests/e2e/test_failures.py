@@ -161,7 +161,7 @@ def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
 def test_killing_replicas_of_another_segment_fails_only_what_they_had(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:
-    name = given.deployed(spec("once", echo=node("Echo", scaling={"replicas": 2})), CODE)
+    name = given.deployed(spec("killed-once", echo=node("Echo", scaling={"replicas": 2})), CODE)
     with load(name, clients=CLIENTS, seconds=ENDLESS_S, most=ENDLESS) as running:
         kill_replicas(engine, name, running, KILLS)
     assert sum(running.failures.values()) <= KILLS * CLIENTS

@@ -121,15 +121,17 @@ def metric(engine: Engine, name: str, **labels: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def watched(given_once: Given) -> str:
-    return given_once.deployed(graph(NAME), CODE, FILES)
+def watched(engine: Engine, given_once: Given) -> str:
+    """A graph that was asked with data like the reference, of which ``usual`` has made its own."""
+    name = given_once.deployed(graph(NAME), CODE, FILES)
+    send(engine, name, digits(400, 1))
+    until(lambda: monitors(engine, name)["prepared"]["windows"] >= 2)
+    until(lambda: monitors(engine, name)["usual"]["windows"] >= 2)
+    until(lambda: monitors(engine, name)["heavy"]["windows"] >= 4)
+    return name
 
 
 def test_data_like_the_reference_raise_no_alarm(engine: Engine, watched: str) -> None:
-    send(engine, watched, digits(400, 1))
-    until(lambda: monitors(engine, watched)["prepared"]["windows"] >= 2)
-    until(lambda: monitors(engine, watched)["usual"]["windows"] >= 2)
-    until(lambda: monitors(engine, watched)["heavy"]["windows"] >= 4)
     found = monitors(engine, watched)
     assert {name: one["state"] for name, one in found.items()} == {
         "pixels": "ok", "prepared": "ok", "heavy": "ok", "usual": "ok",

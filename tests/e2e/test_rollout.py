@@ -166,9 +166,11 @@ def test_a_good_candidate_is_promoted_and_then_rolled_back_at_once(
         running.until_asked(300)
         reply = engine.api("POST", f"/graphs/{rolled}/rollback", json={})
         assert reply.status_code == 200, reply.text
-        back = time.monotonic()
+        back, routers = time.monotonic(), reply.json()["routers"]
         running.until_asked(200)
         given_once.settled(rolled, inlined=1)
+        if routers["confirmed"] < routers["known"]:  # one was held up longer than the reply waits
+            back = time.monotonic()
         running.until_asked(300)
     assert steps[-1:] == [50]
     assert running.failures == {}

@@ -228,11 +228,12 @@ def test_a_registry_that_is_away_changes_nothing(
     assert engine.graph(name)["watches"][0]["trouble"] == ""
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # tests/control/watching ends a controller in a move, too
 def test_a_controller_that_dies_in_a_move_makes_it_once(
-    engine: Engine, given: Given, tracking: TrackingProcess, times: int
+    engine: Engine, given: Given, tracking: TrackingProcess
 ) -> None:
-    name = given.deployed(aliased(f"watch-killed-{times}"))
+    times = 10
+    name = given.deployed(aliased("watch-killed"))
     for turn in range(times):
         version = 2 + turn % 2
         set_alias(tracking.url, MODEL, version)

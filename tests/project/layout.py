@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 Floors = Sequence[Collection[str]]
 """Names of packages, from the uppermost floor to the lowest; packages of one floor are apart."""
 
@@ -69,6 +70,16 @@ def repeated_classes(package: Path) -> list[str]:
             if isinstance(node, ast.ClassDef) and node.name[0] != "_" and not _registered(node):
                 places[node.name].append(str(path))
     return [f"{name}: {', '.join(there)}" for name, there in places.items() if len(there) > 1]
+
+
+def defined(tests: Path, names: Collection[str]) -> dict[str, list[str]]:
+    """Return the modules in which functions or classes of some names stand, not in others."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for path, tree in modules(tests):
+        for node in tree.body:
+            if isinstance(node, DEFINITIONS) and node.name in found:
+                found[node.name].append(path.relative_to(tests).as_posix())
+    return found
 
 
 def _registered(node: ast.ClassDef) -> bool:

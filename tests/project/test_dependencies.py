@@ -87,6 +87,13 @@ def test_the_lock_names_no_place_and_no_platform(word: str) -> None:
     assert word not in LOCK
 
 
+@pytest.mark.parametrize("name", ["Makefile", ".ci/run", "Dockerfile", "pyproject.toml"])
+def test_what_is_set_up_comes_from_whatever_place_its_clients_know(name: str) -> None:
+    """No address of a registry: each client has one, or a mirror that its user configured."""
+    places = re.findall(r"\w+://[^\s'\"]+", (ROOT / name).read_text())
+    assert [one for one in places if not one.startswith("http://127.0.0.1:")] == []
+
+
 def test_only_explain_and_drift_hold_numpy_or_python_back() -> None:
     extras = {**PROJECT["optional-dependencies"]}
     del extras["explain"], extras["drift"]

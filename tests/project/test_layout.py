@@ -115,6 +115,29 @@ def test_tests_mirror_the_package() -> None:
     assert layout.unmirrored(PACKAGE, ROOT / "tests", TESTS_OF_NO_MODULE) == []
 
 
+def test_helpers_of_all_tests_exist_once() -> None:
+    homes = {
+        "Clock": ["clock.py"],
+        "Engine": ["engines.py"],
+        "eventually": ["waiting.py"],
+        "free_ports": ["ports.py"],
+        "until": ["waiting.py"],
+    }
+    assert layout.defined(ROOT / "tests", homes) == homes
+
+
+def test_each_benchmark_is_listed_and_runs_by_night() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    found = re.search(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)
+    assert found is not None
+    listed = {one.rpartition(".")[2] for one in found[1].split()}
+    modules = (ROOT / "benchmarks").glob("*.py")
+    written = {one.stem for one in modules if "from benchmarks.options import" in one.read_text()}
+    assert listed == written - {"__main__"} | {"benchmarks"}
+    nightly = (ROOT / "tests" / "benchmarks" / "test_nightly.py").read_text()
+    assert listed <= set(re.findall(r'"(?:benchmarks\.)?(\w+)"', nightly))
+
+
 def made_up(folder: Path, **files: str) -> Path:
     """Write modules by their paths, with `__` for a slash, and return the package's folder."""
     for name, text in files.items():
@@ -164,6 +187,17 @@ def test_a_class_name_used_twice_is_found(tmp_path: Path) -> None:
     assert layout.repeated_classes(package) == [
         f"Door: {package / 'a.py'}, {package / 'cellar/b.py'}"
     ]
+
+
+def test_definitions_of_a_name_are_found(tmp_path: Path) -> None:
+    package = made_up(
+        tmp_path,
+        a="class Door: ...",
+        cellar__b="async def Door(): ...\nDoor = 1",
+        c="def f():\n    class Door: ...\nclass House:\n    def Door(self): ...",
+    )
+    found = layout.defined(package, ["Door", "Roof"])
+    assert found == {"Door": ["a.py", "cellar/b.py"], "Roof": []}
 
 
 def test_a_folder_without_its_sentence_is_found(tmp_path: Path) -> None:

@@ -36,12 +36,27 @@ from anabranch.router.signing import Signatures, SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import Compare, InputSpec, ProtocolName, TensorSpec
+from tests.clock import TimelessLoop
 
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Step = Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
 
 BODY = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1.0, 2.0, 3.0, 4.0]}]
 }
+
+
+@pytest.fixture
+def timeless(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a coroutine that waits for timers as if it took no time, however long they are."""
+    loop = TimelessLoop()
+    monkeypatch.setattr(time, "monotonic", loop.time)
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(main)
+
+    return run
 
 
 class StepHead:
@@ -111,6 +126,11 @@ async def streamed(
 async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     x = inputs["x"]
     return {"doubled": x * 2, "rows": np.array(x.shape[0])}
+
+
+async def forever(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
 
 
 def make_signature(

@@ -17,6 +17,7 @@ from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResp
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.local_head import LocalHead
+from tests.router.conftest import forever
 
 Make = Callable[..., InferenceCore]
 X = np.array([[1, 2]], np.float32)
@@ -87,11 +88,6 @@ def test_components_see_the_request(core: Make, given: str | None, seen: str) ->
         {"x-tier": "gold"},
         {"a": 1},
     )
-
-
-async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-    await asyncio.Event().wait()
-    return {}
 
 
 def test_the_graphs_time_is_the_deadline(core: Make) -> None:

@@ -14,7 +14,7 @@ from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import make_arms
 from tests.router.grpc.conftest import infer_request, served, serving
 from tests.serve.edge.http2 import connected
-from tests.serve.edge.servers import eventually
+from tests.waiting import eventually
 
 BYTES = 2 * 10**7
 """Of an answer, counted twice."""
@@ -27,17 +27,11 @@ async def large(inputs: Any, context: Any) -> dict[str, Any]:
 
 
 async def until_held(arms: Arms, some: bool) -> None:
-    async def found() -> bool:
-        return arms.under_way.held >= BYTES if some else arms.under_way.held == 0
-
-    await eventually(found)
+    await eventually(lambda: (arms.under_way.held >= BYTES) if some else not arms.under_way.held)
 
 
 async def until_free(arms: Arms) -> None:
-    async def found() -> bool:
-        return arms.gate.inside == 0
-
-    await eventually(found)
+    await eventually(lambda: arms.gate.inside == 0)
 
 
 @methods

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from anabranch.cli.reports.batch import duration_text, progress_text, result_text
 from anabranch.client.batch.progress import JobProgress
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     progress = JobProgress(100_000, 20_000, 3, clock=clock)
     assert progress_text(progress) == "20,000 of 100,000 rows (20%), 3 failed"
     for _ in range(100):
@@ -31,7 +25,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
 
 
 def test_results_tell_what_was_done_before() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     progress = JobProgress(100, 40, 1, clock=clock)
     clock.now = 2.0
     progress.count(60, 0, {})

@@ -13,7 +13,7 @@ DIGEST = f"sha256:{'ab' * 32}"
 @pytest.mark.parametrize(
     ("text", "host", "name", "wanted"),
     [
-        ("oci://ghcr.io/team/fruit:1.2.0", "ghcr.io", "team/fruit", "1.2.0"),
+        ("oci://registry.example/team/fruit:1.2.0", "registry.example", "team/fruit", "1.2.0"),
         ("oci://localhost:5000/fruit", "localhost:5000", "fruit", "latest"),
         (f"oci://[::1]:5000/a/b_c--d:x@{DIGEST}", "[::1]:5000", "a/b_c--d", DIGEST),
         (f"oci://host/fruit@{DIGEST}", "host", "fruit", DIGEST),

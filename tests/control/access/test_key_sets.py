@@ -35,7 +35,7 @@ class Ticking(Clock):
         return self.now
 
 
-class Engine:
+class OneIssuer:
     """An access book with one issuer, and a guard that follows it as a router does."""
 
     def __init__(self, folder: Path, server: Oidc) -> None:
@@ -92,7 +92,7 @@ class Engine:
         await self.sets.look()
 
 
-Play = Callable[[Engine], Awaitable[None]]
+Play = Callable[[OneIssuer], Awaitable[None]]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def play(tmp_path: Path) -> Iterator[Callable[[Play], None]]:
     def played(work: Play) -> None:
         async def whole() -> None:
             with oidc(signer("one")) as server:
-                engine = Engine(tmp_path, server)
+                engine = OneIssuer(tmp_path, server)
                 try:
                     async with engine.followed():
                         await work(engine)
@@ -113,7 +113,7 @@ def play(tmp_path: Path) -> Iterator[Callable[[Play], None]]:
 
 
 def test_keys_are_known_once_the_policy_is_put(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         assert await engine.name(signer("one")) == "ada"
         assert engine.server.looks == 1
@@ -127,7 +127,7 @@ def test_keys_are_known_once_the_policy_is_put(play: Callable[[Play], None]) -> 
 def test_keys_change_without_a_refusal(play: Callable[[Play], None]) -> None:
     """Eight callers, all the time; the new key is not even published ahead."""
 
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         old, new, signing, over = signer("one"), signer("two", 1), [signer("one")], asyncio.Event()
 
@@ -157,7 +157,7 @@ def test_keys_change_without_a_refusal(play: Callable[[Play], None]) -> None:
 
 
 def test_keys_that_are_old_are_looked_at_again(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         engine.server.cache_control = "max-age=120"
         await engine.put()
         engine.server.publish(signer("two", 1))
@@ -173,7 +173,7 @@ def test_keys_that_are_old_are_looked_at_again(play: Callable[[Play], None]) -> 
 
 
 def test_unknown_keys_lead_to_one_look_for_many(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         unknown = [engine.name(signer(f"x{number}", 1)) for number in range(40)]
         found = await asyncio.gather(*unknown, return_exceptions=True)
@@ -186,7 +186,7 @@ def test_unknown_keys_lead_to_one_look_for_many(play: Callable[[Play], None]) ->
 def test_looks_are_a_while_apart(
     play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         monkeypatch.setattr(key_sets, "EVERY_S", 3600.0)
         engine.clock.now += 3600
@@ -203,7 +203,7 @@ def test_looks_are_a_while_apart(
 def test_an_issuer_that_is_away_keeps_its_keys(
     play: Callable[[Play], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         engine.server.told["jwks_uri"] = "http://127.0.0.1:1/keys"
         await engine.later(MOST_AGE_S)
@@ -222,7 +222,7 @@ def test_an_issuer_that_is_away_keeps_its_keys(
 
 
 def test_an_issuer_without_a_usable_key_is_told(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         engine.server.publish()
         await engine.put(algorithms="[ES384]")
         assert engine.sets.view()[0]["problem"] == "the issuer has no key for ES384"
@@ -231,7 +231,7 @@ def test_an_issuer_without_a_usable_key_is_told(play: Callable[[Play], None]) ->
 
 
 def test_another_place_of_the_keys_starts_anew(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         engine.server.publish(signer("two", 1))
         await engine.put(audience="[anabranch, other]")
@@ -243,7 +243,7 @@ def test_another_place_of_the_keys_starts_anew(play: Callable[[Play], None]) -> 
 
 
 def test_what_the_policy_does_not_name_is_forgotten(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         await engine.book.change(lambda: engine.book.put_policy(""))
         assert engine.sets.view() == []
@@ -256,7 +256,7 @@ def test_what_the_policy_does_not_name_is_forgotten(play: Callable[[Play], None]
 
 
 def test_changes_of_keys_are_events(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         await engine.put()
         engine.server.publish(signer("one"), signer("two", 1))
         await engine.later(MOST_AGE_S)
@@ -267,7 +267,7 @@ def test_changes_of_keys_are_events(play: Callable[[Play], None]) -> None:
 
 
 def test_the_loop_looks_by_itself(play: Callable[[Play], None]) -> None:
-    async def work(engine: Engine) -> None:
+    async def work(engine: OneIssuer) -> None:
         running = asyncio.create_task(engine.sets.run())
         text = f"issuers: [{{issuer: '{engine.server.url}', audience: a}}]"
         await engine.book.change(lambda: engine.book.put_policy(text))

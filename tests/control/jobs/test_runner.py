@@ -27,6 +27,7 @@ from anabranch.telemetry.registry import Registry
 from tests.clock import Clock
 from tests.control.control_api import TestControl
 from tests.control.jobs import test_book
+from tests.waiting import eventually
 
 MOMENT = Moment(1.0, 1.0)
 PLACES = read_places("s3://bucket,/out")
@@ -274,9 +275,7 @@ def test_it_looks_again_at_once_where_it_is_woken(
         await asyncio.sleep(0.05)
         book.add(record("a"))
         runner.wake()
-        async with asyncio.timeout(30):
-            while processes.running() != {"a"}:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await eventually(lambda: processes.running() == {"a"})
         running.cancel()
 
     asyncio.run(main())

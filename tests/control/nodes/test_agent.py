@@ -14,7 +14,7 @@ from anabranch.errors import InvalidRequest
 from anabranch.serve.heartbeat import FOLDER, HUNG
 from anabranch.telemetry.log_settings import LogBounds
 from tests.control.observe.test_ended import left
-from tests.serve.edge.servers import eventually
+from tests.waiting import eventually
 
 REPLICA = LoggedReplica("shop/router#a", "router", "2", "", "w1", "n2", "10.0.0.2")
 
@@ -45,10 +45,7 @@ def test_an_agent_tells_what_its_machine_has(
             with pytest.raises(InvalidRequest, match=f"not asked for '{name}': lines or ended"):
                 await one.ask(name)  # type: ignore[arg-type]
 
-        async def is_bounded() -> bool:
-            return (logs / "worker-w2-01-9.err").stat().st_size < 4096
-
-        await eventually(is_bounded)
+        await eventually(lambda: (logs / "worker-w2-01-9.err").stat().st_size < 4096)
         await one.close()
         await asyncio.gather(one._running, return_exceptions=True)
         assert one._running.cancelled()

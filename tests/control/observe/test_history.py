@@ -22,7 +22,7 @@ from anabranch.telemetry.registry import Registry
 G = "digits"
 
 
-class Engine:
+class GrowingSums:
     """Sums that grow by hand, and a history of them."""
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Engine:
 
 
 @pytest.fixture
-def engine() -> Engine:
-    engine = Engine()
+def engine() -> GrowingSums:
+    engine = GrowingSums()
     engine.tick()
     return engine
 
@@ -70,7 +70,7 @@ def last(values: Any) -> Any:
     return shown(values)[-1]
 
 
-def test_a_point_has_the_numbers_of_the_last_seconds(engine: Engine) -> None:
+def test_a_point_has_the_numbers_of_the_last_seconds(engine: GrowingSums) -> None:
     engine.count(40)
     engine.count(10, code="500")
     engine.registry.number(REQUESTS_IN_FLIGHT, G).value = 3
@@ -83,13 +83,13 @@ def test_a_point_has_the_numbers_of_the_last_seconds(engine: Engine) -> None:
 
 
 def test_what_was_counted_before_the_first_look_is_in_no_point() -> None:
-    engine = Engine()
+    engine = GrowingSums()
     engine.count(1000)
     engine.tick(2)
     assert engine.history.past(G).total["per_second"] == [0.0]
 
 
-def test_without_requests_there_is_no_latency_and_no_error_rate(engine: Engine) -> None:
+def test_without_requests_there_is_no_latency_and_no_error_rate(engine: GrowingSums) -> None:
     engine.count(5)
     engine.tick(2)
     past = engine.history.past(G)
@@ -97,7 +97,7 @@ def test_without_requests_there_is_no_latency_and_no_error_rate(engine: Engine) 
     assert isnan(past.total["p50"][1]) and isnan(past.total["error_rate"][1])
 
 
-def test_arms_have_the_numbers_that_rollouts_judge_by(engine: Engine) -> None:
+def test_arms_have_the_numbers_that_rollouts_judge_by(engine: GrowingSums) -> None:
     engine.arm(1, 100)
     engine.arm(2, 20, errors=5, seconds=0.1)
     engine.tick()
@@ -110,7 +110,7 @@ def test_arms_have_the_numbers_that_rollouts_judge_by(engine: Engine) -> None:
     assert shown(arms[2]["p95"])[0] == pytest.approx(0.1, rel=0.03)
 
 
-def test_an_arm_that_begins_later_has_no_numbers_before(engine: Engine) -> None:
+def test_an_arm_that_begins_later_has_no_numbers_before(engine: GrowingSums) -> None:
     engine.arm(1, 5)
     engine.tick(2)
     engine.arm(2, 5)
@@ -118,13 +118,13 @@ def test_an_arm_that_begins_later_has_no_numbers_before(engine: Engine) -> None:
     assert shown(engine.history.past(G).arms[2]["per_second"]) == [None, None, 1.0]
 
 
-def test_a_revision_without_requests_has_no_past(engine: Engine) -> None:
+def test_a_revision_without_requests_has_no_past(engine: GrowingSums) -> None:
     engine.reports[G] = Report({7: Tally()}, {})
     engine.tick()
     assert engine.history.past(G).arms == {}
 
 
-def test_after_two_hours_the_oldest_points_go(engine: Engine) -> None:
+def test_after_two_hours_the_oldest_points_go(engine: GrowingSums) -> None:
     engine.count(500)
     engine.arm(1, 500)
     engine.tick(POINTS + 10)
@@ -135,14 +135,14 @@ def test_after_two_hours_the_oldest_points_go(engine: Engine) -> None:
     assert past.arms == {}
 
 
-def test_fewer_points_are_the_newest(engine: Engine) -> None:
+def test_fewer_points_are_the_newest(engine: GrowingSums) -> None:
     engine.tick(5)
     whole, few = engine.history.past(G), engine.history.past(G, 2)
     assert few.at == whole.at[-2:]
     assert engine.history.past(G, 0).at == []
 
 
-def test_the_arms_with_the_latest_requests_are_kept(engine: Engine) -> None:
+def test_the_arms_with_the_latest_requests_are_kept(engine: GrowingSums) -> None:
     for number in range(1, 2 * MOST_ARMS + 1):
         engine.arm(number, 1)
         engine.tick()
@@ -150,7 +150,7 @@ def test_the_arms_with_the_latest_requests_are_kept(engine: Engine) -> None:
     assert list(engine.history.past(G).arms) == list(expected)
 
 
-def test_a_hundred_graphs_take_what_the_docs_say(engine: Engine) -> None:
+def test_a_hundred_graphs_take_what_the_docs_say(engine: GrowingSums) -> None:
     engine.graphs = {f"g{number}" for number in range(100)}
     one = Report({1: Tally(requests=1)}, {})
     engine.reports = dict.fromkeys(engine.graphs, one)
@@ -162,7 +162,7 @@ def test_a_hundred_graphs_take_what_the_docs_say(engine: Engine) -> None:
     assert engine.history.size() == 100 * (34_560 + MOST_ARMS * 28_800) + 11_520
 
 
-def test_all_graphs_together(engine: Engine) -> None:
+def test_all_graphs_together(engine: GrowingSums) -> None:
     engine.graphs.add("other")
     engine.count(5)
     engine.count(10, graph="other")
@@ -173,7 +173,7 @@ def test_all_graphs_together(engine: Engine) -> None:
     )
 
 
-def test_a_graph_that_is_gone_is_forgotten(engine: Engine) -> None:
+def test_a_graph_that_is_gone_is_forgotten(engine: GrowingSums) -> None:
     engine.count(5)
     engine.tick()
     engine.graphs.clear()
@@ -182,6 +182,6 @@ def test_a_graph_that_is_gone_is_forgotten(engine: Engine) -> None:
     assert engine.history.rates(9)[1] == {}
 
 
-def test_the_metrics_that_are_asked_for_are_enough(engine: Engine) -> None:
+def test_the_metrics_that_are_asked_for_are_enough(engine: GrowingSums) -> None:
     engine.count(5)
     assert engine.registry.snapshot().keys() <= METRICS

@@ -79,6 +79,7 @@ def test_a_worker_has_what_its_bundle_requires(machine: Machine) -> None:
     assert (made / "pyvenv.cfg").stat().st_mtime_ns == made_at
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("digest", "problem"),
     [

@@ -23,11 +23,12 @@ from anabranch.telemetry.registry import Labels, Registry
 from tests.control.actors import ANN, acting
 from tests.control.stores import new_store
 from tests.control.web import Answer, Asked, Web, running
+from tests.waiting import eventually
 
 G = "digits"
 
 
-class Clock:
+class JumpingClock:
     """Time that jumps ahead whenever it is read, so that what is postponed is soon due."""
 
     def __init__(self, step: float = 0.0) -> None:
@@ -65,7 +66,7 @@ def deliver(
     store: Store,
     until: Callable[[], bool],
     *prefixes: str,
-    clock: Clock | None = None,
+    clock: JumpingClock | None = None,
     timeout: float = 5.0,
     form: WebhookForm = "json",
 ) -> Mapping[Labels, object]:
@@ -75,7 +76,7 @@ def deliver(
 
     async def run() -> None:
         deliveries = Deliveries(
-            store, settings, Caller(timeout), clock or Clock(), registry=registry
+            store, settings, Caller(timeout), clock or JumpingClock(), registry=registry
         )
         task = asyncio.create_task(deliveries.run())
         try:
@@ -142,7 +143,7 @@ def test_events_come_in_their_order(store: Store) -> None:
 def test_a_hook_that_fails_is_given_up_after_some_attempts(store: Store, status: int) -> None:
     with running(lambda _: Answer(status, b"sorry", {"location": "/other"})) as web:
         happen(store, "rollout_step", f"{web.url}/hook")
-        counts = deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+        counts = deliver(store, lambda: not left(store), web.url, clock=JumpingClock(100))
     assert counts == {(G, "failed"): ATTEMPTS - 1, (G, "given_up"): 1}
     assert [asked.path for asked in web.asked] == ["/hook"] * ATTEMPTS
     (event,) = failures(store)
@@ -154,7 +155,7 @@ def test_a_hook_that_recovers_is_told_once(store: Store) -> None:
     with running() as web:
         web.answer = lambda _: Answer(500 if len(web.asked) < ATTEMPTS else 200)
         happen(store, "rollout_step", web.url)
-        counts = deliver(store, lambda: not left(store), web.url, clock=Clock(100))
+        counts = deliver(store, lambda: not left(store), web.url, clock=JumpingClock(100))
     assert counts == {(G, "failed"): ATTEMPTS - 1, (G, "delivered"): 1}
     assert len(web.asked) == ATTEMPTS
     assert not failures(store)
@@ -261,9 +262,7 @@ def test_a_call_that_is_put_in_while_there_is_none_is_made_when_told(
         await asyncio.sleep(0)  # it looks, and finds nothing or what comes now
         await asyncio.to_thread(happen, store, "rollout_step", web.url)
         deliveries.wake()
-        async with asyncio.timeout(60):
-            while left(store):  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await eventually(lambda: not left(store))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -30,6 +30,7 @@ from anabranch.graph.plan.plan import Signature
 from anabranch.router.traffic.decisions import Decision, Rewarded
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry, RewardOutcome
 from anabranch.specs.models import Traffic
+from tests.clock import Clock
 from tests.examples import examples
 
 NOW = 1_000_000_000.0
@@ -300,14 +301,6 @@ def test_they_are_looked_for_now_and_then(store: Store, monkeypatch: pytest.Monk
 # Remembered
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_decisions_of_all_routers_are_remembered() -> None:
     memory = DecisionMemory()
     memory.remember("digits", [("a", b"1"), ("b", b"2")])
@@ -325,7 +318,7 @@ def test_the_oldest_are_forgotten() -> None:
 
 
 def test_a_day_later_they_are_forgotten() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     memory = DecisionMemory(clock=clock)
     memory.remember("digits", [("a", b"1")])
     clock.now = REMEMBERED_S / 2
@@ -336,7 +329,7 @@ def test_a_day_later_they_are_forgotten() -> None:
 
 
 def test_at_the_beginning_nobody_can_say_that_an_id_is_unknown() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     memory = DecisionMemory(clock=clock)
     memory.begin()
     memory.remember("digits", [("a", b"1")])

@@ -13,16 +13,9 @@ from anabranch.control.traffic.topics import TableTopics
 from anabranch.graph.plan.plan import ExplainerTerms, Signature
 from anabranch.router.addresses import Reach, RouterAddress
 from anabranch.router.table import RoutingTable
+from tests.clock import Clock
 
 T = TypeVar("T")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def table(generation: int, graph: str = "digits") -> RoutingTable:

@@ -9,7 +9,6 @@ from kserve import InferInput, InferRequest
 from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
 
 FLOATS = np.array([[1.5, -2.0], [0.1, 3.25]], np.float32)
-HALVES = np.array([[0.5, 65504.0]], np.float16)
 TEXTS = np.array(["café", "", "x"], np.object_)
 COUNTS = np.array([1, -(2**62), 7], np.int64)
 

@@ -31,7 +31,6 @@ def endpoint(kind: str) -> dict[str, Any]:
 RATIO = {"name": "ratioA", "type": "FLOAT", "value": "0.5"}
 AB = node("r", None, node("a"), node("b"), implementation="RANDOM_ABTEST")
 SKLEARN = {"implementation": "SKLEARN_SERVER"}
-KAFKA = [{"name": "KAFKA_BROKER", "value": "b"}, {"name": "KAFKA_INPUT_TOPIC", "value": "i"}]
 MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     # the webhook's own
     "no predictors": (deployment(), "spec.predictors", "at least one predictor"),

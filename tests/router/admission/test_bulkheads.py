@@ -19,6 +19,7 @@ from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.router.admission.admission import Admission, Overload, Place
 from anabranch.router.admission.bulkheads import SHARE, Bulkhead, CallPlace, bulkheads
 from anabranch.router.admission.ceiling import FEWEST
+from tests.clock import Clock
 from tests.examples import examples
 
 PLACES = 256
@@ -100,15 +101,6 @@ def test_a_refusal_names_the_segment() -> None:
     asyncio.run(main())
 
 
-class Clock:
-    """Time that tests make pass."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def overloaded(clock: Clock, gate: Admission, head: Bulkhead) -> Overload:
     """Have four calls come for each one that ends, until one is refused; why it is."""
     waiting: deque[tuple[Held, ...]] = deque()
@@ -128,7 +120,7 @@ def overloaded(clock: Clock, gate: Admission, head: Bulkhead) -> Overload:
 
 def test_an_overload_of_a_segment_is_none_of_its_graph() -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = Clock(0.0)
         gate = Admission("demo", PLACES, clock=clock)
         (head,) = bulkheads({"forest": FEWEST}, gate, clock).values()
         error = overloaded(clock, gate, head)
@@ -143,7 +135,7 @@ def test_an_overload_of_a_segment_is_none_of_its_graph() -> None:
 
 def test_a_call_whose_deadline_cannot_be_met_is_refused() -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = Clock(0.0)
         gate = Admission("demo", PLACES, clock=clock)
         (head,) = bulkheads({"forest": FEWEST}, gate, clock).values()
         for _ in range(3):
@@ -186,7 +178,7 @@ def test_a_request_that_has_left_is_not_measured_again() -> None:
 
 def test_what_a_request_waited_for_before_its_call_counts() -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = Clock(0.0)
         gate = Admission("demo", PLACES, clock=clock)
         (head,) = bulkheads({"forest": FEWEST}, gate, clock).values()
         with gate.place():

@@ -21,7 +21,7 @@ from anabranch.telemetry.definitions import REQUESTS
 from anabranch.telemetry.registry import Registry, Snapshot
 
 
-class Engine:
+class OneGraphControl:
     """A control plane with one graph."""
 
     def __init__(self) -> None:
@@ -80,13 +80,13 @@ class Reader:
         await self.events.aclose()
 
 
-def feed(engine: Engine, **times: float) -> Feed:
+def feed(engine: OneGraphControl, **times: float) -> Feed:
     return Feed(engine, **({"pause": 0.01, "beat": 5.0} | times), clock=lambda: 1000.0)
 
 
 def test_a_console_gets_everything_once_and_then_what_changes() -> None:
     async def run() -> None:
-        engine = Engine()
+        engine = OneGraphControl()
         reader = Reader(feed(engine), "digits")
         await reader.until("monitors")
         assert [name for name, _ in reader.told] == [
@@ -108,7 +108,7 @@ def test_a_console_gets_everything_once_and_then_what_changes() -> None:
 
 def test_nobody_is_asked_while_nobody_looks() -> None:
     async def run() -> None:
-        engine = Engine()
+        engine = OneGraphControl()
         one = feed(engine)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -130,7 +130,7 @@ def test_nobody_is_asked_while_nobody_looks() -> None:
 
 def test_many_consoles_cost_one_poller() -> None:
     async def run() -> None:
-        engine = Engine()
+        engine = OneGraphControl()
         one = feed(engine, pause=60.0)
         readers = [Reader(one, "digits") for _ in range(5)]
         await asyncio.gather(*(reader.until("monitors") for reader in readers))
@@ -144,7 +144,7 @@ def test_many_consoles_cost_one_poller() -> None:
 
 def test_a_console_whose_graph_nobody_else_shows_is_served_at_once() -> None:
     async def run() -> None:
-        one = feed(Engine(), pause=60.0)
+        one = feed(OneGraphControl(), pause=60.0)
         first = Reader(one)
         await first.until("overview")
         second = Reader(one, "digits")
@@ -156,7 +156,7 @@ def test_a_console_whose_graph_nobody_else_shows_is_served_at_once() -> None:
 
 def test_the_line_is_never_silent_for_long() -> None:
     async def run() -> None:
-        reader = Reader(feed(Engine(), beat=0.02))
+        reader = Reader(feed(OneGraphControl(), beat=0.02))
         async with asyncio.timeout(60):
             while reader.beats < 4:
                 await reader.read()
@@ -167,7 +167,7 @@ def test_the_line_is_never_silent_for_long() -> None:
 
 def test_a_graph_that_is_not_there_is_null() -> None:
     async def run() -> None:
-        reader = Reader(feed(Engine()), "team/nobody")
+        reader = Reader(feed(OneGraphControl()), "team/nobody")
         assert await reader.until("graph", lambda found: found is None) is None
         await reader.close()
 
@@ -183,7 +183,7 @@ def test_a_text_that_is_no_name_shows_no_other_graph(graph: str) -> None:
             return Identity("key", "ci", (Grant("viewer", "digits/*"),))
 
         with pytest.raises(NotFound, match="there is no graph"):
-            await anext(Feed(Engine()).events(graph, viewer))
+            await anext(Feed(OneGraphControl()).events(graph, viewer))
 
     asyncio.run(main())
 
@@ -200,7 +200,7 @@ def test_a_controller_that_is_gone_is_said_to_be_and_comes_back(
     change: dict[str, Any], reason: str
 ) -> None:
     async def run() -> None:
-        engine = Engine()
+        engine = OneGraphControl()
         reader = Reader(feed(engine, patience=0.05))
         await reader.until("overview")
         vars(engine).update(change)
@@ -221,7 +221,7 @@ async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
 
 def test_consoles_are_bounded_and_make_room_for_others() -> None:
     async def run() -> None:
-        one = feed(Engine())
+        one = feed(OneGraphControl())
         readers = [one.events() for _ in range(module.MAX_CONSOLES)]
         await _all([_first(events) for events in readers])
         with pytest.raises(Unavailable, match="64 consoles are open already"):
@@ -236,7 +236,7 @@ def test_consoles_are_bounded_and_make_room_for_others() -> None:
 
 def test_so_are_the_graphs_that_they_show() -> None:
     async def run() -> None:
-        one = feed(Engine())
+        one = feed(OneGraphControl())
         readers = [one.events(f"g{number}") for number in range(module.MAX_GRAPHS)]
         await _all([_first(events) for events in readers])
         with pytest.raises(Unavailable, match="16 graphs"):
@@ -267,7 +267,7 @@ class Visitor:
 
 def test_a_console_sees_only_graphs_that_its_reader_may_view() -> None:
     async def run() -> None:
-        one = feed(Engine())
+        one = feed(OneGraphControl())
         own, other = Reader(one, who=Visitor("dig*")), Reader(one, who=Visitor("team-*"))
         assert len((await own.until("overview"))["graphs"]) == 1
         assert (await other.until("overview"))["graphs"] == []
@@ -280,7 +280,7 @@ def test_a_console_sees_only_graphs_that_its_reader_may_view() -> None:
 
 def test_a_console_whose_key_is_revoked_is_told_nothing_more() -> None:
     async def run() -> None:
-        engine, visitor = Engine(), Visitor("*")
+        engine, visitor = OneGraphControl(), Visitor("*")
         reader = Reader(feed(engine, beat=0.01), "digits", visitor)
         await reader.until("monitors")
         visitor.gone = True

@@ -282,12 +282,6 @@ async def come(semaphore: asyncio.Semaphore) -> None:
         await semaphore.acquire()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  # conditions of other people's objects
-            await asyncio.sleep(0.005)
-
-
 def under_way(client: Client) -> int:
     """How many requests routers are answering, as the gateway counts them."""
     graphs = client.forwarder._graphs.values()

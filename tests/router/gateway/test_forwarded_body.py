@@ -24,8 +24,8 @@ from tests.router.gateway.scripted import (
     routed,
     run,
     under_way,
-    until,
 )
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -75,7 +75,7 @@ def test_the_rest_of_a_large_body_is_read_as_the_router_takes_it() -> None:
 
         async with routed(script, early=True) as (_, client, routers):
             answer = asyncio.create_task(client.post(pieces()))
-            await until(lambda: bool(routers[0].asked))
+            await eventually(lambda: bool(routers[0].asked))
             before = -1
             while before != sent:
                 before = sent
@@ -117,10 +117,10 @@ def test_a_client_that_leaves_amid_its_body_ends_its_request_at_the_router() -> 
             peer = await client.connect()
             peer.write(head("POST", f"content-length: {MIB}"))
             peer.write(b"x" * (MIB // 2))
-            await until(lambda: bool(routers[0].asked))
+            await eventually(lambda: bool(routers[0].asked))
             peer.die()
             await come(ended)
-            await until(lambda: not under_way(client))
+            await eventually(lambda: not under_way(client))
 
     run(main())
 
@@ -181,7 +181,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(sent: int) -> None:
                 assert (await peer.reader.readline()).startswith(b"HTTP/1.1 408 ")
             peer.die()
             assert routers[0].asked == []
-            await until(lambda: not under_way(client))
+            await eventually(lambda: not under_way(client))
 
     run(main())
 

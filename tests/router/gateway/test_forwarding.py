@@ -29,10 +29,10 @@ from tests.router.gateway.scripted import (
     routed,
     run,
     state,
-    until,
     unused,
     waiting,
 )
+from tests.waiting import eventually
 
 
 def test_a_request_that_may_have_been_done_is_not_sent_again() -> None:
@@ -114,7 +114,7 @@ def test_where_none_can_be_reached_a_request_waits_for_other_addresses() -> None
         async with routed(ok) as (control, client, routers):
             await control.know(demo=(gone(), unused()))
             asking = asyncio.create_task(client.post())
-            await until(lambda: waiting(client) == 1)
+            await eventually(lambda: waiting(client) == 1)
             control.put(demo=(routers[0].address,))
             assert (await asking).status_code == 200
             assert control.woken == []
@@ -128,7 +128,7 @@ def test_a_router_that_listens_later_is_found_at_the_same_address() -> None:
             path = Path(routers[0].address.removeprefix("unix@")).with_name("late.sock")
             await control.know(demo=(f"unix@{path}",))
             asking = asyncio.create_task(client.post())
-            await until(lambda: waiting(client) == 1)
+            await eventually(lambda: waiting(client) == 1)
             async with ScriptedRouter(ok, path):
                 assert (await asking).status_code == 200
 
@@ -150,7 +150,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
                 told = message(await client.post(), 503)
                 assert told == "no router of graph 'demo' can be reached; try again later"
             assert routers[0].asked == []
-            await until(lambda: waiting(client) == 0)
+            await eventually(lambda: waiting(client) == 0)
 
     run(main())
 
@@ -228,7 +228,7 @@ def test_so_many_wait_for_a_graph_and_no_more() -> None:
             control.on_wake = wake
             await control.know(demo=())
             asking = [asyncio.create_task(client.post()) for _ in range(2)]
-            await until(lambda: waiting(client) == 2)
+            await eventually(lambda: waiting(client) == 2)
             told = message(await client.post(), 503)
             assert told.startswith(
                 "2 requests are in progress, the most that may wait for a router"
@@ -254,10 +254,10 @@ def test_a_client_that_leaves_waits_no_more() -> None:
             await control.know(demo=())
             peer = await client.connect()
             peer.write(head("GET"))
-            await until(lambda: waiting(client) == 1)
+            await eventually(lambda: waiting(client) == 1)
             peer.die()
             await come(ended)
-            await until(lambda: waiting(client) == 0)
+            await eventually(lambda: waiting(client) == 0)
             assert routers[0].asked == []
 
     run(main())
@@ -291,7 +291,7 @@ def test_a_router_that_is_replaced_is_waited_for() -> None:
             await client.post()
             await routers[0].die()
             asking = asyncio.create_task(client.post())
-            await until(lambda: waiting(client) == 1)
+            await eventually(lambda: waiting(client) == 1)
             await control.know(demo=())
             async with asyncio.timeout(60):
                 await woken.wait()
@@ -306,7 +306,7 @@ def test_a_graph_that_is_deleted_is_not_waited_for() -> None:
         async with routed(ok) as (control, client, _routers):
             await control.know(demo=(gone(),))
             asking = asyncio.create_task(client.post())
-            await until(lambda: waiting(client) == 1)
+            await eventually(lambda: waiting(client) == 1)
             control.states = {}
             await control.know()
             assert "there is no graph 'demo'" in message(await asking, 404)

@@ -24,8 +24,8 @@ from tests.router.gateway.scripted import (
     routed,
     run,
     under_way,
-    until,
 )
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
@@ -170,7 +170,7 @@ def test_a_client_that_leaves_ends_its_request_at_the_router(is_large: bool) -> 
             peer.die()
             await come(held.gone)
             assert len(routers[0].asked) == 1
-            await until(lambda: not under_way(client))
+            await eventually(lambda: not under_way(client))
 
     run(main())
 
@@ -188,7 +188,7 @@ def test_a_client_that_leaves_amid_events_ends_them() -> None:
             async with client.http.stream("POST", INFER, content=b"{}") as reply:
                 assert await anext(reply.aiter_raw()) == b"data: 1\n\n"
             await come(ended)
-            await until(lambda: not under_way(client))
+            await eventually(lambda: not under_way(client))
 
     run(main())
 

@@ -44,7 +44,7 @@ from tests.router.grpc.conftest import (
     trailer,
 )
 from tests.serve.edge import http2
-from tests.serve.edge.servers import eventually
+from tests.waiting import eventually
 
 Step = Callable[[Mapping[str, Any], Context], Any]
 
@@ -524,10 +524,7 @@ def test_an_answer_counts_until_its_client_has_gone(method: str) -> None:
                 client.ask(infer_request().SerializeToString(), method)
                 await eventually(is_held)
 
-            async def is_free() -> bool:
-                return messages.held == 0
-
-            await eventually(is_free)
+            await eventually(lambda: messages.held == 0)
 
     asyncio.run(main())
 

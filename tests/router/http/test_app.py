@@ -13,6 +13,7 @@ from anabranch.router.http.app import CancelOnDisconnect, HttpApp, json_reply
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.request import MAX_PIECES, BodyRule, HttpRequest
 from anabranch.router.limits import RequestLimits
+from tests.router.conftest import Run
 
 Make = Callable[..., Any]
 RULE = BodyRule.of(RequestLimits(max_body=3, body_timeout=1.0, max_arriving=6))
@@ -114,8 +115,9 @@ def test_a_body_comes_in_so_many_pieces(count: int, status: int) -> None:
     assert call(app, http("/", method="POST"), *pieces(count))[0]["status"] == status
 
 
-def slowly(count: int, size: int, pause: float) -> tuple[int, int]:
+def slowly(run: Run, count: int, size: int, pause: float) -> tuple[int, int]:
     """Status of a body that comes in pieces with a pause before each, and how many were left."""
+    app: Any = HttpApp(length_of)
     waiting, sent = pieces(count, size), []
 
     async def receive() -> dict[str, Any]:
@@ -125,18 +127,17 @@ def slowly(count: int, size: int, pause: float) -> tuple[int, int]:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(HttpApp(length_of)(http("/", method="POST"), receive, send))
+    run(app(http("/", method="POST"), receive, send))
     return sent[0]["status"], len(waiting)
 
 
-def test_a_body_that_keeps_its_rate_may_take_long() -> None:
-    assert slowly(60, 1000, 0.02)[0] == 200
+def test_a_body_that_keeps_its_rate_may_take_long(timeless: Run) -> None:
+    assert slowly(timeless, 60, 1000, 0.3)[0] == 200
 
 
-def test_a_body_that_falls_behind_is_not_waited_for() -> None:
-    status, left = slowly(1000, 1, 0.02)
-    assert status == 408
-    assert left > 900
+def test_a_body_that_falls_behind_is_not_waited_for(timeless: Run) -> None:
+    """It has a second, and a thousandth of one for each byte."""
+    assert slowly(timeless, 1000, 1, 0.02) == (408, 1000 - 53)
 
 
 @pytest.mark.parametrize("count", [2, 3])

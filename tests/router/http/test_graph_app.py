@@ -27,7 +27,7 @@ from anabranch.router.traffic.feedback import Feedback
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import BODY, Demo, StepHead, double, make_arms, make_table
+from tests.router.conftest import BODY, Demo, StepHead, double, forever, make_arms, make_table
 from tests.router.traffic.test_feedback import Source
 
 Body = dict[str, Any]
@@ -347,11 +347,6 @@ def test_requests_beyond_the_limit_are_turned_away(graph: Graph, body: Body) -> 
     assert int(response.headers["retry-after"]) >= 1
     assert answers[0].status_code == 200
     assert post(url, body).status_code == 200
-
-
-async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-    await asyncio.Event().wait()
-    return {}
 
 
 def test_the_deadline(graph: Graph, body: Body) -> None:

@@ -73,6 +73,7 @@ def test_a_session_is_shown_by_both_its_halves(host: str, cookie: str, shown: by
 def test_what_shows_who_asks_is_hidden_and_cookies_of_others_stay() -> None:
     key = head_of(host="a", cookie="uid=ann", authorization="Bearer key")
     assert dict(key.without_credentials()) == {"host": "a", "cookie": "uid=ann"}
+    assert key.without_credentials() is key.without_credentials()
     session = head_of(host="a", cookie="anabranch=c", **HALF)
     assert dict(session.without_credentials()) == {"host": "a"}
     plain = head_of(host="a", cookie="uid=ann")

@@ -28,17 +28,8 @@ from anabranch.router.oip import body_memory
 from anabranch.router.oip.body_memory import BodyMemory
 from tests.examples import examples
 from tests.router.conftest import BODY, make_arms
-from tests.router.http.wire import (
-    RULE,
-    Echo,
-    Reply,
-    Wire,
-    ask,
-    chunked,
-    connect,
-    replies,
-    until,
-)
+from tests.router.http.wire import RULE, Echo, Reply, Wire, ask, chunked, connect, replies
+from tests.waiting import eventually
 
 GOOD = [
     ask("/"),
@@ -124,7 +115,7 @@ def exchange(app: Any, pieces: Sequence[bytes]) -> Wire:
         wire = connect(server)
         for piece in pieces:
             await wire.feed(piece)
-        await until(lambda: not server.under_way)
+        await eventually(lambda: not server.under_way)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await server.close(0)
@@ -186,7 +177,7 @@ def test_a_server_that_knows_heads_answers_as_one_that_reads_them(
             wire = connect(server)
             for a, b in pairwise(places):
                 await wire.feed(stream[a:b])
-            await until(lambda: not server.under_way)
+            await eventually(lambda: not server.under_way)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             wires.append(wire)
@@ -345,10 +336,10 @@ def test_a_client_is_told_to_continue_once_the_body_is_wanted() -> None:
         wire = connect(server)
         head, body = expecting(b"hello")
         await wire.feed(head)
-        await until(lambda: wire.sent)
+        await eventually(lambda: wire.sent)
         assert wire.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
         await wire.feed(body)
-        await until(lambda: b"200 OK" in wire.sent)
+        await eventually(lambda: b"200 OK" in wire.sent)
         assert not wire.is_closed
         await server.close(0)
 
@@ -398,7 +389,7 @@ def test_a_body_is_taken_once_and_whole(body: bytes) -> None:
         take = scope["extensions"][EXCHANGE].take_body
         taken.append(take())
         if taken[-1] is None:
-            await until(lambda: taken.append(take()) or taken[-1] is not None)
+            await eventually(lambda: taken.append(take()) or taken[-1] is not None)
         taken.append(take())
         scope["extensions"][EXCHANGE].reply(200, [(b"content-length", b"0")], b"")
         assert (await receive())["type"] == "http.disconnect"
@@ -436,7 +427,7 @@ def test_who_listened_for_one_client_takes_nothing_of_the_next_request(
         body = await request.body(RULE)
         guard = CancelOnDisconnect(request.receive)
         async with guard:
-            await until(lambda: guard._listener is not None)
+            await eventually(lambda: guard._listener is not None)
             listening.append(True)
         return json_reply(body.decode())
 
@@ -493,7 +484,7 @@ def tasks_of(app: Any, data: bytes) -> int:
         wire = connect(server)
         loop.set_task_factory(factory)
         await wire.feed(data)
-        await until(lambda: wire.sent and not server.under_way)
+        await eventually(lambda: wire.sent and not server.under_way)
         loop.set_task_factory(None)
         assert replies(wire.sent)[-1].status == 200
         await server.close(0)
@@ -570,11 +561,11 @@ def test_a_client_that_goes_away_cancels_its_request_and_those_behind() -> None:
         server = LeanServer(GraphApp(arms))
         wire = connect(server)
         await wire.feed(infer() * 2)
-        await until(lambda: arms.gate.inside)
+        await eventually(lambda: arms.gate.inside)
         assert server.under_way == 2
         await wire.hang_up()
-        await until(lambda: ended)
-        await until(lambda: not arms.gate.inside)
+        await eventually(lambda: ended)
+        await eventually(lambda: not arms.gate.inside)
         assert (ended, arms.gate.passed, wire.sent) == (["cancelled"], 1, b"")
         assert server.under_way == 0
         await server.close(0)
@@ -588,7 +579,7 @@ def test_one_that_goes_away_amid_its_body_is_not_answered() -> None:
         server = LeanServer(echo.app)
         wire = connect(server)
         await wire.feed(ask("/", b"x" * 9)[:-1])
-        await until(lambda: echo.seen)
+        await eventually(lambda: echo.seen)
         await wire.hang_up()
         await server.close(5)
         assert wire.sent == b""
@@ -618,10 +609,10 @@ def test_a_body_that_is_not_taken_is_not_read_on() -> None:
         assert LARGE < fed <= LARGE + 2 * piece
         go_on.set()
         while fed < len(data):
-            await until(lambda: not wire.is_paused)
+            await eventually(lambda: not wire.is_paused)
             await wire.feed(data[fed : fed + piece])
             fed += piece
-        await until(lambda: wire.sent)
+        await eventually(lambda: wire.sent)
         assert replies(wire.sent)[0].json() == size
         await server.close(0)
 
@@ -649,7 +640,7 @@ def test_large_bodies_are_read_by_turns() -> None:
                 assert len(reads_on) <= 1
                 order += reads_on
             assert order == large or piece is pieces[-1]
-        await until(lambda: all(wire.sent for wire in wires))
+        await eventually(lambda: all(wire.sent for wire in wires))
         assert [len(reply.body) > 4 * LARGE for wire in wires for reply in replies(wire.sent)] == [
             True, True, True, *[False] * len(pieces),
         ]  # fmt: skip
@@ -678,9 +669,9 @@ def test_memory_of_a_large_body_is_taken_in_a_thread_that_no_long_work_holds(
             text = bytes(range(65, 91)) * 10_000
             data = ask("/", text)
             for at in range(0, len(data), 50_000):
-                await until(lambda: not wire.is_paused)
+                await eventually(lambda: not wire.is_paused)
                 await wire.feed(data[at : at + 50_000])
-            await until(lambda: wire.sent)
+            await eventually(lambda: wire.sent)
         finally:
             done.set()
         await asyncio.gather(*long)
@@ -730,7 +721,7 @@ def test_little_of_a_long_one_is_read_after_the_reply(
         server = LeanServer(HttpApp(refuse))
         wire = connect(server)
         await wire.feed(begun)
-        await until(lambda: wire.is_ended)
+        await eventually(lambda: wire.is_ended)
         fed = 0
         while not wire.is_paused:
             assert fed <= MAX_DROPPED
@@ -768,7 +759,7 @@ def test_a_short_one_that_never_comes_ends_it_too(monkeypatch: pytest.MonkeyPatc
     async def main() -> None:
         wire = connect(LeanServer(HttpApp(refuse)))
         await wire.feed(ask("/", b"x" * 100)[:-1])
-        await until(lambda: wire.is_closed)
+        await eventually(lambda: wire.is_closed)
         assert len(replies(wire.sent)) == 1
 
     run(main())
@@ -789,8 +780,8 @@ def test_requests_that_wait_for_their_turn_pause_reading() -> None:
         await wire.feed(ask() * 2)
         assert wire.is_paused
         go_on.set()
-        await until(lambda: len(replies(wire.sent)) == 3)
-        await until(lambda: not wire.is_paused)
+        await eventually(lambda: len(replies(wire.sent)) == 3)
+        await eventually(lambda: not wire.is_paused)
         await server.close(0)
 
     run(main())
@@ -805,7 +796,7 @@ def test_a_client_that_does_not_read_gets_no_further_reply() -> None:
         await asyncio.sleep(0)
         assert (wire.sent, server.under_way) == (b"", 2)
         wire.protocol.resume_writing()
-        await until(lambda: len(replies(wire.sent)) == 2)
+        await eventually(lambda: len(replies(wire.sent)) == 2)
         await server.close(0)
 
     run(main())
@@ -827,7 +818,7 @@ def test_a_client_that_takes_nothing_for_long_is_gone(
             assert stalled is not None and stalled.cancelled()
         wire.protocol.pause_writing()
         await wire.feed(ask() * 2)
-        await until(lambda: server.under_way == 0)
+        await eventually(lambda: server.under_way == 0)
         assert (wire.is_closed, wire.sent) == (True, b"")
         await server.close(0)
 
@@ -844,7 +835,7 @@ def test_an_idle_connection_is_closed(data: bytes, monkeypatch: pytest.MonkeyPat
     async def main() -> None:
         wire = connect(LeanServer(Echo().app))
         await wire.feed(data)
-        await until(lambda: wire.is_closed)
+        await eventually(lambda: wire.is_closed)
 
     run(main())
 
@@ -859,7 +850,7 @@ def test_one_with_a_request_at_work_is_not_idle(monkeypatch: pytest.MonkeyPatch)
     async def main() -> None:
         wire = connect(LeanServer(HttpApp(answer)))
         await wire.feed(ask())
-        await until(lambda: wire.is_closed)
+        await eventually(lambda: wire.is_closed)
         assert len(replies(wire.sent)) == 1
 
     run(main())
@@ -875,6 +866,6 @@ def test_a_client_that_was_refused_has_a_while_to_read_that(
         await wire.feed(b"rubbish\r\n\r\n")
         assert (wire.is_ended, wire.is_closed) == (True, False)
         await wire.feed(b"more")
-        await until(lambda: wire.is_closed)
+        await eventually(lambda: wire.is_closed)
 
     run(main())

@@ -32,8 +32,9 @@ from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.span import Span
 from tests.examples import examples
 from tests.router.conftest import StepHead, make_signature, make_table
-from tests.router.http.wire import Reply, ask, connect, replies, until
+from tests.router.http.wire import Reply, ask, connect, replies
 from tests.router.noted import Noted, Notes
+from tests.waiting import eventually
 
 LIMITS = RequestLimits(max_body=600)
 SIGNED_AT = 1_790_000_000
@@ -179,7 +180,7 @@ async def at_lean(app: GraphApp, pieces: Sequence[bytes]) -> tuple[list[Reply], 
     loop.set_task_factory(factory)
     for piece in pieces:
         await wire.feed(piece)
-    await until(lambda: wire.sent and not server.under_way)
+    await eventually(lambda: wire.sent and not server.under_way)
     loop.set_task_factory(None)
     await server.close(0)
     return replies(wire.sent), made

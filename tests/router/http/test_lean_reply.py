@@ -24,7 +24,8 @@ from anabranch.router.http.lean_reply import (
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import HttpRequest
 from tests.examples import examples
-from tests.router.http.wire import Wire, ask, connect, replies, until
+from tests.router.http.wire import Wire, ask, connect, replies
+from tests.waiting import eventually
 
 NAMED = ((b"a", b"b"),)
 
@@ -67,7 +68,7 @@ class Sink(asyncio.Transport):
         return self.is_closed
 
 
-class Clock:
+class FakeTime:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -76,8 +77,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    clock = FakeTime()
     monkeypatch.setattr(lean_reply, "time", clock)
     return clock
 
@@ -95,7 +96,7 @@ def in_turns(*turns: Callable[[HeldReplies], None]) -> None:
     asyncio.run(main())
 
 
-def test_those_of_one_turn_are_written_at_its_end(clock: Clock) -> None:
+def test_those_of_one_turn_are_written_at_its_end(clock: FakeTime) -> None:
     sinks = [Sink() for _ in range(3)]
 
     def turn(held: HeldReplies) -> None:
@@ -109,7 +110,7 @@ def test_those_of_one_turn_are_written_at_its_end(clock: Clock) -> None:
     assert [sink.sent for sink in sinks] == [b"first", b"second", b"third"]
 
 
-def test_no_more_than_a_few_are_held(clock: Clock) -> None:
+def test_no_more_than_a_few_are_held(clock: FakeTime) -> None:
     sinks = [Sink() for _ in range(3 * MOST_HELD)]
 
     def turn(held: HeldReplies) -> None:
@@ -121,7 +122,7 @@ def test_no_more_than_a_few_are_held(clock: Clock) -> None:
     assert all(sink.sent == b"x" for sink in sinks)
 
 
-def test_none_waits_for_one_that_takes_long(clock: Clock) -> None:
+def test_none_waits_for_one_that_takes_long(clock: FakeTime) -> None:
     sinks = [Sink() for _ in range(4)]
 
     def turn(held: HeldReplies) -> None:
@@ -133,7 +134,7 @@ def test_none_waits_for_one_that_takes_long(clock: Clock) -> None:
     in_turns(turn)
 
 
-def test_one_that_is_alone_in_its_turn_says_that_the_next_ones_are(clock: Clock) -> None:
+def test_one_that_is_alone_in_its_turn_says_that_the_next_ones_are(clock: FakeTime) -> None:
     first, alone, last = Sink(), Sink(), Sink()
 
     def several(held: HeldReplies) -> None:
@@ -151,7 +152,7 @@ def test_one_that_is_alone_in_its_turn_says_that_the_next_ones_are(clock: Clock)
     assert alone.sent == b"x" * (ALONE + 2)
 
 
-def test_one_whose_connection_has_gone_is_dropped(clock: Clock) -> None:
+def test_one_whose_connection_has_gone_is_dropped(clock: FakeTime) -> None:
     gone, here = Sink(), Sink()
 
     def turn(held: HeldReplies) -> None:
@@ -217,7 +218,7 @@ def test_every_connection_gets_its_replies_in_order(connections: list[list[list[
                     loop.call_soon(wires[index].protocol.data_received, data)
             await asyncio.sleep(0)
         for wire, count in zip(wires, asked, strict=True):
-            await until(lambda wire=wire, count=count: len(replies(wire.sent)) == count)
+            await eventually(lambda wire=wire, count=count: len(replies(wire.sent)) == count)
         for wire, feeds in zip(wires, connections, strict=True):
             kinds = [kind for feed in feeds for kind in feed]
             for number, (kind, reply) in enumerate(zip(kinds, replies(wire.sent), strict=True)):
@@ -277,7 +278,7 @@ def test_a_malformed_request_is_refused_after_the_reply_before_it(
                 wire.protocol.data_received(b"nonsense\r\n\r\n")
 
         asyncio.get_running_loop().call_soon(turn)
-        await until(lambda: all(wire.is_over for wire in wires))
+        await eventually(lambda: all(wire.is_over for wire in wires))
         assert [[one.status for one in replies(wire.sent)] for wire in wires] == [[200, 400]] * 3
         await server.close(0)
 

@@ -11,7 +11,8 @@ from anabranch.router.admission.admission import Admission, EdgeWord
 from anabranch.router.http import lean, lean_state
 from anabranch.router.http.lean_state import ReadingTurns
 from anabranch.router.http.listening import LeanServer
-from tests.router.http.wire import Echo, Wire, ask, connect, replies, until
+from tests.router.http.wire import Echo, Wire, ask, connect, replies
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def guest(server: LeanServer, wire: Wire | None = None) -> Wire:
 
 async def answered(wire: Wire, count: int = 1) -> None:
     await wire.feed(ask())
-    await until(lambda: len(replies(wire.sent)) == count)
+    await eventually(lambda: len(replies(wire.sent)) == count)
 
 
 def test_the_one_that_is_idle_for_longest_goes_first() -> None:
@@ -85,7 +86,7 @@ def test_one_that_does_not_take_its_answer_does_not_stay(headers: dict[str, str]
         server = LeanServer(Echo().app)
         stuck = guest(server, Stuck())
         await stuck.feed(ask(**headers))
-        await until(lambda: len(replies(stuck.sent)) == 1)
+        await eventually(lambda: len(replies(stuck.sent)) == 1)
         others = [guest(server) for _ in range(3)]
         assert stuck.is_closed
         assert not any(wire.is_over for wire in others)
@@ -103,7 +104,7 @@ def test_those_at_work_stay_and_the_new_one_goes() -> None:
         new = guest(server)
         assert replies(new.sent)[0].status == 503
         assert new.is_over
-        await until(lambda: all(len(replies(wire.sent)) == 1 for wire in busy))
+        await eventually(lambda: all(len(replies(wire.sent)) == 1 for wire in busy))
         await server.close(0)
 
     asyncio.run(main())
@@ -137,7 +138,7 @@ class Listening(Admission):
 async def all_answered(wire: Wire, *requests: bytes) -> None:
     for count, request in enumerate(requests, 1):
         await wire.feed(request)
-        await until(lambda count=count: len(replies(wire.sent)) == count)  # type: ignore[misc]
+        await eventually(lambda count=count: len(replies(wire.sent)) == count)  # type: ignore[misc]
 
 
 def said(in_flight: str) -> bytes:
@@ -195,7 +196,7 @@ def test_only_who_is_believed_names_a_client() -> None:
             await all_answered(wire, ask(**names), ask(**names))
             for part in (ask(**names)[:50], ask(**names)[50:]):
                 await wire.feed(part)
-            await until(lambda wire=wire: len(replies(wire.sent)) == 3)  # type: ignore[misc]
+            await eventually(lambda wire=wire: len(replies(wire.sent)) == 3)  # type: ignore[misc]
             told = [dict(reply.json()[3]) for reply in replies(wire.sent)]
             is_believed = protocol is protocols[0]
             expected = {name.lower(): value for name, value in names.items()} if is_believed else {}
@@ -215,7 +216,7 @@ def test_a_guest_has_so_long_to_send_a_head(monkeypatch: pytest.MonkeyPatch) -> 
         for wire in (slow, proxy, quick):
             await wire.feed(ask()[:20])
         await quick.feed(ask()[20:])
-        await until(lambda: slow.is_over)
+        await eventually(lambda: slow.is_over)
         (reply,) = replies(slow.sent)
         assert reply.status == 408
         assert reply.json() == {"error": "the head of the request did not arrive in time"}
@@ -235,7 +236,7 @@ def test_a_guest_that_is_not_read_has_its_time_later(monkeypatch: pytest.MonkeyP
         await wire.feed(ask("/wait/1000000") + ask() + ask()[:20])
         assert wire.is_paused
         due = wire.protocol._head_due
-        await until(lambda: wire.protocol._head_due is not due)  # it has passed once
+        await eventually(lambda: wire.protocol._head_due is not due)  # it has passed once
         assert not wire.sent
         monkeypatch.setattr(lean, "HEAD_S", 60)
         await wire.hang_up()
@@ -274,7 +275,7 @@ def test_large_bodies_are_read_on_by_turns_whatever_becomes_of_one() -> None:
         turns, read = ReadingTurns(), list[str]()
         for name, pieces in (("a", 2), ("broken", 1), ("b", 3), ("c", 1)):
             turns.wait(Reader(turns, read, name, pieces, name == "broken"))
-        await until(lambda: len(read) == 7)
+        await eventually(lambda: len(read) == 7)
         assert read == ["a", "broken", "b", "c", "a", "b", "b"]
         assert errors == ["broken"]
         read.clear()

@@ -27,7 +27,8 @@ from tests.examples import examples
 from tests.nodes import EngineCertificates
 from tests.router.conftest import BODY, SERVERS, make_arms
 from tests.router.http.test_lean import BAD
-from tests.router.http.wire import RULE, Echo, Reply, ask, replies, until
+from tests.router.http.wire import RULE, Echo, Reply, ask, replies
+from tests.waiting import eventually
 
 GRAPH = "/v2/models/demo"
 PATHS = [
@@ -176,7 +177,7 @@ def test_a_close_under_load_answers_each_request_that_began(tmp_path: Path, paus
         server = LeanServer(HttpApp(answer))
         await server.listen(bound(path))
         clients = Clients(path)
-        await until(lambda: clients.answered >= 200)
+        await eventually(lambda: clients.answered >= 200)
         await server.close(30)
         assert server.under_way == 0
         async with asyncio.timeout(30):
@@ -208,7 +209,7 @@ def test_requests_that_outlast_the_close_are_given_up(tmp_path: Path) -> None:
         await server.listen(bound(path))
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(ask())
-        await until(lambda: server.under_way)
+        await eventually(lambda: server.under_way)
         await server.close(0.01)
         assert (server.under_way, len(ended)) == (0, 1)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from anabranch.router.http.app import HttpApp, json_reply
@@ -76,14 +75,6 @@ def connect(server: LeanServer) -> Wire:
     wire.protocol = server.protocol()
     wire.protocol.connection_made(wire)
     return wire
-
-
-async def until(happened: Callable[[], object], seconds: float = 30) -> None:
-    """Let the loop go on until it has happened; AssertionError if it has not by then."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        await asyncio.sleep(0)
 
 
 class Reply(NamedTuple):

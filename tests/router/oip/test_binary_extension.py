@@ -19,7 +19,7 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import InferenceResponse, OutputTensor, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.request import BodyRule, HttpRequest
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import ResponseForm, encode_response
 from anabranch.router.oip.raw_tensors import decode_raw, encode_raw
@@ -128,6 +128,16 @@ def test_what_json_cannot_carry_goes_in_binary() -> None:
     texts = np.array([b"\xff", "é"], object)
     reply = encode_response(response(("BYTES", texts)), ResponseForm(is_binary=True))
     assert answer(reply.body, reply.headers)[1]["t0"] == b"\1\0\0\0\xff\2\0\0\0\xc3\xa9"
+
+
+@pytest.mark.parametrize("size", [LARGE // 4 - 64, LARGE // 4, 2**21])
+def test_an_answer_of_any_size_is_whole_and_keeps_no_memory_of_its_outputs(size: int) -> None:
+    one, two = np.arange(size, dtype=np.float32), np.arange(3.0)
+    reply = encode_response(response(("FP32", one), ("FP64", two)), ResponseForm(is_binary=True))
+    before = one.tobytes()
+    one[:] = 0  # as a component may do whose output is its own
+    _, binary = answer(bytes(reply.body), reply.headers)
+    assert binary == {"t0": before, "t1": two.tobytes()}
 
 
 def test_outputs_that_are_no_bytes_are_named() -> None:

@@ -26,7 +26,7 @@ def lines(folder: Path) -> list[str]:
     ]
 
 
-class Clock:
+class MovingClock:
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
 
@@ -52,7 +52,7 @@ def test_events_are_lines_of_a_private_file(tmp_path: Path, event: Any) -> None:
 
 def test_a_full_file_is_followed_by_another(tmp_path: Path, event: Any) -> None:
     size = len(event(0)) + 1
-    files = Files(tmp_path, "r3-a", rotation=Rotation(size=3 * size), clock=Clock())
+    files = Files(tmp_path, "r3-a", rotation=Rotation(size=3 * size), clock=MovingClock())
     for number in range(10):
         assert files.send([event(number)]) == 1
     files.close()
@@ -63,7 +63,7 @@ def test_a_full_file_is_followed_by_another(tmp_path: Path, event: Any) -> None:
 
 
 def test_an_old_file_is_followed_by_another(tmp_path: Path, event: Any) -> None:
-    clock = Clock()
+    clock = MovingClock()
     files = Files(tmp_path, "r3-a", rotation=Rotation(age=60), clock=clock)
     files.send([event(0)])
     clock.now += 59
@@ -76,7 +76,7 @@ def test_an_old_file_is_followed_by_another(tmp_path: Path, event: Any) -> None:
 
 def test_the_oldest_files_go(tmp_path: Path, event: Any) -> None:
     size = len(event(0)) + 1
-    files = Files(tmp_path, "r3-a", rotation=Rotation(size=1, total=3 * size), clock=Clock())
+    files = Files(tmp_path, "r3-a", rotation=Rotation(size=1, total=3 * size), clock=MovingClock())
     for number in range(10):
         files.send([event(number)])
         for age, path in enumerate(sorted(tmp_path.iterdir(), reverse=True)):

@@ -18,17 +18,13 @@ from anabranch.graph.plan.plan import Signature
 from anabranch.router.limits import RequestLimits
 from anabranch.specs.models import InputSpec, Traffic
 from tests.examples import examples
+from tests.router.conftest import forever
 
 Demo = Callable[..., Any]
 
 
 async def double(inputs: Any, context: Context) -> dict[str, Any]:
     return {"doubled": inputs["x"] * 2, "rows": np.array(inputs["x"].shape[0])}
-
-
-async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-    await asyncio.Event().wait()
-    return {}
 
 
 def failing(error: Exception) -> Any:

@@ -22,7 +22,7 @@ from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.explaining import time_to_explain
 from anabranch.router.traffic.samples import Samples
-from tests.router.conftest import BODY, StepHead, double, make_signature, make_table
+from tests.router.conftest import BODY, Run, StepHead, double, make_signature, make_table
 
 FOUND = ExplainerReply("kernel_shap", b'[{"method":"kernel_shap"}]', 0.5, 2, 64)
 
@@ -255,9 +255,9 @@ def test_a_late_explanation_leaves_a_reply_time_to_be_sent(seconds: float, left:
     assert seconds - time_to_explain(seconds) == pytest.approx(left)
 
 
-def test_an_explanation_leaves_the_prediction_in_time() -> None:
+def test_an_explanation_leaves_the_prediction_in_time(timeless: Run) -> None:
     graph = Graph(forever, timeout=1)  # of which a twentieth is left to the reply
-    status, answer = asked(graph, "/infer", explain=True)
+    status, answer = timeless(graph.ask("/infer", explain=True))
     assert (status, answer["parameters"]["explained"]) == (200, False)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -12,6 +12,7 @@ from anabranch.router import following as following_module
 from anabranch.router.traffic import learned_state
 from anabranch.router.traffic.learned_state import Learning, Lessons
 from tests.control.learners import spec
+from tests.waiting import eventually
 
 ROUTES = ("a", "b")
 
@@ -52,12 +53,6 @@ def state(one: LearningRouter, best: str) -> dict[tuple[str, str], str]:
     return {("pick", one.key): found.to_json()}
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not happened():  # noqa: ASYNC110 - what happens has no event
-            await asyncio.sleep(0.001)
-
-
 def test_strategies_hear_of_what_was_learned_before_they_start_and_after() -> None:
     async def run() -> None:
         one, source = learner(), Told()
@@ -66,9 +61,9 @@ def test_strategies_hear_of_what_was_learned_before_they_start_and_after() -> No
         await following.start()
         assert one.bandit.route() == "b"
         source.tell(state(one, "a"))
-        await until(lambda: one.bandit.route() == "a")
+        await eventually(lambda: one.bandit.route() == "a")
         source.tell({})
-        await until(lambda: {one.bandit.route() for _ in range(2)} == {"a", "b"})
+        await eventually(lambda: {one.bandit.route() for _ in range(2)} == {"a", "b"})
         await following.close()
 
     asyncio.run(run())
@@ -84,7 +79,7 @@ def test_a_state_that_is_the_same_is_not_taken_over_again() -> None:
         assert one.bandit.route() == "a"
         source.tell({**states, ("pick", "another"): ""})
         asked = source.lessons.version
-        await until(lambda: following._lessons.version == asked)
+        await eventually(lambda: following._lessons.version == asked)
         assert one.bandit.route() == "b"  # it still knows where it sent the one before
         await following.close()
 
@@ -105,7 +100,7 @@ def test_without_a_controller_strategies_go_by_their_priors_until_it_comes(
         assert {one.bandit.route() for _ in range(2)} == {"a", "b"}
         source.away = False
         source.tell(state(one, "b"))
-        await until(lambda: {one.bandit.route() for _ in range(5)} == {"b"})
+        await eventually(lambda: {one.bandit.route() for _ in range(5)} == {"b"})
         await following.close()
 
     asyncio.run(run())
@@ -119,7 +114,7 @@ def test_a_state_that_cannot_be_read_changes_nothing(text: str) -> None:
         following = Learning({"pick": one}, source.learned)
         await following.start()
         source.tell({("pick", one.key): text})
-        await until(lambda: following._lessons.version == source.lessons.version)
+        await eventually(lambda: following._lessons.version == source.lessons.version)
         assert one.bandit.route() == "b"
         await following.close()
 

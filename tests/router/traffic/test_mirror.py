@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,9 @@ from anabranch.errors import NodeError, Unavailable
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally
 from anabranch.specs.models import Traffic
+from tests.collector import without_collector
 from tests.examples import examples
+from tests.router.conftest import forever
 
 Demo = Callable[..., Any]
 
@@ -29,11 +30,6 @@ async def double(inputs: Any, context: Context) -> dict[str, Any]:
 
 async def triple(inputs: Any, context: Context) -> dict[str, Any]:
     return {"doubled": inputs["x"] * 3, "rows": np.array(inputs["x"].shape[0])}
-
-
-async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-    await asyncio.Event().wait()
-    return {}
 
 
 def failing(error: BaseException) -> Any:
@@ -364,12 +360,8 @@ def test_what_a_copy_held_is_let_go_at_once(demo: Demo, mirror: Any) -> None:
         await settle()
         assert [one() is None for one in held] == [True] * 3
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 def test_copies_are_no_part_of_the_requests_own_context(demo: Demo) -> None:

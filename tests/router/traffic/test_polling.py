@@ -21,6 +21,7 @@ from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.decisions import Decision, unpacked
 from anabranch.telemetry.activity import Activity
+from tests.router.conftest import forever
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -252,10 +253,6 @@ def test_a_router_that_rests_sends_nothing_until_something_is_counted(demo: Demo
 
 
 def test_mirrors_alone_are_a_change(demo: Demo) -> None:
-    async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-        await asyncio.Event().wait()
-        return {}
-
     graph = demo({1: double, 2: forever}, draws=[0.0])
 
     async def main() -> None:
@@ -273,10 +270,6 @@ def test_mirrors_alone_are_a_change(demo: Demo) -> None:
 
 
 def test_closing_stops_everything_and_cancels_copies(demo: Demo) -> None:
-    async def forever(inputs: Any, context: Context) -> dict[str, Any]:
-        await asyncio.Event().wait()
-        return {}
-
     async def main() -> int:
         graph = demo({1: double, 2: forever}, draws=[0.0])
         source = FakeSource(graph.table({1: 1}, mirrors={2: 50.0}))

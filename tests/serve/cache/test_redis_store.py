@@ -15,7 +15,7 @@ from anabranch.serve.cache.redis_store import MOST_FAILURES, REST_S, RedisStore
 from anabranch.telemetry.registry import Registry
 from tests.redis_server import RedisServer, running_redis
 from tests.serve.cache.caches import SIZE, Asked, counted
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 pytest.importorskip("redis")
 
@@ -24,6 +24,12 @@ pytest.importorskip("redis")
 def redis() -> Iterator[RedisServer]:
     with running_redis() as server:
         yield server
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have looks take as long as they need."""
+    monkeypatch.setattr(redis_store, "LOOK_S", 60.0)
 
 
 @asynccontextmanager
@@ -40,6 +46,7 @@ async def written(asked: Asked) -> None:
     await asyncio.to_thread(until, lambda: not asked.cache._store._unwritten)
 
 
+@pytest.mark.usefixtures("patient")
 def test_processes_share_answers_and_namespaces_do_not(redis: RedisServer) -> None:
     async def work() -> None:
         async with (
@@ -58,11 +65,8 @@ def test_processes_share_answers_and_namespaces_do_not(redis: RedisServer) -> No
     asyncio.run(work())
 
 
-def test_more_looks_than_connections_wait_for_one_and_do_not_fail(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_store, "LOOK_S", 60.0)
-
+@pytest.mark.usefixtures("patient")
+def test_more_looks_than_connections_wait_for_one_and_do_not_fail(redis: RedisServer) -> None:
     async def work() -> None:
         async with opened(redis, "crowd") as asked:
             looks = [asked.cache._store.get(b"%d" % n) for n in range(200)]
@@ -102,9 +106,14 @@ def test_a_redis_that_hangs_or_is_away_costs_few_looks(redis: RedisServer) -> No
             asked.cache._store._asked_again = 0.0
             assert (await asked.ask(500.0))[0] == [1000.0]
             redis.start()
-            asked.cache._store._asked_again = 0.0
-            await asked.ask(600.0)
-            await written(asked)
-            assert (await asked.ask(600.0))[1].startswith("hit")
+
+            async def hits() -> bool:
+                """Whether an answer is there; on a busy machine some looks take too long."""
+                asked.cache._store._asked_again = 0.0
+                found = await asked.ask(600.0)
+                await written(asked)
+                return found[1].startswith("hit")
+
+            await eventually(hits)
 
     asyncio.run(work())

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from anabranch.serve.scaling.peaks import LEAD_S, floor
 from anabranch.specs.models import Peak
 
-BERLIN = ZoneInfo("Europe/Berlin")
-
 
 def peak(cron: str, length: str, least: int = 3, timezone: str = "Europe/Berlin") -> Peak:
     return Peak.model_validate({"cron": cron, "for": length, "min": least, "timezone": timezone})

@@ -31,7 +31,7 @@ FILES = {"anabranch.json": b"{}", "graph.yaml": b"x", "noise": os.urandom(100_00
 NAME = digest(FILES)
 
 
-class Engine:
+class BundleActor:
     """What the controller's actor is to whoever calls it; ``faults`` are raised first, by turns."""
 
     def __init__(self, store: BundleStore) -> None:
@@ -60,10 +60,10 @@ class Engine:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BundleActor:
     store = BundleStore(tmp_path / "bundles")
     assert store.put(FILES) == NAME
-    found = Engine(store)
+    found = BundleActor(store)
 
     class Ray:
         get_actor = staticmethod(lambda *_: found)
@@ -80,20 +80,20 @@ def read(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_machine_fetches_a_bundle_once_in_pieces(engine: Engine) -> None:
+def test_a_machine_fetches_a_bundle_once_in_pieces(engine: BundleActor) -> None:
     with ThreadPoolExecutor(4) as pool:
         (folder,) = set(pool.map(obtain_bundle, [NAME] * 4))
     assert read(folder) == FILES
     assert engine.starts == [0, 30_000, 60_000, 90_000]
 
 
-def test_a_transfer_goes_on_where_it_broke_off(engine: Engine) -> None:
+def test_a_transfer_goes_on_where_it_broke_off(engine: BundleActor) -> None:
     engine.faults = [None, None, ray.exceptions.RayActorError(), None, None, None]
     assert read(obtain_bundle(NAME)) == FILES
     assert engine.starts == [0, 30_000, 30_000, 60_000, 90_000]
 
 
-def test_an_engine_that_does_not_answer(engine: Engine) -> None:
+def test_an_engine_that_does_not_answer(engine: BundleActor) -> None:
     engine.faults = [ray.exceptions.GetTimeoutError("late")] * 9
     with pytest.raises(
         ArtefactError,
@@ -102,7 +102,7 @@ def test_an_engine_that_does_not_answer(engine: Engine) -> None:
         obtain_bundle(NAME)
 
 
-def test_a_bundle_that_the_engine_does_not_have(engine: Engine) -> None:
+def test_a_bundle_that_the_engine_does_not_have(engine: BundleActor) -> None:
     missing = NotFound("the bundle '0000' is not in /home")
     raised = ray.exceptions.RayTaskError("bundle", "Traceback:\n  somewhere", missing)
     engine.faults = [raised.as_instanceof_cause()]
@@ -112,7 +112,7 @@ def test_a_bundle_that_the_engine_does_not_have(engine: Engine) -> None:
         obtain_bundle("0" * 64)
 
 
-def test_another_content_than_the_digest_says(engine: Engine, tmp_path: Path) -> None:
+def test_another_content_than_the_digest_says(engine: BundleActor, tmp_path: Path) -> None:
     other = engine.store.put({**FILES, "graph.yaml": b"y"})
     engine.store.path(other).replace(tmp_path / "bundles" / f"{NAME}.zip")
     with pytest.raises(ArtefactError, match=f"what came has the digest {other}, and was thrown"):
@@ -124,7 +124,7 @@ def test_another_content_than_the_digest_says(engine: Engine, tmp_path: Path) ->
 
 
 def test_a_store_of_the_users_stands_in_for_the_engine(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: BundleActor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = (tmp_path / "store").as_uri()
     BundleStore(tmp_path / "bundles", url).put(FILES)
@@ -144,7 +144,9 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("process")
-def test_a_replica_works_in_its_bundle(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_works_in_its_bundle(
+    engine: BundleActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(BUNDLE, NAME)
     folder = enter_bundle()
     assert read(Path.cwd()) == FILES
@@ -170,7 +172,7 @@ def test_what_went_wrong_before_is_said_with_the_machine(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("process")
 def test_models_that_a_bundle_has_brought_along_come_in_pieces_too(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: BundleActor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "other"))
     monkeypatch.setattr(blobs, "_reached", [])

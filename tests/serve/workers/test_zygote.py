@@ -22,6 +22,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
 
+LONG_S = 120
+"""Time that a process may take, in seconds: it may have to wait for a processor."""
 WORKER = """
 import json, os, sys, time
 import numpy
@@ -118,7 +120,7 @@ class Launching:
 
     def found(self, *words: str, **more: str) -> dict[str, Any]:
         """What a worker says of itself."""
-        out, error = self.launch(*words, **more).communicate(timeout=30)
+        out, error = self.launch(*words, **more).communicate(timeout=LONG_S)
         assert out.startswith("{"), (out, error)
         told: dict[str, Any] = json.loads(out)
         return told
@@ -162,7 +164,7 @@ def test_forks_draw_different_numbers(launching: Launching) -> None:
 
 
 def test_a_fork_that_fails_tells_why(launching: Launching) -> None:
-    _, error = launching.launch("--fail").communicate(timeout=30)
+    _, error = launching.launch("--fail").communicate(timeout=LONG_S)
     assert "ValueError: it fails" in error
 
 
@@ -187,7 +189,7 @@ def test_what_makes_no_sense_does_not_end_the_zygote(launching: Launching) -> No
 
 @pytest.mark.parametrize("job", ["02000000", "ffffffff"])
 def test_a_worker_of_another_job_or_none_yet_is_no_fork(launching: Launching, job: str) -> None:
-    out, _ = launching.launch("--a", RAY_JOB_ID=job).communicate(timeout=30)
+    out, _ = launching.launch("--a", RAY_JOB_ID=job).communicate(timeout=LONG_S)
     assert out.startswith(f"ordinary {launching.worker} --a --serialized")
 
 
@@ -196,14 +198,14 @@ def test_it_learns_what_replicas_import(launching: Launching) -> None:
     told = "import wave; from anabranch.serve.workers import zygote as z; "
     told += "z.LIBRARIES = {'wave'}; z.tell_used()"
     command = [sys.executable, "-c", told]
-    subprocess.run(command, env=launching.environment, check=True, timeout=30)
+    subprocess.run(command, env=launching.environment, check=True, timeout=LONG_S)
     until(lambda: bool(launching.found()["wave"]))
 
 
 def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(tmp_path: Path) -> None:
     one = Launching(tmp_path)
     try:
-        out, _ = one.launch("--a").communicate(timeout=30)
+        out, _ = one.launch("--a").communicate(timeout=LONG_S)
         assert out.startswith("ordinary ")
         until(one.listens)
     finally:
@@ -227,7 +229,7 @@ def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_pat
     try:
         first = one.start()
         first.send_signal(signal.SIGKILL)
-        first.wait(10)
+        first.wait(LONG_S)
         assert not one.listens()
         second = one.start()
         assert one.found()["parent"] == second.pid
@@ -249,9 +251,9 @@ def test_nobody_waits_for_a_zygote_that_does_not_answer_and_another_takes_its_pl
         assert one.found()["parent"] == first.pid  # it has imported all
         one.is_patient = False
         first.send_signal(fault)
-        out, _ = one.launch("--a").communicate(timeout=30)
+        out, _ = one.launch("--a").communicate(timeout=LONG_S)
         assert out.startswith("ordinary ")
-        assert first.wait(10) == -signal.SIGKILL
+        assert first.wait(LONG_S) == -signal.SIGKILL
         one.zygote = None
         one.is_patient = True
         until(one.listens)
@@ -271,7 +273,8 @@ def test_a_zygote_that_imports_is_left_alone_and_starts_no_worker_twice(tmp_path
         given_up = one.launch("--a")
         until(lambda: given_up.poll() is not None)
         go.touch()
-        out, _ = given_up.communicate(timeout=30)  # which waits for the fork, that holds the pipe
+        # Which waits for the fork, that holds the pipe.
+        out, _ = given_up.communicate(timeout=LONG_S)
         assert out.startswith("ordinary ") and len(out.splitlines()) == 1
         one.is_patient = True
         assert one.found()["parent"] == zygote.pid
@@ -285,7 +288,7 @@ def test_a_zygote_whose_place_was_taken_ends(tmp_path: Path) -> None:
         first = one.start()
         Path(one.environment[ZYGOTE]).unlink()
         second = one.start()
-        assert first.wait(30) == 0
+        assert first.wait(LONG_S) == 0
         assert one.found()["parent"] == second.pid
     finally:
         one.close()
@@ -298,7 +301,9 @@ def test_a_caller_that_hears_nothing_of_a_stopped_zygote_goes_on(tmp_path: Path)
         first.send_signal(signal.SIGSTOP)
         told = "import wave; from anabranch.serve.workers import zygote as z; "
         told += "z.LIBRARIES = {'wave'}; z.tell_used()"
-        subprocess.run([sys.executable, "-c", told], env=one.environment, check=True, timeout=30)
+        subprocess.run(
+            [sys.executable, "-c", told], env=one.environment, check=True, timeout=LONG_S
+        )
         first.send_signal(signal.SIGCONT)
         assert one.found()["parent"] == first.pid
     finally:

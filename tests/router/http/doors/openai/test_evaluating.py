@@ -21,6 +21,7 @@ from anabranch.specs.models import Sticky, Traffic
 from tests.router.conftest import Step, StepHead, make_table
 from tests.router.http.doors.openai.graphs import COUNTED, MESSAGES, signature, spell, text
 from tests.router.http.doors.openai.test_fields import ask
+from tests.waiting import eventually
 
 USER = [{"role": "user", "content": "one two three"}]
 
@@ -131,9 +132,7 @@ def test_mirrors_get_copies_of_whole_answers() -> None:
 
     async def main() -> None:
         assert [await canary.said() for _ in range(3)] == ["old"] * 3
-        async with asyncio.timeout(60):
-            while canary.arms.report().mirrors[2].compared < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await eventually(lambda: canary.arms.report().mirrors[2].compared >= 3)
 
     run(main)
     assert canary.arms.report().mirrors[2].agreed == 0
