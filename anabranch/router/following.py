@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from anabranch.telemetry.outlet import line_of
@@ -17,6 +18,8 @@ logger = logging.getLogger("anabranch.router")
 
 RETRY_S = 0.2
 """Time before another try of what went wrong."""
+FIRST_S = 2.0
+"""Longest time that a request waits for a first version, in seconds."""
 
 
 class _Versioned(Protocol):
@@ -48,12 +51,25 @@ class Follower(Generic[VersionedT]):
         self._poll = poll
         self._take = take
         self._following: asyncio.Task[None] | None = None
+        self._has_first = asyncio.Event()
 
     async def begin(self) -> None:
         """Return once a version was taken, however long that takes, and go on in the background."""
         while not self.version:
             await self.step()
         self.start()
+
+    async def first(self) -> bool:
+        """Wait for a first version, at most ``FIRST_S`` seconds; return whether one was taken.
+
+        So those who ask a process that has just started get no wrong answer.
+        """
+        if not self.version:
+            # Not wait_for: in Python 3.11 it may swallow a cancellation.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_S):
+                    await self._has_first.wait()
+        return bool(self.version)
 
     def start(self) -> None:
         """Follow in the background from now on."""
@@ -89,4 +105,5 @@ class Follower(Generic[VersionedT]):
             logger.exception("%s of version %d not taken", self._name, found.version)
             return False
         self.version = found.version
+        self._has_first.set()
         return True

@@ -68,6 +68,17 @@ def answered(engine: Engine, accepted: httpx.Response) -> httpx.Response:
     return found[0]
 
 
+def withdrawn(engine: Engine, accepted: httpx.Response, state: str, gone: int) -> None:
+    """Withdraw a request that is found in a ``state``, and has the status ``gone`` after that.
+
+    A controller on a busy machine may have withdrawn it, and be too late to say so.
+    """
+    reply = looked(engine, accepted, "DELETE")
+    while reply.status_code == 503 and looked(engine, accepted).status_code != gone:
+        reply = looked(engine, accepted, "DELETE")
+    assert reply.status_code == 503 or reply.json()["state"] == state, reply.text
+
+
 def test_a_request_is_answered_later(
     engine: Engine, given: Given, outside: Web, tmp_path: Path
 ) -> None:
@@ -89,7 +100,7 @@ def test_a_request_is_answered_later(
     assert told["event"] == "request_over"
     assert told["data"]["location"] == first.headers["location"]
     assert told["data"]["status"] == 200
-    assert looked(engine, first, "DELETE").json()["state"] == "done"
+    withdrawn(engine, first, "done", gone=404)
     assert looked(engine, first).status_code == 404
     assert calls(tmp_path) == 1
 
@@ -111,7 +122,7 @@ def test_a_request_can_be_cancelled(engine: Engine, given: Given, tmp_path: Path
     name = deployed(given, "cancelled", tmp_path)
     accepted = submitted(engine, name)
     until(lambda: calls(tmp_path) == 1)
-    assert looked(engine, accepted, "DELETE").json()["state"] == "cancelled"
+    withdrawn(engine, accepted, "cancelled", gone=410)
     gone = looked(engine, accepted)
     assert (gone.status_code, "was cancelled" in gone.json()["error"]) == (410, True)
 

@@ -173,12 +173,14 @@ def endpoints(folder: Path) -> Iterator[Endpoint]:
     api = TestControl(folder).api
     control = RealControl(api)
     arms = {name: _arms(name) for name in (OWN, OTHER)}
-    gateway = Gateway(control, RequestLimits(), Forwarder(control, RequestLimits()))
+    forwarder = Forwarder(control, RequestLimits())
+    asyncio.run(forwarder._follower.step())
+    gateway = Gateway(control, RequestLimits(), forwarder)
     yield from _of_routers(arms)
     yield from _of_gateway(gateway)
     yield from _of_console(gateway, api)
     yield from _of_control(gateway, api)
-    yield from _of_grpc(arms, Front(control, RequestLimits()))
+    yield from _of_grpc(arms, Front(control, RequestLimits(), forwarder._follower))
 
 
 def _arms(name: str, everywhere: Collection[ProtocolName] = ()) -> Arms:

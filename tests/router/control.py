@@ -23,12 +23,15 @@ async def _never_woken(graph: str) -> None:
 
 
 class FakeControl(LetsIn):
-    """What the controller says: addresses as they are put in, graphs as they are set."""
+    """What the controller says: addresses as they are put in, graphs as they are set.
 
-    def __init__(self) -> None:
+    It has no addresses to tell before the first are put in where it is not ``told``.
+    """
+
+    def __init__(self, told: bool = True) -> None:
         self.states: dict[str, GraphState] | Exception = {}
         self.idempotent: frozenset[str] = frozenset()
-        self._addresses = Addresses()
+        self._addresses = Addresses(int(told))
         self._changed = asyncio.Event()
         self._taken = 0
         self._polled = asyncio.Event()

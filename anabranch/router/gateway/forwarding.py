@@ -37,8 +37,6 @@ RETRIES = 3
 """How often a request is sent again where the router ended before it answered."""
 WAIT_S = 20.0
 """Longest time that a request waits for a router that is on its way."""
-FIRST_S = 2.0
-"""Longest time that it waits for the first addresses, after the gateway has started."""
 _SAFE = ("GET", "HEAD")
 """Methods that change nothing (RFC 9110, 9.2.1)."""
 
@@ -176,8 +174,7 @@ class Forwarder:
         return None
 
     async def _known(self, graph: str) -> GraphRouters:
-        if not self._addresses.version:
-            await _within(FIRST_S, self._changed)
+        await self._follower.first()
         found = self._graphs.get(graph)
         if found is None:
             raise absent(graph, await self._control.graphs())

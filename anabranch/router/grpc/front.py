@@ -28,6 +28,7 @@ from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.backend import ControlBackend
 from anabranch.router.errors import ClientGone
+from anabranch.router.following import Follower
 from anabranch.router.gateway.repository import (
     EXTENSIONS,
     Action,
@@ -148,16 +149,20 @@ class ServerMethods:
 
 
 class Front:
-    """The front's methods, and the routers that it knows."""
+    """The front's methods, and the routers that it knows.
 
-    def __init__(self, control: Control, limits: RequestLimits) -> None:
+    ``addresses`` takes those of routers to ``apply``; calls wait until it has the first.
+    """
+
+    def __init__(
+        self, control: Control, limits: RequestLimits, addresses: Follower[Addresses]
+    ) -> None:
         self._control = control
+        self._addresses = addresses
         self.messages = FrontMessages(limits)
         """Counts the bytes of messages."""
         self._pool = Pool()
-        self._is_told = False
-        """Whether the controller has said where routers are."""
-        self._server = ServerMethods(control, self.messages, lambda: self._is_told)
+        self._server = ServerMethods(control, self.messages, lambda: bool(addresses.version))
         self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
         self._streams = ConcurrencyLimit(MAX_CALLS, "may stream through the front")
         self._streams_of = ByAddress(
@@ -185,7 +190,6 @@ class Front:
 
     def apply(self, addresses: Addresses) -> None:
         """Know these routers from now on."""
-        self._is_told = True
         self._pool.apply(addresses.grpc(self._control.node))
 
     def close(self) -> None:
@@ -227,6 +231,7 @@ class Front:
     async def _router(self, graph: str, call: ServedCall) -> PooledRouter:
         """Return a router of a graph; raises where the caller may not know of it."""
         await self._server.allowed(call, "describe", graph)
+        await self._addresses.first()
         ring = self._pool.ring(graph)
         if ring is None:
             raise absent(graph, await self._control.graphs())

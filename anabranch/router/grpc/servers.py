@@ -69,10 +69,10 @@ class FrontServer:
     """The engine's gRPC server, which follows the addresses of routers."""
 
     def __init__(self, control: Control, limits: RequestLimits) -> None:
-        self._front = Front(control, limits)
+        self._addresses = Follower("addresses", control.addresses, self._apply)
+        self._front = Front(control, limits, self._addresses)
         self._server = GrpcServer(self._front.handlers(), limits)
         self._known: Set[str] = frozenset()
-        self._addresses = Follower("addresses", control.addresses, self._apply)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and follow in the background; the port. EngineError where it is taken."""

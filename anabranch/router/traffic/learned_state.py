@@ -8,16 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from anabranch.graph.plan.learners import LearningRouter
 from anabranch.router.following import Follower
 
 logger = logging.getLogger("anabranch.router")
-
-FIRST_S = 2.0
-"""Longest time that a new replica waits for what was learned before it came."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +38,14 @@ class Learning:
         self._lessons = Follower("lessons", poll, self._take)
 
     async def start(self) -> None:
-        """Return once what was learned is known, or the controller seems to be away.
+        """Return once what was learned is known, or the controller is away.
 
         Goes on in the background; does nothing where nothing learns.
         """
         if not self._learners:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_S):
-                await self._lessons.step()
         self._lessons.start()
+        await self._lessons.first()
 
     async def close(self) -> None:
         """Stop."""

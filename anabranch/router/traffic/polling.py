@@ -28,8 +28,8 @@ POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
 """Longest time of a report, or of a call with decisions."""
-ASK_S = 2.0
-"""Longest time of a call that a client waits for."""
+ASK_S = 5.0
+"""Longest time of a call that a client waits for; a busy machine may take a few seconds."""
 SHARED = 2000
 """Decisions that are told in one call."""
 _PIECE = 100

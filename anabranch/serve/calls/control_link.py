@@ -31,8 +31,6 @@ from anabranch.telemetry.registry import Snapshot
 _RETRY_AFTER = 2
 _WAKE_S = 60.0
 """Longest time that a request without a deadline waits for a graph that is scaled to zero."""
-_FIRST_S = 2.0
-"""Longest time that a request waits for the first access table."""
 _ANSWER_S = 5.0
 """Longest time that the controller may take for what it has at hand."""
 _AWAY = "the controller is restarting; try again in a moment"
@@ -52,9 +50,7 @@ class ControllerLink:
         self._name = f"{name} {self.node}".strip()
         self._controller = ControllerActor()
         self._guard = Guard(CLOSED, renew=self._renew_keys)
-        self._told = asyncio.Event()
-        """Set once there is an access table."""
-        self._access = Follower("access table", self._next_access, self._take_access)
+        self._access = Follower("access table", self._next_access, self._guard.take)
         self._sleepers: dict[str, _Sleeper] = {}
 
     def follow(self) -> None:
@@ -147,13 +143,8 @@ class ControllerLink:
                 self._running = asyncio.ensure_future(sleeper.handle.shutdown_async())
 
     async def _first_access(self) -> None:
-        if self._told.is_set():
-            return
-        try:
-            async with asyncio.timeout(_FIRST_S):
-                await self._told.wait()
-        except TimeoutError:
-            raise Unavailable(_AWAY, _RETRY_AFTER) from None
+        if not await self._access.first():
+            raise Unavailable(_AWAY, _RETRY_AFTER)
 
     async def _next_access(self, version: int) -> AccessTable:
         found: AccessTable = await self._call("access", "", self._name, version, timeout=POLL_S)
@@ -161,10 +152,6 @@ class ControllerLink:
 
     async def _renew_keys(self, issuer: str, kid: str) -> None:
         await self._call("renew_keys", issuer, kid)
-
-    async def _take_access(self, table: AccessTable) -> None:
-        await self._guard.take(table)
-        self._told.set()
 
     async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import Unavailable
+from anabranch.router import following
 from anabranch.router.gateway import forwarding, http_router
 from anabranch.router.gateway.forwarding import RETRIES
 from tests.router.control import FakeControl
@@ -317,10 +318,10 @@ def test_a_graph_that_is_deleted_is_not_waited_for() -> None:
 def test_a_gateway_that_has_just_started_waits_for_the_first_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forwarding, "FIRST_S", 30.0)
+    monkeypatch.setattr(following, "FIRST_S", 30.0)
 
     async def main() -> None:
-        control = FakeControl()
+        control = FakeControl(told=False)
         async with ScriptedRouter(ok) as one, gateway(control) as client:
             asking = asyncio.create_task(client.post(b"x"))
             await asyncio.sleep(0)
@@ -331,10 +332,10 @@ def test_a_gateway_that_has_just_started_waits_for_the_first_addresses(
 
 
 def test_without_any_addresses_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "FIRST_S", 0.01)
+    monkeypatch.setattr(following, "FIRST_S", 0.01)
 
     async def main() -> None:
-        control = FakeControl()
+        control = FakeControl(told=False)
         control.states = {"demo": state()}
         async with gateway(control) as client:
             assert "it has no router yet" in message(await client.post(), 503)

@@ -555,7 +555,7 @@ def test_an_address_may_have_half_of_the_streams(monkeypatch: pytest.MonkeyPatch
 
 def test_what_belongs_to_no_graph() -> None:
     async def main() -> None:
-        control = FakeControl()
+        control = FakeControl(told=False)
         control.states = {"a": state(), "b": state(False, "it starts", live=False)}
         async with fronted(control) as stub:
             assert (await stub("ServerLive")).live
@@ -575,6 +575,39 @@ def test_what_belongs_to_no_graph() -> None:
             assert (await stub("ServerLive")).live
             await control.know()
             assert (await stub("ServerReady")).ready  # what knows its routers goes on
+
+    asyncio.run(main())
+
+
+def test_a_front_that_has_just_started_waits_for_the_first_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "FIRST_S", 30.0)
+
+    async def main() -> None:
+        control = FakeControl(told=False)
+        control.states = {"demo": state()}
+        async with router(arms_of(times(2))) as one, fronted(control) as stub:
+            asking = asyncio.ensure_future(value(stub("ModelInfer", infer_request())))
+            await asyncio.wait({asking}, timeout=0.05)
+            await control.know(demo=(one.far,))
+            assert await asking == 2
+
+    asyncio.run(main())
+
+
+def test_without_any_addresses_a_front_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "FIRST_S", 0.01)
+
+    async def main() -> None:
+        control = FakeControl(told=False)
+        control.states = {"demo": state()}
+        async with fronted(control) as stub:
+            error = await failure(stub("ModelInfer", infer_request()))
+            assert error.code() is StatusCode.UNAVAILABLE
+            assert "it has no router yet" in error.details()
 
     asyncio.run(main())
 

@@ -9,7 +9,6 @@ from anabranch.components.bandits import State
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.learners import LearningRouter, learners
 from anabranch.router import following as following_module
-from anabranch.router.traffic import learned_state
 from anabranch.router.traffic.learned_state import Learning, Lessons
 from tests.control.learners import spec
 from tests.waiting import eventually
@@ -89,7 +88,7 @@ def test_a_state_that_is_the_same_is_not_taken_over_again() -> None:
 def test_without_a_controller_strategies_go_by_their_priors_until_it_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(learned_state, "FIRST_S", 0.01)
+    monkeypatch.setattr(following_module, "FIRST_S", 0.01)
     monkeypatch.setattr(following_module, "RETRY_S", 0.001)
 
     async def run() -> None:

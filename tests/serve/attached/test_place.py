@@ -21,7 +21,8 @@ def place(folder: Path) -> EnginePlace:
 def test_it_travels_as_json_and_does_not_show_its_secrets(tmp_path: Path) -> None:
     one = place(tmp_path)
     assert EnginePlace.from_json(one.to_json()) == one
-    assert "secret" not in repr(one) and "30" not in repr(one)
+    shown = repr(one).replace(str(tmp_path), "")
+    assert "secret" not in shown and "30" not in shown
 
 
 def test_processes_that_start_together_make_it_once(tmp_path: Path) -> None:
