@@ -6,7 +6,6 @@ As ``edge`` it stands behind the engine's edge, with all of that one's rules.
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +22,6 @@ from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import EdgeRoute
 
 EDGE = "edge"
-THREADS = min(4, os.cpu_count() or 1)
-"""Of HAProxy, as the engine has it."""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -71,7 +68,7 @@ async def serve(told: Arguments) -> None:
 
 async def serve_behind_edge(told: Arguments, socket: str) -> None:
     """Have the edge hand on the requests of a graph to a socket."""
-    binary, options = Path(haproxy_binary() or "haproxy"), EdgeOptions(threads=THREADS)
+    binary, options = Path(haproxy_binary() or "haproxy"), EdgeOptions()
     address = EdgeAddress(HOST, told.port, free_port())
     routes = {"five": EdgeRoute((f"unix@{socket}",), idempotent=False)}
     edge = await EdgeProxy.start(binary, told.folder, options, address, routes)

@@ -54,15 +54,15 @@ class _Judged:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
         ok: bool | None = True
-        is_refused = isinstance(error, CallLost) and not error.may_have_run
         if isinstance(error, CallLost):
-            ok = None if is_refused else False
-            if is_refused:
-                self._refusals[self._address] = error
+            ok = False if error.may_have_run else None
         elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             ok = False if self._is_late() else None
         self._breakers.ended(self._address, ok, time.monotonic())
-        return is_refused
+        if isinstance(error, CallLost) and ok is None:
+            self._refusals[self._address] = error
+            return True
+        return False
 
 
 class ReplicaCalls:
@@ -93,7 +93,7 @@ class ReplicaCalls:
         refusals: dict[str, CallLost] = {}
         while True:
             address, link = await self._chosen(model, refusals)
-            with self._judged(address, is_late, refusals):
+            with _Judged(self._breakers, address, is_late, refusals):
                 return await link.call(method, *args)
 
     async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
@@ -101,7 +101,7 @@ class ReplicaCalls:
         refusals: dict[str, CallLost] = {}
         while True:
             address, link = await self._chosen("", refusals)
-            with self._judged(address, never, refusals):
+            with _Judged(self._breakers, address, never, refusals):
                 async with aclosing(link.stream(method, *args)) as pieces:
                     async for piece in pieces:
                         yield piece
@@ -118,11 +118,6 @@ class ReplicaCalls:
         self._outage.close()
         for one in self._links.values():
             one.leave()
-
-    def _judged(
-        self, address: str, is_late: Callable[[], bool], refusals: dict[str, CallLost]
-    ) -> _Judged:
-        return _Judged(self._breakers, address, is_late, refusals)
 
     def _apply(self, members: Members) -> None:
         """Take over the list of running replicas."""

@@ -7,6 +7,7 @@ that has the same task, but for the servers, which hold at its start and change 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,18 +80,20 @@ _ROUTERS = "routers"
 """Name of the defaults of the graphs' backends."""
 _INDENT = "    "
 _SERVER = f"{_INDENT}server "
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
 class EdgeOptions:
-    """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge.
+    """``threads`` of HAProxy, which are one a processor and at most four unless told otherwise, and
+    ``slots``: the most graphs that have routers at the edge.
 
     ``connections``: the most of clients. ``tls``: the certificates of both ports, which speak
     nothing but TLS then. ``nodes``: the folder of the certificates with which routers on other
     nodes are asked.
     """
 
-    threads: int
+    threads: int = field(default_factory=lambda: min(_MOST_THREADS, os.cpu_count() or 1))
     slots: int = 1024
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: InForce | None = None

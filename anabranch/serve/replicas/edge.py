@@ -46,7 +46,6 @@ from anabranch.serve.sockets import (
 )
 
 EDGE_ACTOR = "anabranch-edge"
-_MOST_THREADS = 4
 READY_S = 60.0
 """How long the edge may take to have its ports, in seconds."""
 
@@ -152,7 +151,6 @@ class Edge:
         }
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         options = EdgeOptions(
-            threads=min(_MOST_THREADS, os.cpu_count() or 1),
             connections=self._connections.within(files),
             tls=await self._certified(folder),
             nodes=node_folder(),

@@ -17,6 +17,7 @@ from anabranch.access.keys import digest_of
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
 from anabranch.errors import Unauthenticated, Unavailable
+from anabranch.router import following
 from anabranch.serve.calls import control_link
 from anabranch.serve.calls.control_link import ControllerLink
 from tests.access.oidc import AUDIENCE, claims, signer
@@ -58,7 +59,7 @@ def handles(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
 def test_nobody_is_known_before_the_first_table_and_by_the_newest_from_then_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(control_link, "_FIRST_S", 0.01)
+    monkeypatch.setattr(following, "FIRST_S", 0.01)
     tables: asyncio.Queue[AccessTable] = asyncio.Queue()
 
     async def call(self: Any, method: str, *arguments: object, timeout: float | None) -> Any:
@@ -77,7 +78,7 @@ def test_nobody_is_known_before_the_first_table_and_by_the_newest_from_then_on(
             await link.asker(shown, "", "q")
         known = KnownKey(Identity("key", "ci", (Grant("viewer"),)))
         tables.put_nowait(AccessTable(1, {digest_of("the-key"): known}))
-        monkeypatch.setattr(control_link, "_FIRST_S", 20.0)
+        monkeypatch.setattr(following, "FIRST_S", 20.0)
         asker = await link.asker(shown, "10.0.0.1", "q")
         assert asker.actor == Actor("key", "ci", "10.0.0.1", "q")
         assert (await link.asker(Credentials(), "", "")).identity.kind == "anonymous"
