@@ -25,8 +25,12 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes \
 	tests/graph/plan/test_contents.py tests/importers/kserve/services/test_formats.py \
 	tests/monitors/test_methods.py tests/project/test_snippets.py tests/reference/test_builtins.py
 
+# Engines wait too: tests that take more than the one that most tests share have a run of their own.
+APART := $(wildcard tests/e2e/test_cluster_*.py) tests/e2e/test_console.py tests/e2e/test_engine.py \
+	tests/e2e/test_portable.py tests/e2e/test_seldon.py tests/e2e/test_tls.py tests/e2e/test_watch.py
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +67,13 @@ test-lower: setup ## Run those of all other packages, and of the project
 test-models: setup ## Run the tests that take libraries of models
 	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" --numprocesses 1 $(MODELS)
 
-test-engines: setup ## Run the tests that take an engine
-	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
+test-engines: test-shared test-apart ## Run the tests that take engines
+
+test-shared: setup ## Run those that share an engine
+	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e $(APART:%=--ignore=%)
+
+test-apart: setup ## Run those that take more: engines, machines, servers or browsers of their own
+	$(BIN)/python -m pytest -m "e2e and not nightly" $(APART)
 
 test-nightly: setup ## Run the tests that are slow and rarely tell anything new
 	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) -o faulthandler_timeout=1800 \
