@@ -26,8 +26,8 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes \
 	tests/monitors/test_methods.py tests/project/test_snippets.py tests/reference/test_builtins.py
 
 # Engines wait too: tests that take more than the one that most tests share have a run of their own.
-APART := $(wildcard tests/e2e/test_cluster_*.py) tests/e2e/test_console.py tests/e2e/test_engine.py \
-	tests/e2e/test_portable.py tests/e2e/test_seldon.py tests/e2e/test_tls.py tests/e2e/test_watch.py
+APART := $(wildcard tests/e2e/test_cluster_*.py) tests/e2e/test_tls.py tests/e2e/test_console.py \
+	tests/e2e/test_engine.py tests/e2e/test_portable.py tests/e2e/test_watch.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean

@@ -16,6 +16,7 @@ import typer.main
 from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 
+from anabranch.components.source.roots import mark_modules
 from tests.examples import examples
 from tests.nodes import EngineCertificates
 
@@ -64,6 +65,8 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
+    # No bundle has been imported yet: to load a node looks at none of these thousands of modules.
+    mark_modules()
     gc.freeze()
     gc.enable()
 

@@ -113,6 +113,7 @@ def answer(engine: Engine) -> Any:
     return np.reshape(output["data"], output["shape"]).tolist()
 
 
+@pytest.mark.nightly  # tests/client/portable compares digests
 def test_two_engines_give_the_same_digest_and_the_same_answers(
     engine: Engine, strict: Engine, released: Released, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_two_engines_give_the_same_digest_and_the_same_answers(
     assert (again["new"], again["revision"]) == (False, 1)
 
 
+@pytest.mark.nightly  # tests/control/release asks for signatures, too
 def test_an_engine_that_asks_for_signatures_refuses_a_bundle_without(
     strict: Engine, released: Released
 ) -> None:

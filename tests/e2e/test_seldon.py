@@ -16,7 +16,8 @@ from tests.e2e.conftest import Given, node, spec
 from tests.engines import HTTP, Engine
 from tests.environments import environment
 
-pytestmark = pytest.mark.e2e
+# By day `test_protocols` speaks the protocol.
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 CODE = """
 class Double:

@@ -188,6 +188,7 @@ def test_what_happens_in_the_middle_of_a_rollout(
     until(lambda: is_state(engine, name, 4, "ready"), 120)
 
 
+@pytest.mark.nightly  # tests/control/watching has a version that fails, too
 def test_a_version_that_does_not_load_is_told_and_not_tried_again(
     engine: Engine, given: Given, tracking: TrackingProcess
 ) -> None:
