@@ -50,11 +50,13 @@ class SqlStore(ThreadedStore):
         super().__init__(options.node)
         self._reading = threading.Lock()
         self._known: _FeatureTable | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Let the threads go, and close the connections that are free."""
+        """Let the threads go, and close the connections; those in use once their calls end."""
         await super().close()
-        self._engine.dispose()
+        self._is_closed = True
+        self._engine.pool.dispose()
 
     def _open(self) -> None:
         _ = self._table
@@ -106,6 +108,9 @@ class SqlStore(ThreadedStore):
             cause = getattr(error, "orig", None) or error
             text = " ".join(str(cause).split())[:300]
             raise Unavailable(f"the database does not answer: {text}") from None
+        finally:
+            if self._is_closed:
+                self._engine.pool.dispose()
 
 
 class _FeatureTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from tests.components.features.conftest import DEFAULTS, lookup_graph, options
 from tests.control.postgres import running_server
 from tests.examples import examples
 from tests.ports import free_ports
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 tables = sa.MetaData()
@@ -252,6 +253,33 @@ def test_a_database_that_is_held_up_is_away_until_it_goes_on(
         until(lambda: ages() == [30, -1])
     tables.drop_all(engine)
     engine.dispose()
+
+
+def test_a_call_that_outlives_its_store_leaves_no_connection(postgres: str) -> None:
+    engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+    tables.create_all(engine)
+
+    async def run() -> None:
+        store = open_store(options(postgres, table="users", seconds=60.0))
+        await store.open()
+        with engine.begin() as other:
+            other.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+            asking = asyncio.ensure_future(store.fetch([(1,)]))
+            await eventually(lambda: waits(engine))
+            await store.close()
+        assert await asking == [None]
+
+    asyncio.run(run())
+    gc.collect()  # a connection that is still open would say so now, which fails a test
+    tables.drop_all(engine)
+    engine.dispose()
+
+
+def waits(engine: sa.Engine) -> bool:
+    """Whether a statement waits for a lock."""
+    with engine.connect() as connection:
+        count = connection.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    return bool(count)
 
 
 @settings(max_examples=examples(60), deadline=None)
