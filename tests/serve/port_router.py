@@ -1,6 +1,7 @@
 """A process that answers at a graph's own port, as a router does: with its number.
 
-It says "listens" once it does, and ends as a router ends when it is asked to by a line.
+It says "listens" once it does. As a router that ends, it takes no more connections from the first
+line on that it reads, says "leaves", and ends with the second: a router waits a moment instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ async def main(graph: str, port: int) -> None:
     print("listens", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     await own.close()
-    await asyncio.sleep(0.2)  # as long as a router stays for requests that are on their way
+    print("leaves", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
     await http.close(10)
 
 

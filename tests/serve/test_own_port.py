@@ -74,20 +74,26 @@ class Router:
         )  # fmt: skip
         self.pid = self._process.pid
 
-    def until_listening(self) -> None:
+    def until_it_says(self, word: str) -> None:
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "listens\n"
+        assert self._process.stdout.readline() == f"{word}\n"
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(30)
 
-    def end(self) -> None:
-        """End as a router that is replaced."""
+    def end(self, clients: Load) -> None:
+        """End as a router that is replaced, once no client can still be about to ask it."""
+        self._tell()
+        self.until_it_says("leaves")
+        clients.all_again()
+        self._tell()
+        assert self._process.wait(30) == 0
+
+    def _tell(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        assert self._process.wait(30) == 0
 
     def close(self) -> None:
         self.kill()
@@ -106,7 +112,7 @@ class Routers:
         started = [Router(graph, self._port) for _ in range(count)]
         self.all += started
         for one in started:
-            one.until_listening()
+            one.until_it_says("listens")
         return started
 
 
@@ -126,7 +132,9 @@ class Load:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.outcomes: Counter[str] = Counter()
-        self.threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        self.turns = [0] * CLIENTS
+        """Requests of each client that are over."""
+        self.threads = [threading.Thread(target=self._run, args=(one,)) for one in range(CLIENTS)]
 
     @property
     def failures(self) -> dict[str, int]:
@@ -142,7 +150,12 @@ class Load:
         start = self.outcomes["answered"]
         until(lambda: self.outcomes["answered"] >= start + count)
 
-    def _run(self) -> None:
+    def all_again(self) -> None:
+        """Return when each client has begun a request after this call, and ended it."""
+        before = tuple(self.turns)
+        until(lambda: all(now >= old + 2 for now, old in zip(self.turns, before, strict=True)))
+
+    def _run(self, client: int) -> None:
         while not self._over.is_set():
             try:
                 ask(self._port)
@@ -151,6 +164,7 @@ class Load:
                 outcome = f"{type(error).__name__}: {error}"
             with self._lock:
                 self.outcomes[outcome] += 1
+            self.turns[client] += 1
 
 
 @contextmanager
@@ -175,10 +189,10 @@ def test_no_connection_is_lost_while_routers_are_replaced(
             clients.more()
             after = routers.start(2)
             for one in before:
-                one.end()
+                one.end(clients)
             before = after
         clients.more()
-        before.pop().end()
+        before.pop().end(clients)
         clients.more()
     assert clients.failures == {}
     assert ask(port) == before[0].pid

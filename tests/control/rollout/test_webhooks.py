@@ -67,7 +67,7 @@ def deliver(
     until: Callable[[], bool],
     *prefixes: str,
     clock: JumpingClock | None = None,
-    timeout: float = 5.0,
+    timeout: float = 60.0,
     form: WebhookForm = "json",
 ) -> Mapping[Labels, object]:
     """Deliver until something is so, in time, and return what was counted, by labels."""

@@ -180,7 +180,11 @@ def test_those_that_wait_leave_places_to_others(clock: Clock) -> None:
     assert turns._came == 6
 
 
-def test_one_that_waits_is_told_when_the_last_of_the_others_leaves(clock: Clock) -> None:
+def test_one_that_waits_is_told_when_the_last_of_the_others_leaves(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "LONGEST_S", 3600.0)
+    monkeypatch.setattr(offline, "QUIET_S", 3600.0)
     gate = Admission("g", 10)
     turns = OfflineTurns(gate, clock)
     looks = 0

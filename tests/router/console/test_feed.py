@@ -201,7 +201,7 @@ def test_a_controller_that_is_gone_is_said_to_be_and_comes_back(
 ) -> None:
     async def run() -> None:
         engine = OneGraphControl()
-        reader = Reader(feed(engine, patience=0.05))
+        reader = Reader(feed(engine, patience=0.05 if "hangs" in change else 60.0))
         await reader.until("overview")
         vars(engine).update(change)
         gone = await reader.until("engine", lambda found: not found["answers"])

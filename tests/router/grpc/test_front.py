@@ -49,6 +49,14 @@ from tests.waiting import eventually
 Step = Callable[[Mapping[str, Any], Context], Any]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routers on a busy machine are connected late, which no test here is about."""
+    monkeypatch.setattr(pool, "CONNECT_S", 60.0)
+    for options in (pool._OPTIONS, pool._FAR):
+        monkeypatch.setitem(options, "grpc.min_reconnect_backoff_ms", 60_000)
+
+
 def times(factor: int) -> Step:
     async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
         return {"doubled": inputs["x"] * factor, "rows": np.array(1)}

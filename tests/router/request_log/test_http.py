@@ -18,7 +18,7 @@ from tests.control.web import Answer, Web
 
 
 @contextmanager
-def sink(url: str, timeout: float = 5.0) -> Iterator[HttpSink]:
+def sink(url: str, timeout: float = 60.0) -> Iterator[HttpSink]:
     one = HttpSink(url, timeout)
     try:
         yield one

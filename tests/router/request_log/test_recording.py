@@ -76,9 +76,15 @@ class Logged:
 
     def events(self) -> list[Any]:
         """What is in the files once all is closed."""
-        self.logs.close()
+        self.close()
         paths = sorted(self.folder.glob("*.jsonl"))
         return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+    def close(self) -> None:
+        """Close the logs once all that was selected is through."""
+        if self.logs._outlet is not None:
+            assert self.logs._outlet.close(60)
+        self.logs.close()
 
     def counts(self) -> dict[str, float]:
         """selected, sent and dropped."""
@@ -213,7 +219,7 @@ def test_a_sink_that_cannot_be_opened_costs_events_and_nothing_else(
     (tmp_path / "demo").touch()
     one = logged({3: {}})
     assert one.ask(*["/infer"] * 5) == [200] * 5
-    one.logs.close()
+    one.close()
     assert one.counts() == {"selected": 5, "sent": 0, "dropped": 5, "waiting": 0}
 
 
@@ -232,7 +238,7 @@ def test_selected_is_sent_and_dropped(
     with web.running(lambda _: Answer(status)) as server:
         one = logged({3: {"to": f"{server.url}/logs"}})
         assert one.ask(*["/infer"] * 50) == [200] * 50
-        one.logs.close()
+        one.close()
         assert {asked.path for asked in server.asked} == {"/logs"}
     counts = one.counts()
     assert counts["selected"] == 50 == counts["sent"] + counts["dropped"]

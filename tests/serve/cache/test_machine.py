@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.serve.cache import machine as machine_module
 from anabranch.serve.cache.machine import MachineStore
 from tests.serve.cache.caches import SIZE, counted, machine
 from tests.waiting import until
@@ -22,6 +23,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from anabranch.serve.cache.counts import CacheCounts
+from anabranch.serve.cache import machine as machine_module
 from anabranch.serve.cache.machine import MachineStore
 store = MachineStore(Path(sys.argv[1]), "a", 2**20, 60.0, CacheCounts("g", "1", ""))
 store.put(b"k" * 32, b"from another process")
@@ -144,7 +146,10 @@ def test_a_file_that_is_damaged_is_like_an_empty_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_more_than_waits_at_a_time_is_not_taken(tmp_path: Path) -> None:
+def test_more_than_waits_at_a_time_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_module, "_WRITE_S", 60.0)
     with machine(tmp_path) as (store, _):
         with sqlite3.connect(tmp_path / "a.answers", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")

@@ -74,6 +74,7 @@ def test_a_request_whose_time_is_over_is_not_sent_again() -> None:
         ):
             await site.proxy.apply({"demo": route(0.2, one, two)})
             assert (await ask(site.port, INFER.format("demo"))).status == 504
+            await eventually(lambda: one.seen or two.seen)
             assert len(one.seen) + len(two.seen) == 1
 
     asyncio.run(main())

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from anabranch.errors import EngineError
-from anabranch.serve.edge import asking
+from anabranch.serve.edge import asking, proxy
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import drain
@@ -304,8 +304,10 @@ def test_an_haproxy_that_does_not_answer_is_replaced(
 
 
 def test_an_edge_that_ends_again_and_again_is_started_after_a_pause(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(proxy, "_STEADY_S", 3600.0)  # none lives for so long here
+
     async def main() -> None:
         async with edge() as site:
             for _ in range(4):

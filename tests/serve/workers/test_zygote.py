@@ -129,7 +129,7 @@ class Launching:
         self.daemon.kill()
         self.daemon.wait()
         if self.zygote is not None:
-            self.zygote.wait(10)
+            self.zygote.wait(LONG_S)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_the_launcher_lives_as_long_as_the_worker(launching: Launching) -> None:
         worker = psutil.Process(json.loads(stand_in.stdout.readline())["pid"])
         assert stand_in.poll() is None
         worker.kill()
-        assert stand_in.wait(10) == 0
+        assert stand_in.wait(LONG_S) == 0
     until(lambda: not worker.is_running())  # the zygote leaves no zombie
     assert launching.zygote is not None and launching.zygote.poll() is None
 

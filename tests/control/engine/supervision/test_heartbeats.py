@@ -87,8 +87,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heartbeats:
-    """Looks, between which a second passes each."""
+    """Looks, between which a second passes each; they wait long for stacks."""
     monkeypatch.setattr(heartbeats, "clock", map(float, itertools.count()).__next__)
+    monkeypatch.setattr(heartbeats, "_STACKS_S", 60.0)
+    monkeypatch.setattr(heartbeats, "_PAUSE_S", 0.3)
     return Heartbeats(tmp_path)
 
 
@@ -103,7 +105,7 @@ def test_a_process_that_cannot_answer_is_killed_and_told_with_its_node_and_stack
 ) -> None:
     process = start(word)
     with caplog.at_level(logging.ERROR, "anabranch.supervisor"):
-        until(lambda: found.kill() or process.poll() is not None)
+        until(lambda: found.kill() or process.poll() is not None, 300)
     assert process.wait() == -signal.SIGKILL
     assert "graph 'g'" in caplog.text and "node 'slow' was called last" in caplog.text
     assert "component_that_holds" in caplog.text

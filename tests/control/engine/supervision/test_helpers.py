@@ -111,7 +111,8 @@ def health(port, tls=None):
         server.stop(0).wait()
 
 
-def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
+def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "_TIMEOUT_S", 60.0)
     (tmp_path / "token").write_text("secret\n")
     gcs, raylet, closed = free_ports(3)
     with running(lambda asked: Answer(404)) as web, health(gcs), health(raylet):
@@ -132,7 +133,7 @@ def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
 
 
 def test_where_ray_speaks_tls_it_is_asked_with_the_machine_s_certificate(tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(helpers, "_TIMEOUT_S", 60.0)
     (tmp_path / "token").write_text("secret\n")
     authority = Authority(tmp_path)
     files = authority.issue("machine")
@@ -145,6 +146,7 @@ def test_where_ray_speaks_tls_it_is_asked_with_the_machine_s_certificate(tmp_pat
     options = dict.fromkeys(names, str(raylet))
     with health(raylet, RayTls.from_env(env)):
         helpers_of(options, tmp_path / "token", env)[0].ask()
+        monkeypatch.setattr(helpers, "_TIMEOUT_S", 1.0)
         with pytest.raises(grpc.RpcError):
             helpers_of(options, tmp_path / "token", {})[0].ask()
 
