@@ -119,6 +119,17 @@ class Engine:
         url = f"{self.url}/control/v1{path}"
         return HTTP.request(method, url, headers=headers, **request)
 
+    def metrics(self) -> str:
+        """The gateway's page; again while a busy controller does not answer in time."""
+
+        def answered() -> httpx.Response | None:
+            reply = HTTP.get(f"{self.url}/metrics")
+            return None if reply.status_code == 503 else reply
+
+        reply = until(answered)
+        assert reply is not None and reply.status_code == 200
+        return reply.text
+
     def dashboard(self, path: str, method: str = "GET", **request: Any) -> httpx.Response:
         """One call of the Ray dashboard, with its token."""
         token = (self.home / RAY_TOKEN_FILE).read_text().strip()

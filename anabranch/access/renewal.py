@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-WAIT_S = 2.0
+WAIT_S = 5.0
 """Longest time that a request waits for keys."""
 
 logger = logging.getLogger("anabranch.access")

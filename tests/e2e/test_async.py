@@ -53,8 +53,16 @@ def submitted(engine: Engine, name: str, headers: Mapping[str, str] = {}) -> htt
     return reply
 
 
-def looked(engine: Engine, accepted: httpx.Response, method: str = "GET") -> httpx.Response:
-    return HTTP.request(method, engine.url + accepted.headers["location"])
+def looked(engine: Engine, accepted: httpx.Response) -> httpx.Response:
+    """What is said of a request; again while a busy controller does not answer in time."""
+
+    def told() -> httpx.Response | None:
+        reply = HTTP.get(engine.url + accepted.headers["location"])
+        return None if reply.status_code == 503 else reply
+
+    reply = until(told)
+    assert reply is not None
+    return reply
 
 
 def answered(engine: Engine, accepted: httpx.Response) -> httpx.Response:
@@ -62,7 +70,7 @@ def answered(engine: Engine, accepted: httpx.Response) -> httpx.Response:
 
     def is_over() -> bool:
         found[:] = [looked(engine, accepted)]
-        return found[0].status_code not in (202, 503)
+        return found[0].status_code != 202
 
     until(is_over)
     return found[0]
@@ -73,9 +81,10 @@ def withdrawn(engine: Engine, accepted: httpx.Response, state: str, gone: int) -
 
     A controller on a busy machine may have withdrawn it, and be too late to say so.
     """
-    reply = looked(engine, accepted, "DELETE")
+    place = engine.url + accepted.headers["location"]
+    reply = HTTP.delete(place)
     while reply.status_code == 503 and looked(engine, accepted).status_code != gone:
-        reply = looked(engine, accepted, "DELETE")
+        reply = HTTP.delete(place)
     assert reply.status_code == 503 or reply.json()["state"] == state, reply.text
 
 

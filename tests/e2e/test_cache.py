@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -142,7 +141,7 @@ def _answers_in(file: Path) -> int:
 
 def _counted(engine: Engine, name: str, node: str = "") -> dict[str, float]:
     """The metrics of a cache by outcome."""
-    text = httpx.get(f"{engine.url}/metrics", timeout=30).text
+    text = engine.metrics()
     found = dict.fromkeys(("hit", "miss", "wait", "bypass"), 0.0)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -208,7 +207,7 @@ def test_monitors_feedback_and_logs_go_on(engine: Engine, given: Given) -> None:
     assert "hit" in reply.headers["cache-status"]
 
     def rows() -> float:
-        text = httpx.get(f"{engine.url}/metrics", timeout=30).text
+        text = engine.metrics()
         samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
         seen = [s.value for s in samples if s.name == "anabranch_monitor_rows_total"
                 and s.labels["graph"] == name]  # fmt: skip
@@ -248,7 +247,7 @@ def test_a_candidate_is_judged_by_what_it_evaluates(engine: Engine, given: Given
 
 
 def _arm_requests(engine: Engine, name: str) -> float:
-    text = httpx.get(f"{engine.url}/metrics", timeout=30).text
+    text = engine.metrics()
     samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
     return sum(s.value for s in samples if s.name == "anabranch_arm_requests_total"
                and s.labels["graph"] == name)  # fmt: skip

@@ -166,6 +166,7 @@ def test_a_rollout_is_waited_for(given: Given, client: Client, root: Path) -> No
     (root / "factor.txt").write_text("4")
     graph.deploy(client, rollout=[50], hold="1s")
     assert client.rollout("client-rollout", wait=True, timeout=100)["phase"] == "promoted"
+    given.settled("client-rollout", 2)
     assert client.infer("client-rollout", [1, 2]).revision == 2
 
 

@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH"),
 ]
 NAME = "seen"
+PATIENCE_MS = 40_000
+"""Longest time until a page of a busy machine shows anything."""
 CODE = """
 import itertools
 import time
@@ -111,8 +113,8 @@ class Browser:
         self.page.goto(f"{self.url}#/graphs/{NAME}{tab and f'/{tab}'}")
         self.see(self.page.get_by_role("heading", name=NAME, exact=True))
 
-    def see(self, locator: Any, seconds: float = 40) -> None:
-        sync_api.expect(locator.first).to_be_visible(timeout=seconds * 1000)
+    def see(self, locator: Any, patience: float = PATIENCE_MS) -> None:
+        sync_api.expect(locator.first).to_be_visible(timeout=patience)
 
     def text(self, pattern: str) -> Any:
         return self.page.locator("main").get_by_text(re.compile(pattern))
@@ -296,7 +298,7 @@ def compare(browser: Browser) -> None:
         assert page.evaluate("document.activeElement.matches('dialog *, body')")
     page.keyboard.press("Escape")
     sync_api.expect(page.get_by_role("dialog")).to_have_count(0)
-    sync_api.expect(back).to_be_focused()
+    sync_api.expect(back).to_be_focused(timeout=PATIENCE_MS)
     assert browser.text("r3 is stable").count() == 1
 
 
@@ -305,7 +307,9 @@ def play(browser: Browser, revision: int) -> None:
     page = browser.page
     browser.open("playground")
     field = page.get_by_label("Request in JSON")
-    sync_api.expect(field).to_have_value(re.compile(r'"data": \[0\.25, 0\.75\]'))
+    sync_api.expect(field).to_have_value(
+        re.compile(r'"data": \[0\.25, 0\.75\]'), timeout=PATIENCE_MS
+    )
     browser.press("Send")
     browser.see(page.locator(".standing", has_text=re.compile(rf"200 OK in .* by r{revision}")))
     by = 1 if revision == 1 else 2
@@ -331,7 +335,7 @@ def test_the_console_says_when_the_controller_is_gone(
         browser.see(banner.get_by_text("the controller does not answer within 5s"))
         assert engine.infer(NAME).status_code == 200
         browser.shot("gone")
-    sync_api.expect(banner).to_be_empty(timeout=40_000)
+    sync_api.expect(banner).to_be_empty(timeout=PATIENCE_MS)
     browser.is_clean()
 
 
@@ -341,6 +345,6 @@ def test_whoever_uses_the_keyboard_can_skip_to_the_content(browser: Browser) -> 
     browser.see(page.get_by_role("heading", name="Graphs"))
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to content")
-    sync_api.expect(skip).to_be_focused()
+    sync_api.expect(skip).to_be_focused(timeout=PATIENCE_MS)
     page.keyboard.press("Enter")
-    sync_api.expect(page.locator("main")).to_be_focused()
+    sync_api.expect(page.locator("main")).to_be_focused(timeout=PATIENCE_MS)

@@ -18,7 +18,7 @@ import pytest
 from anabranch.serve.edge.binary import OVERRIDE
 from tests.disks import names
 from tests.engines import HTTP, Engine, done
-from tests.waiting import until, until_said
+from tests.waiting import until, until_said, until_true
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
@@ -163,7 +163,7 @@ def started(engine, foreground):
     before, up = engine.state, engine.command_line("up", "--foreground", *engine.ports.options())
     running = subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE)
     try:
-        until(lambda: (now := engine.state) is not None and now.ready and now != before, 120)
+        until(lambda: (now := engine.state) is not None and now.ready and now != before, 240)
         yield
     finally:
         running.terminate()
@@ -190,11 +190,12 @@ def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
         assert engine.state.id != crashed.id
         assert engine.processes(crashed) == []
         assert not Path(crashed.runtime).exists()
-        assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+        asked = ("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')
+        until_true(lambda: done(engine.command(*asked)))  # a busy machine is up before its graphs
         shown = {"authorization": f"Bearer {key}"}
         me = HTTP.get(f"{engine.url}/control/v1/access/me", headers=shown).json()
         assert (me["kind"], me["name"]) == ("key", "lasting")
-        assert done(engine.command("doctor")).stdout
+        until_true(lambda: done(engine.command("doctor")))
         # A process that starts tries for a moment if it can write there.
         until(lambda: names(short_folder) == [Path(engine.state.runtime).name])
     assert names(short_folder) == []

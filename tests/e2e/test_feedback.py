@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,21 +65,29 @@ class Client:
         self.url = engine.graph_url(NAME)
         self.unsure: set[str | None] = set()
         """Ids whose reward was refused for now: it may be stored, though nobody could say so."""
+        self.asked: set[str | None] = set()
 
     def ask(self, id: str) -> dict[str, Any]:
         """The routing of the answer."""
         reply = httpx.post(f"{self.url}/infer", json=BODY | {"id": id}, timeout=60)
         assert reply.status_code == 200, reply.text
         found: dict[str, Any] = json.loads(reply.json()["parameters"]["routing"])
+        self.asked.add(id)
         return found
 
     def tell(self, **body: Any) -> httpx.Response:
-        """Feedback, again while the controller is away or has not heard from all routers."""
+        """Feedback, again while the controller is away or has not heard from all routers.
+
+        A router that has no processor for a second tells late what it has decided.
+        """
+        ends, id = time.monotonic() + 30, body.get("id")
         while True:
             reply = httpx.post(f"{self.url}/feedback", json=body, timeout=60)
-            if reply.status_code != 503:
+            is_late = reply.status_code == 404 and id in self.asked and time.monotonic() < ends
+            if reply.status_code != 503 and not is_late:
                 return reply
-            self.unsure.add(body.get("id"))
+            if reply.status_code == 503:
+                self.unsure.add(id)
 
     def told(self, **body: Any) -> bool:
         """Whether it counted."""

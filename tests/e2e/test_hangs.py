@@ -64,9 +64,9 @@ def test_it_is_found_its_process_replaced_and_the_node_called_in_threads(
 ) -> None:
     more: dict[str, Any] = {"placement": {"isolate": True}} if place == "away" else {}
     graph = spec(f"hangs-{place}", sleeps=node("Sleeps", **more))
-    graph["spec"]["timeout"] = "20s"
+    graph["spec"]["timeout"] = "60s"
     name = given.deployed(graph, CODE)
-    for _ in range(20):  # fast enough for the event loop
+    for _ in range(200):  # fast enough for the event loop
         assert value(engine.infer(name)) == [1, 2]
     before = pids(engine, name)
 

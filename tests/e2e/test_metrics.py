@@ -106,9 +106,7 @@ def samples(text: str) -> list[Sample]:
 
 def own(engine: Engine) -> list[Sample]:
     """What the gateway shows."""
-    reply = httpx.get(f"{engine.url}/metrics", timeout=30)
-    assert reply.status_code == 200, reply.text
-    return samples(reply.text)
+    return samples(engine.metrics())
 
 
 def rays(engine: Engine) -> list[Sample]:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import Given
-from tests.engines import HTTP, Engine
+from tests.engines import Engine
 from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.e2e
@@ -127,10 +127,9 @@ def said(client: openai.OpenAI, model: str = CHAT, **fields: Any) -> str:
 
 def metric(engine: Engine, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels."""
-    reply = HTTP.get(f"{engine.url}/metrics")
     samples = [
         sample
-        for family in text_string_to_metric_families(reply.text)
+        for family in text_string_to_metric_families(engine.metrics())
         for sample in family.samples
         if sample.name == f"anabranch_{name}"
     ]

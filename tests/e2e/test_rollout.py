@@ -106,7 +106,7 @@ def test_a_candidate_that_fails_is_out_in_time(
 ) -> None:
     started = len(events(engine, rolled, "rollout_started"))
     with load(rolled) as running:
-        given_once.beside(answer(rolled, plan(50, metric=ERRORS), every=5), CODE)
+        given_once.beside(answer(rolled, plan(50, metric=ERRORS, min_samples=10), every=5), CODE)
         begun = events(engine, rolled, "rollout_started")[started:]
         until_phase(engine, rolled, "aborted")
         running.until_asked(200)

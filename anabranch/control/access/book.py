@@ -26,15 +26,13 @@ from anabranch.control.lifecycle.operations import Note
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.documents import document, put_document
-from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
+from anabranch.control.traffic.topic import CONFIRMATION_S, PATIENCE_S, Topic, first_version
 from anabranch.errors import EngineError, Unauthenticated, Unavailable
 
 T = TypeVar("T")
 
 _POLICY = "access"
 _NO_POLICY = Policy.model_validate({})
-_FORCE_S = 1.0
-"""Longest time that a change waits until all who follow the table have it."""
 
 
 class AccessBook:
@@ -89,7 +87,8 @@ class AccessBook:
     async def change(self, work: Callable[[], T]) -> T:
         """Change the store in a thread, and return once all who follow the table have it.
 
-        Those who do not poll within a second are taken for gone; they have it with their next poll.
+        Those who do not poll within five seconds are taken for gone, and have it with their next
+        poll.
         """
         found = await asyncio.to_thread(work)
         await self._enforce()
@@ -131,7 +130,7 @@ class AccessBook:
     async def _enforce(self) -> None:
         """Put in force what is kept, and wait a while until all who follow have it."""
         await self.changed()
-        await self._topic.confirmed(self._topic.version, _FORCE_S)
+        await self._topic.confirmed(self._topic.version, CONFIRMATION_S)
 
     async def changed(self) -> None:
         """Put in force what stands in the store."""
@@ -146,7 +145,7 @@ class AccessBook:
     async def renew_keys(self, issuer: str, kid: str) -> None:
         """Return once all who follow the table have a key of an issuer of JWTs, if it has that."""
         await self.signing.renew(issuer, kid)
-        await self._topic.confirmed(self._topic.version, _FORCE_S)
+        await self._topic.confirmed(self._topic.version, CONFIRMATION_S)
 
     def policy_text(self) -> str:
         """Return the policy as it was given; empty without one."""

@@ -49,13 +49,12 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Revision, Store, Stored
+from anabranch.control.traffic.topic import CONFIRMATION_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Model, Percent, Share
 
-CONFIRMATION_S = 1.0
-"""Longest wait for routers to confirm a change, in seconds."""
 _MAX_SHARES = 1000
 _DIGITS = 9
 

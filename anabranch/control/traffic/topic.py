@@ -18,6 +18,8 @@ from anabranch.router.addresses import RouterAddress
 
 PATIENCE_S = 30.0
 """Longest time that a poll waits for a change."""
+CONFIRMATION_S = 5.0
+"""Longest wait for those who poll to confirm a change; on a busy machine they may be late."""
 FORGOTTEN_S = 40.0
 """A poller that has not polled for so long is gone."""
 

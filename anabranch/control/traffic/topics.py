@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
+from anabranch.control.traffic.topic import CONFIRMATION_S, PATIENCE_S, Topic, first_version
 from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.polling import LEAVE_S
@@ -108,18 +108,20 @@ class TableTopics:
         stable = None if table is None else table.revisions.get(table.stable)
         return () if stable is None else stable.protocols
 
-    async def confirmed(self, graph: str, generation: int, timeout: float = 1.0) -> tuple[int, int]:
+    async def confirmed(
+        self, graph: str, generation: int, timeout: float = CONFIRMATION_S
+    ) -> tuple[int, int]:
         """Wait until all routers of a graph have a table, see ``Topic.confirmed``."""
         found = await self._topic(graph).confirmed(generation, timeout)
         self._announce()
         return found
 
     async def until_held(self, graph: str, generation: int, routers: int) -> None:
-        """Wait until all routers of a graph have a table, a second at most.
+        """Wait until all routers of a graph have a table, five seconds at most.
 
         There are at least so many ``routers``, some of which may not have asked for it yet.
         """
-        await self._topic(graph).until_held(generation, 1.0, routers)
+        await self._topic(graph).until_held(generation, CONFIRMATION_S, routers)
 
     def _announce(self) -> None:
         """Tell the followers where routers are, if that has changed."""

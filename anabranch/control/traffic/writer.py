@@ -78,7 +78,8 @@ class TrafficWriter:
     async def until_in_force(self, graph: str, routers: int) -> None:
         """Wait until what the store says of a graph now is in force, if it can be put so.
 
-        ``routers`` is how many run. Those that do not take it within a second are not waited for.
+        ``routers`` is how many run. Those that do not take it within five seconds are not waited
+        for.
         """
         async with self._lock(graph):
             generation = self._in_force.get(graph, 0)
