@@ -31,7 +31,7 @@ from anabranch.control.reconcile.pools import Pools
 from anabranch.control.release.bundles import BundleStore
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.tasks import forever, within
+from anabranch.control.tasks import forever
 from anabranch.control.traffic.topic import PATIENCE_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.errors import EngineError, RequestError, Unavailable
@@ -55,6 +55,7 @@ from anabranch.serve.workers.environment import runtime_environment
 from anabranch.telemetry.definitions import BUNDLE_BYTES_SENT
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
+from anabranch.waiting import within
 
 logger = logging.getLogger("anabranch.control")
 

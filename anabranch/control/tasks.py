@@ -1,4 +1,4 @@
-"""Runs work that never ends, and waits for events that may never come."""
+"""Runs work that never ends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from anabranch.access.actor import ACTOR, ENGINE
+from anabranch.waiting import within
 
 logger = logging.getLogger("anabranch.control")
 
@@ -34,14 +34,6 @@ async def forever(
         except Exception:
             logger.exception("%s has failed; starting it again", name)
         await asyncio.sleep(pause)
-
-
-async def within(seconds: float, event: asyncio.Event) -> None:
-    """Wait for an event, at most some seconds."""
-    # Not wait_for: in Python 3.11 it may swallow a cancellation.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 class WokenLoop(ABC, Generic[K]):

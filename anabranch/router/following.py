@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from anabranch.telemetry.outlet import line_of
+from anabranch.waiting import within
 
 logger = logging.getLogger("anabranch.router")
 
@@ -65,10 +65,7 @@ class Follower(Generic[VersionedT]):
         So those who ask a process that has just started get no wrong answer.
         """
         if not self.version:
-            # Not wait_for: in Python 3.11 it may swallow a cancellation.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_S):
-                    await self._has_first.wait()
+            await within(FIRST_S, self._has_first)
         return bool(self.version)
 
     def start(self) -> None:

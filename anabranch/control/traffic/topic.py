@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from anabranch.control.tasks import within
 from anabranch.router.addresses import RouterAddress
+from anabranch.waiting import within
 
 PATIENCE_S = 30.0
 """Longest time that a poll waits for a change."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from anabranch.errors import Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.admission.admission import Admission
+from anabranch.waiting import within
 
 T = TypeVar("T")
 
@@ -97,9 +97,7 @@ class OfflineTurns:
                 self._news.clear()
                 due = min(at for at in (until, self._rest_until, self._quiet_at) if at > now)
                 await in_task()  # for the timer
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(due - now):
-                        await self._news.wait()
+                await within(due - now, self._news)
         finally:
             self._gate.left = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 from anabranch.errors import Unavailable
@@ -32,6 +32,7 @@ from anabranch.router.http.doors.v1.status import state_document
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.specs.models import ProtocolName
+from anabranch.waiting import within
 
 RETRIES = 3
 """How often a request is sent again where the router ended before it answered."""
@@ -76,7 +77,7 @@ class Forwarder:
     @property
     def is_told(self) -> bool:
         """Whether the controller has said where routers are, however long ago."""
-        return bool(self._addresses.version)
+        return bool(self._follower.version)
 
     async def forward(self, graph: str, request: HttpRequest) -> Answer:
         """Have a router of a graph answer a request.
@@ -185,7 +186,7 @@ class Forwarder:
         left = ends - asyncio.get_running_loop().time()
         if left <= 0:
             raise _unreachable(graph)
-        await _within(min(left, patience), self._changed)
+        await within(min(left, patience), self._changed)
 
     async def _apply(self, addresses: Addresses) -> None:
         """Know these routers; while the controller is away, those that are known stay."""
@@ -200,13 +201,6 @@ class Forwarder:
         self._changed = asyncio.Event()
         for one in retired:
             await one.retire()
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    # Not wait_for: in Python 3.11 it may swallow a cancellation.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def _unreachable(graph: str) -> Unavailable:

@@ -6,13 +6,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 
 from anabranch.router.between_nodes import of_server
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.served import Method, ServedCalls, StreamMethod
 from anabranch.serve.streams.session import CallSession
+from anabranch.waiting import within
 
 HEED_S = 1.0
 """Seconds that cancelled calls have to end before they are left behind."""
@@ -68,9 +68,7 @@ class CallServer:
             server.close()
         for session in tuple(self._sessions):
             session.go_away()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._sessions.none_left.wait()
+        await within(seconds, self._sessions.none_left)
         for session in tuple(self._sessions):
             session.abort()
         await self._sessions.none_left.wait()
