@@ -86,12 +86,9 @@ class Engine:
 
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes in which a graph runs."""
-        title, home = f"ray::ServeReplica:{name}", str(self.folder / "home")
+        title = f"ray::ServeReplica:{name}"
         return [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if " ".join(process.info["cmdline"] or ()).startswith(title)
-            and process.environ().get("ANABRANCH_HOME") == home
+            process for process in self.processes() if " ".join(process.cmdline()).startswith(title)
         ]
 
 

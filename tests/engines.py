@@ -224,7 +224,7 @@ def _written(stream: io.TextIOWrapper) -> str:
 def actor_processes(engine: Engine, *names: str) -> list[psutil.Process]:
     """Processes of an engine's actors whose names begin with any of ``names``."""
     found = []
-    for process in psutil.process_iter():
+    for process in processes.running():
         with suppress(psutil.Error):
             if not " ".join(process.cmdline()).startswith(MARK):
                 continue

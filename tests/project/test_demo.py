@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from anabranch.control.engine.processes import running
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "digits" / "demo.py"
 
@@ -18,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 def engines() -> set[int]:
     """Return the ids of all processes that belong to some engine of a demo."""
     found = set()
-    for process in psutil.process_iter():
+    for process in running():
         try:
             if "anabranch-demo-" in process.environ().get("ANABRANCH_HOME", ""):
                 found.add(process.pid)

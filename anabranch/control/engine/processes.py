@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,16 @@ def belongs(pid: int, engine_id: str, runtime: Path) -> bool:
         return _belongs(psutil.Process(pid), engine_id, runtime)
     except psutil.Error:
         return False
+
+
+def running() -> Iterator[psutil.Process]:
+    """Yield the processes of this machine.
+
+    ``psutil.process_iter`` remembers them, and takes a process for the one that has had its id.
+    """
+    for pid in psutil.pids():
+        with suppress(psutil.Error):
+            yield psutil.Process(pid)
 
 
 def of_engine(engine_id: str, runtime: Path) -> list[psutil.Process]:
@@ -82,7 +93,7 @@ def _end(
 
 def _own() -> Iterator[psutil.Process]:
     user = os.getuid()
-    for process in psutil.process_iter():
+    for process in running():
         try:
             if process.pid != os.getpid() and process.uids().real == user:
                 yield process

@@ -62,8 +62,9 @@ class GrownController:
             process.kill()
 
     def _found(self) -> psutil.Process | None:
-        for process in psutil.process_iter(["cmdline"]):
-            title = (process.info["cmdline"] or [""])[0]
-            if title.startswith(_TITLE) and processes.belongs(process.pid, *self._engine):
-                return process
+        for process in processes.running():
+            with suppress(psutil.Error):
+                title = (process.cmdline() or [""])[0]
+                if title.startswith(_TITLE) and processes.belongs(process.pid, *self._engine):
+                    return process
         return None

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anabranch.control.engine.supervision import grown
@@ -79,6 +80,23 @@ def test_one_that_has_grown_is_killed_after_its_time_and_no_other(
     controller.kill()
     assert child.wait(60) == -signal.SIGKILL
     assert stranger.poll() is None
+
+
+@pytest.mark.usefixtures("looks")
+def test_one_with_the_id_of_an_ended_process_is_killed_too(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = uuid.uuid4().hex
+    child = start(ours)
+    remembered = psutil.Process(child.pid)
+    monkeypatch.setattr(remembered, "_ident", (child.pid, 0.0))
+    monkeypatch.setitem(psutil._pmap, child.pid, remembered)
+    controller = GrownController(ours, tmp_path)
+    controller.kill()
+    grow(child, 2**25)
+    for _ in range(int(LEAST_S / TURN_S)):
+        controller.kill()
+    assert child.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.usefixtures("looks")
