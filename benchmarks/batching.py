@@ -44,7 +44,8 @@ CLIENTS = (1, MANY)
 WIDTH = 64
 HIDDEN = 2048
 DEPTH = 3
-WARM_UP_S = 2
+WARM_UP_S = 6
+"""As long as the engine imports PyTorch for replicas to come, once the first has used it."""
 START_TIMEOUT_S = 120.0
 GOAL_GAIN = 3.0
 GOAL_COST_MS = 0.2

@@ -86,10 +86,14 @@ class Engine:
 
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes in which a graph runs."""
-        title = f"ray::ServeReplica:{name}"
-        return [
-            process for process in self.processes() if " ".join(process.cmdline()).startswith(title)
-        ]
+        title, home = f"ray::ServeReplica:{name}", str(self.folder / "home")
+        found = []
+        for process in processes.running():
+            with suppress(psutil.Error):
+                is_own = " ".join(process.cmdline()).startswith(title)
+                if is_own and process.environ().get("ANABRANCH_HOME") == home:
+                    found.append(process)
+        return found
 
 
 def processor_seconds(process: psutil.Process) -> float:

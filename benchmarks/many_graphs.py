@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -62,6 +62,13 @@ class Idle:
     up: float
 
 
+class Bare(NamedTuple):
+    """An idle process: its share of a core, and its PSS in bytes."""
+
+    share: float
+    bytes: int
+
+
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
@@ -70,7 +77,7 @@ def main() -> int:
     pool = _measured(options.graphs, options.seconds, pooled=True)
     bare = _bare_actor(options.seconds)
     _print({"one graph": one, "each its own process": many, "all in a pool": pool})
-    print(f"an idle actor of plain Ray: {bare:.2%} of a core")
+    print(f"an idle actor of plain Ray: {bare.share:.2%} of a core, {bare.bytes / MIB:.1f} MiB")
     ratio, pool_mib = many.up / one.up, pool.graph_bytes / MIB
     return outcome(
         [
@@ -151,8 +158,8 @@ def _shares(watched: Sequence[psutil.Process], seconds: float) -> dict[int, floa
     return {one.pid: (processor_seconds(one) - before[one.pid]) / passed for one in watched}
 
 
-def _bare_actor(seconds: float) -> float:
-    """The share of a core of an actor that does nothing, on a Ray of its own."""
+def _bare_actor(seconds: float) -> Bare:
+    """What an actor takes that does nothing, on a Ray of its own."""
     driver = subprocess.Popen(
         [sys.executable, "-c", _ACTOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
@@ -161,7 +168,7 @@ def _bare_actor(seconds: float) -> float:
         assert driver.stdout is not None
         process = psutil.Process(int(driver.stdout.readline()))
         time.sleep(SETTLE_S)
-        return _shares([process], seconds)[process.pid]
+        return Bare(_shares([process], seconds)[process.pid], process.memory_full_info().pss)
     finally:
         driver.communicate()
 
