@@ -119,15 +119,21 @@ class Engine:
         url = f"{self.url}/control/v1{path}"
         return HTTP.request(method, url, headers=headers, **request)
 
-    def metrics(self) -> str:
-        """The gateway's page; again while a busy controller does not answer in time."""
+    def told(self, path: str) -> httpx.Response:
+        """What the gateway says; again while a busy controller does not answer in time."""
 
         def answered() -> httpx.Response | None:
-            reply = HTTP.get(f"{self.url}/metrics")
+            reply = HTTP.get(self.url + path)
             return None if reply.status_code == 503 else reply
 
         reply = until(answered)
-        assert reply is not None and reply.status_code == 200
+        assert reply is not None
+        return reply
+
+    def metrics(self) -> str:
+        """The gateway's page of metrics."""
+        reply = self.told("/metrics")
+        assert reply.status_code == 200, reply.text
         return reply.text
 
     def dashboard(self, path: str, method: str = "GET", **request: Any) -> httpx.Response:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from anabranch.waiting import within
+
 LINGER_S = 2.0
 """Time after the last mark for which a reporter keeps its pace, in seconds."""
 
@@ -87,10 +89,8 @@ class Pace:
 
         self._activity.wake(wake)
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._longest):
-                    if self._activity.marks == self._marks:
-                        await marked.wait()
+            if self._activity.marks == self._marks:
+                await within(self._longest, marked)
         finally:
             self._activity.forget(wake)
 

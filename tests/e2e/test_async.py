@@ -54,15 +54,8 @@ def submitted(engine: Engine, name: str, headers: Mapping[str, str] = {}) -> htt
 
 
 def looked(engine: Engine, accepted: httpx.Response) -> httpx.Response:
-    """What is said of a request; again while a busy controller does not answer in time."""
-
-    def told() -> httpx.Response | None:
-        reply = HTTP.get(engine.url + accepted.headers["location"])
-        return None if reply.status_code == 503 else reply
-
-    reply = until(told)
-    assert reply is not None
-    return reply
+    """What is said of a request."""
+    return engine.told(accepted.headers["location"])
 
 
 def answered(engine: Engine, accepted: httpx.Response) -> httpx.Response:

@@ -34,6 +34,7 @@ from anabranch.names import graph_path
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.rates import RateWindow
 from anabranch.router.errors import status_of
+from anabranch.waiting import within
 
 logger = logging.getLogger("anabranch.router")
 
@@ -141,11 +142,7 @@ class Feed:
             while self._looking:
                 await self._ask()
                 self._hurry.clear()
-                try:
-                    async with asyncio.timeout(self._pause):
-                        await self._hurry.wait()
-                except TimeoutError:
-                    continue
+                await within(self._pause, self._hurry)
         finally:
             self._poller = None
             self._documents.clear()
