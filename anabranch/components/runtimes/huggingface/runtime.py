@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -186,9 +187,11 @@ class HuggingfaceModel:
         texts = _as_texts(inputs)
         if len(texts) != 1:
             raise InvalidRequest(f"a stream takes one text, got {len(texts)}")
-        async for piece in self._streamer.pieces(texts[0], sampling_of(context.parameters)):
-            if isinstance(piece, str):
-                yield np.array([piece], object)
+        found = self._streamer.pieces(texts[0], sampling_of(context.parameters))
+        async with aclosing(found) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield np.array([piece], object)
 
     async def _chat(
         self, /, *, context: Context, **inputs: Array
@@ -198,14 +201,16 @@ class HuggingfaceModel:
         wishes = sampling_of(context.parameters)
         tokenizer = self._parts.tokenizer
         text = await asyncio.to_thread(rendered, tokenizer, array, context.parameters)
-        async for piece in self._streamer.pieces(text, wishes, is_rendered=True):
-            if isinstance(piece, str):
-                yield outputs(piece)
-            else:
-                counts = {
-                    PROMPT_TOKENS: piece.prompt_tokens, COMPLETION_TOKENS: piece.completion_tokens
-                }  # fmt: skip
-                yield outputs(finish_reason=piece.finish_reason, counts=counts)
+        async with aclosing(self._streamer.pieces(text, wishes, is_rendered=True)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield outputs(piece)
+                else:
+                    counts = {
+                        PROMPT_TOKENS: piece.prompt_tokens,
+                        COMPLETION_TOKENS: piece.completion_tokens,
+                    }
+                    yield outputs(finish_reason=piece.finish_reason, counts=counts)
 
 
 def _joined_texts(pieces: list[Array]) -> Array:
