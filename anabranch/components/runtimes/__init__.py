@@ -8,6 +8,5 @@ THREADS = os.cpu_count() or 1
 """How many calls at once the libraries' models take, none of which changes while it predicts."""
 UNLOCKED_CALLS = THREADS + 6
 """The same for models that compute without Python's lock. They take more, so that no processor
-waits: a place is empty until the event loop gives it to the next call, and a call needs the lock
-between two operators.
+waits while calls need the lock between two operators.
 """

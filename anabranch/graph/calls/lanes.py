@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.guard import awaited, called, translate
 from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stuck
 from anabranch.graph.calls.pace import FAST, CallPace
+from anabranch.graph.calls.places import PlacedCall, Places
 from anabranch.graph.calls.values import Convert, identity
 from anabranch.graph.calls.watch import WATCH
 from anabranch.pulse import PULSE
@@ -105,8 +105,8 @@ class Lane:
         """Of calls by single requests."""
         self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
         self.calls: set[InterruptibleCall] = set()
-        """Calls in threads that are under way, waited for or not."""
-        self._limit = asyncio.Semaphore(self.places)
+        """Calls for threads: those without a place yet, and those under way, waited for or not."""
+        self._places = Places(self.places)
         lanes.add(self)
 
     @property
@@ -153,39 +153,49 @@ class Lane:
         asked = clock()
         if self.is_async:
             return Done(await awaited(self, call), clock() - asked)
-        await self._limit.acquire()
-        if self._is_here:
-            self._limit.release()
-            if counts is not None and self.queues:
-                counts.waited(clock() - asked)
-            return self._here(call)
-        one, answer = InterruptibleCall(call), asyncio.get_running_loop().create_future()
-        self.calls.add(one)
-        future = self._lanes.pool.submit(copy_context().run, self._timed, one.run)
-        # The place is free when the thread is done, not when the caller has given up waiting.
-        future.add_done_callback(partial(self._hand_back, one, answer))
-        try:
-            done: Done = await answer
-        except asyncio.CancelledError:
-            future.cancel()
-            one.given_up = time.monotonic()
-            answer.get_loop().call_later(GRACE, one.interrupt)
-            raise
-        finally:
-            del answer, future  # their error holds this frame, which would hold the error
+        done = None
+        if not (self._places.free and self._is_here):
+            done = await self._placed(PlacedCall(call))
         if counts is not None and self.queues:
-            counts.waited(done.started - asked)
-        return done
+            counts.waited((clock() if done is None else done.started) - asked)
+        return self._here(call) if done is None else done
+
+    async def _placed(self, one: PlacedCall) -> Done | None:
+        """Have a call made in a thread; None where it has a place and is to be made here."""
+        self.calls.add(one.work)
+        if self._places.take(one):
+            self._start(one)
+        try:
+            done: Done | None = await one.answer
+            if done is None and not self._is_here:
+                # The component has gone back to threads meanwhile.
+                one.is_for_loop, one.answer = False, one.answer.get_loop().create_future()
+                self._start(one)
+                done = await one.answer
+        except asyncio.CancelledError:
+            self._give_up(one)
+            raise
+        else:
+            if done is None:
+                self._leave(one)
+            return done
+        finally:
+            del one  # its error holds this frame, which would hold the error
 
     async def free(self) -> None:
         """Wait until a thread may be in the component."""
-        async with self._limit:
-            pass
+        await self._places.any_free()
 
     @property
     def _is_here(self) -> bool:
         """Whether a call that has its place runs on the loop."""
         return self.pace.inline
+
+    def _start(self, one: PlacedCall) -> None:
+        """Make a call in a thread, which has a place; asked for on the loop, or by a thread."""
+        one.future = self._lanes.pool.submit(one.context.run, self._timed, one.work.run)
+        # The place is free when the thread is done, not when the caller has given up waiting.
+        one.future.add_done_callback(partial(self._hand_back, one))
 
     def _timed(self, call: Callable[[], Any]) -> Done:
         PULSE.called[0] = self.number
@@ -193,32 +203,69 @@ class Lane:
         value = called(self.node, partial(PULSE.beaten, call))
         return Done(value, clock() - started, started)
 
-    def _hand_back(
-        self, one: InterruptibleCall, answer: asyncio.Future[Done], done: Future[Done]
-    ) -> None:
-        """In the thread: have the loop take the result, unless that has ended before the call."""
-        with suppress(RuntimeError):
-            answer.get_loop().call_soon_threadsafe(self._over, one, answer, done)
+    def _hand_back(self, one: PlacedCall, done: Future[Done]) -> None:
+        """In the thread: let the next call begin, and have the loop take the result.
 
-    def _over(
-        self, one: InterruptibleCall, answer: asyncio.Future[Done], done: Future[Done]
-    ) -> None:
-        """Give the place back, and the result to the caller if it still waits."""
-        self.calls.discard(one)
-        self._limit.release()
-        if done.cancelled():
-            answer.cancel()
-            return
-        error = done.exception()
-        if error is None:
-            # The place that was just given back is the one that calls on the loop take.
+        The next one has to wait for the loop where the component may move there after this one.
+        Nothing is done where the loop, or all of Python, has ended before the call.
+        """
+        with suppress(RuntimeError):
+            following = self._places.next() if self._was_slow(done) else None
+            if following is not None:
+                self._start(following)
+            is_left = following is None
+            one.answer.get_loop().call_soon_threadsafe(self._over, one, done, is_left)
+
+    def _was_slow(self, done: Future[Done]) -> bool:
+        if done.cancelled() or done.exception() is not None:
+            return False
+        return done.result().seconds > self._fast
+
+    def _over(self, one: PlacedCall, done: Future[Done], is_left: bool) -> None:
+        """Give the result to the caller if it still waits, and the place back if it ``is_left``."""
+        error = None if done.cancelled() else done.exception()
+        if not done.cancelled() and error is None:
+            # Calls on the loop take the place of this call, which is not given to a thread then.
             self._learn(done.result().seconds)
+        answer, one.future = one.answer, None  # which knows the call, too
+        self.calls.discard(one.work)
+        if is_left:
+            self._give_back()
         if answer.done():
             return
-        if error is None:
+        if done.cancelled():
+            answer.cancel()
+        elif error is None:
             answer.set_result(done.result())
         else:
             answer.set_exception(error)
+
+    def _leave(self, one: PlacedCall) -> None:
+        """Give the place back of a call that is in no thread."""
+        self.calls.discard(one.work)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        following = self._places.next()
+        if following is None:
+            self._places.left()
+        elif self._is_here:
+            following.is_for_loop = True
+            following.answer.set_result(None)
+        else:
+            self._start(following)
+
+    def _give_up(self, one: PlacedCall) -> None:
+        """Do without a call that nobody waits for; what runs in a thread is interrupted."""
+        if self._places.withdraw(one):
+            self.calls.discard(one.work)
+        elif one.is_for_loop:
+            self._leave(one)
+        else:
+            if one.future is not None:
+                one.future.cancel()
+            one.work.given_up = time.monotonic()
+            one.answer.get_loop().call_later(GRACE, one.work.interrupt)
 
     def _learn(self, seconds: float) -> None:
         """Note a call in a thread."""

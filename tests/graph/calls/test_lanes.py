@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch.components.contract import Bound
 from anabranch.errors import NodeError
 from anabranch.graph.calls.lanes import MAX_THREADS, Lane, Lanes
+from anabranch.graph.calls.pace import FIRST_STREAK, CallPace
 from tests.collector import without_collector
 from tests.waiting import eventually
 
 
-def lane_in(lanes: Lanes) -> Lane:
-    """A lane with one place more than there are threads."""
+def lane_in(lanes: Lanes, places: int = MAX_THREADS + 1) -> Lane:
+    """A lane; if not told otherwise, with one place more than there are threads."""
 
     class Component:
-        max_concurrency = MAX_THREADS + 1
+        max_concurrency = places
 
     return Lane(Bound(node="a", instance=Component(), call=lambda: None), lanes)
+
+
+def paced(lane: Lane, fast: float) -> Lane:
+    """The lane, for which calls of so many seconds are fast."""
+    lane._fast, lane.pace = fast, CallPace(fast)
+    return lane
 
 
 @contextmanager
@@ -48,9 +59,9 @@ def test_a_call_that_is_given_up_before_it_has_a_thread_never_begins() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             await eventually(lambda: len(lane.calls) == MAX_THREADS)
-            assert lane._limit._value == 1
+            assert lane._places.free == 1
         await asyncio.gather(*holding)
-        assert (lane._limit._value, begun) == (lane.places, [])
+        assert (lane._places.free, begun) == (lane.places, [])
         lanes.close()
 
     asyncio.run(main())
@@ -68,6 +79,124 @@ def test_a_call_that_waits_for_a_thread_is_cancelled_when_the_threads_go() -> No
             with pytest.raises(asyncio.CancelledError):
                 await waiting
         await asyncio.gather(*holding)  # what has begun still gets its answer
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_is_done_begins_the_next_slow_call_while_the_loop_is_busy() -> None:
+    async def main() -> None:
+        lanes, begun = Lanes(), list[int]()
+        all_wait, last = threading.Event(), threading.Event()
+        lane = paced(lane_in(lanes, places=1), fast=0.0)
+
+        def work(number: int) -> int:
+            all_wait.wait()
+            begun.append(number)
+            if number == 4:
+                last.set()
+            return number
+
+        calls = [asyncio.ensure_future(lane.call(partial(work, number))) for number in range(5)]
+        await asyncio.sleep(0)
+        all_wait.set()
+        assert last.wait(60.0), begun  # the loop does nothing else meanwhile
+        assert begun == [0, 1, 2, 3, 4]
+        assert await asyncio.gather(*calls) == begun
+        assert (lane._places.free, lane.calls) == (1, set())
+        lanes.close()
+
+    asyncio.run(main())
+
+
+def test_calls_that_wait_for_a_component_that_moves_to_the_loop_move_with_it() -> None:
+    async def main() -> None:
+        lanes = Lanes()
+        lane = paced(lane_in(lanes, places=1), fast=60.0)
+        where = await asyncio.gather(*(lane.call(threading.get_ident) for _ in range(10)))
+        here = threading.get_ident()
+        assert [one == here for one in where] == [False] * FIRST_STREAK + [True] * 7
+        assert (lane._places.free, lane.calls) == (1, set())
+        lanes.close()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_given_up_as_its_turn_on_the_loop_comes_gives_it_to_the_next() -> None:
+    async def main() -> None:
+        lanes, begun = Lanes(), list[str]()
+        lane = paced(lane_in(lanes, places=1), fast=60.0)
+        lane.pace._streak = FIRST_STREAK - 1
+        release = threading.Event()
+        first = asyncio.ensure_future(lane.call(release.wait))
+        second, third = (
+            asyncio.ensure_future(lane.call(partial(begun.append, name)))
+            for name in ("second", "third")
+        )
+        # Before any that goes on with the second call.
+        lane_gives_back = lane._give_back
+        lane._give_back = lambda: (lane_gives_back(), second.cancel())  # type: ignore[method-assign]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(first, third)
+        assert second.cancelled()
+        assert (begun, lane._places.free, lane.calls) == (["third"], 1, set())
+        lanes.close()
+
+    asyncio.run(main())
+
+
+class Inside:
+    """Counts who is in a component, and how many have been at most."""
+
+    def __init__(self) -> None:
+        self.most = self._now = self.begun = 0
+        self._lock = threading.Lock()
+
+    def work(self, is_slow: bool) -> None:
+        """Be in it for a moment."""
+        with self._lock:
+            self._now += 1
+            self.begun += 1
+            self.most = max(self.most, self._now)
+        if is_slow:
+            time.sleep(0.0001)
+        with self._lock:
+            self._now -= 1
+
+
+@given(
+    places=st.integers(1, 3),
+    fast=st.sampled_from([0.0, 0.00008, 60.0]),
+    calls=st.lists(st.tuples(st.booleans(), st.sampled_from([None, 0, 1, 2, 5])), max_size=30),
+)
+def test_no_more_calls_than_places_are_in_a_component_and_none_is_lost(
+    places: int, fast: float, calls: list[tuple[bool, int | None]]
+) -> None:
+    """Calls that take long or not, some of which are given up after so many turns of the loop."""
+
+    async def given_up(call: asyncio.Future[None], turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+
+    async def main() -> None:
+        lanes, inside = Lanes(), Inside()
+        lane = paced(lane_in(lanes, places), fast)
+        asked = [asyncio.ensure_future(lane.call(partial(inside.work, slow))) for slow, _ in calls]
+        ends = [
+            given_up(call, turns)
+            for call, (_, turns) in zip(asked, calls, strict=True)
+            if turns is not None
+        ]
+        await asyncio.gather(*ends)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        await eventually(lambda: not lane.calls)
+        kept = [one for one, (_, turns) in zip(found, calls, strict=True) if turns is None]
+        assert kept == [None] * len(kept)
+        assert inside.most <= places
+        assert len(kept) <= inside.begun <= len(calls)
+        assert lane._places.free == places
+        lanes.close()
 
     asyncio.run(main())
 
