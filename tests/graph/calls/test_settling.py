@@ -1,0 +1,28 @@
+"""A process that is settled looks for circles more seldom, and never among what was loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from anabranch.graph.calls.settling import SWITCH_S, YOUNG
+
+SETTLED = """
+import gc, sys
+from anabranch.graph.calls.settling import settle_process
+gc.set_threshold({asked}, 7, 5)
+loaded = [[] for _ in range(1_000)]
+settle_process()
+print(gc.get_threshold(), gc.get_freeze_count() >= 1_000, sys.getswitchinterval())
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(700, YOUNG), (2 * YOUNG, 2 * YOUNG), (0, 0)], ids=["usual", "more", "none"]
+)
+def test_a_component_that_asks_for_fewer_collections_has_them(asked: int, kept: int) -> None:
+    code = SETTLED.format(asked=asked)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{(kept, 7, 5)} True {SWITCH_S}\n"
