@@ -101,6 +101,7 @@ class Run:
         What waits for others begins last, and without tasks where it would only wait.
         """
         waiting = []
+        self._is_starting = True
         try:
             for step in steps:
                 if step.done(self.frame):
@@ -109,28 +110,30 @@ class Run:
                     waiting.append(step)
                     continue
                 if self.launched and not step.leaves:
-                    # Let what was launched leave the process before work here holds the loop.
-                    self.launched = False
-                    await asyncio.sleep(0)
-                self._begin(step)
+                    await self._let_leave()
+                step.begin(self)
         except BaseException:
             self._hand_over()
             raise
-        await self._start_waiting(waiting)
-
-    def _begin(self, step: Step) -> None:
-        self._is_starting = True
-        try:
-            step.begin(self)
         finally:
             self._is_starting = False
+        await self._start_waiting(waiting)
+
+    async def _let_leave(self) -> None:
+        """Let what was launched leave the process before work here holds the loop."""
+        self.launched = self._is_starting = False
+        await asyncio.sleep(0)
+        self._is_starting = True
 
     def _is_waiting(self, step: Step) -> bool:
         """Return whether a step waits for what is under way, or for another one that waits."""
         if self._lone is None and not self._tasks.are_left:
             return False
-        values = [self.frame[slot] for slot in step.needs]
-        return any(value is UNSET or isinstance(value, Future) for value in values)
+        frame = self.frame
+        for slot in step.needs:  # noqa: SIM110 - a generator would be made for each step
+            if frame[slot] is UNSET or isinstance(frame[slot], Future):
+                return True
+        return False
 
     async def _start_waiting(self, steps: Sequence[Step]) -> None:
         if self._lone is not None:
@@ -171,7 +174,11 @@ class Run:
 
     def pending(self, slots: Sequence[int]) -> bool:
         """True if any of the slots holds a value that is still being made."""
-        return any(isinstance(self.frame[slot], Future) for slot in slots)
+        frame = self.frame
+        for slot in slots:  # noqa: SIM110 - a generator would be made for each step
+            if isinstance(frame[slot], Future):
+                return True
+        return False
 
     async def settle(self, slots: Sequence[int]) -> None:
         """Wait until all of the slots hold values."""

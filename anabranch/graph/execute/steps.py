@@ -269,7 +269,10 @@ class RemoteStep:
 
     def done(self, frame: Frame) -> bool:
         """True once every wanted value is there or on its way."""
-        return all(frame[slot] is not UNSET for slot in self._wants.values())
+        for slot in self._wants.values():  # noqa: SIM110 - a generator would be made for each step
+            if frame[slot] is UNSET:
+                return False
+        return True
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Never called: a graph with remote segments does not run inline."""
@@ -277,10 +280,12 @@ class RemoteStep:
 
     def begin(self, run: Run) -> None:
         """Start the call; what the segment gave for this request before is handed back to it."""
-        frame = run.frame
-        wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
-        known = {name: slot for name, slot in self._wants.items() if name not in wants}
-        run.call(self._later(run, tuple(wants), {**self._sources, **known}), wants)
+        wants, needs, frame = self._wants, self._sources, run.frame
+        known = {name: slot for name, slot in wants.items() if frame[slot] is not UNSET}
+        if known:
+            wants = {name: slot for name, slot in wants.items() if name not in known}
+            needs = {**needs, **known}
+        run.call(self._later(run, tuple(wants), needs), wants)
 
     async def _later(
         self, run: Run, wants: tuple[str, ...], needs: Mapping[str, int]

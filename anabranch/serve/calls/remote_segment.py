@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -60,15 +60,27 @@ class RemoteSegment:
         def is_late() -> bool:
             return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
 
-        with hop(context, self._replicas.name) as inner, place_in(self.bulkhead, context):
-            answer = await self._replicas.call(
-                "evaluate", dict(values), wants, inner,
-                model=self._model(context), is_late=is_late,
-            )  # fmt: skip
+        if context.trace is None and self.bulkhead is None:
+            answer = await self._answer(values, wants, context, is_late)
+        else:
+            with hop(context, self._replicas.name) as inner, place_in(self.bulkhead, context):
+                answer = await self._answer(values, wants, inner, is_late)
         found: Mapping[str, Any] = taken(answer, context)
         if self._hops is not None and context.is_traffic:
             self._hops.observe(time.monotonic() - started)
         return found
+
+    def _answer(
+        self,
+        values: Mapping[str, Any],
+        wants: tuple[str, ...],
+        context: Context,
+        is_late: Callable[[], bool],
+    ) -> Coroutine[Any, Any, Any]:
+        model = self._model(context)
+        return self._replicas.call(
+            "evaluate", dict(values), wants, context, model=model, is_late=is_late
+        )
 
     def _model(self, context: Context) -> str:
         """Return the multiplexed model that is asked; empty for any."""

@@ -54,7 +54,9 @@ class _Judged:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
         ok: bool | None = True
-        if isinstance(error, CallLost):
+        if error is None:
+            pass
+        elif isinstance(error, CallLost):
             ok = False if error.may_have_run else None
         elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             ok = False if self._is_late() else None
@@ -92,7 +94,8 @@ class ReplicaCalls:
         """
         refusals: dict[str, CallLost] = {}
         while True:
-            address, link = await self._chosen(model, refusals)
+            chosen = self._choice(model, refusals)
+            address, link = chosen or await self._chosen(model, refusals)
             with _Judged(self._breakers, address, is_late, refusals):
                 return await link.call(method, *args)
 
@@ -150,15 +153,22 @@ class ReplicaCalls:
     async def _chosen(self, model: str, refusals: Mapping[str, CallLost]) -> tuple[str, Link]:
         """Return a replica for a call, as soon as there is one; raise if all have refused it."""
         while True:
-            live = self._live()
-            found = [address for address in live if address not in refusals]
-            if found:
-                address = self._least_loaded(self._preferred(found, model), live)
-                return address, live[address]
-            if live:
-                # Nothing was begun, so nothing was interrupted.
-                raise Unavailable(str(refusals[next(iter(live))]))
+            found = self._choice(model, refusals)
+            if found is not None:
+                return found
             await self._wait()
+
+    def _choice(self, model: str, refusals: Mapping[str, CallLost]) -> tuple[str, Link] | None:
+        """Return a replica for a call, None where there is none; raise if all have refused it."""
+        live = self._live()
+        found = [address for address in live if address not in refusals]
+        if found:
+            address = self._least_loaded(self._preferred(found, model), live)
+            return address, live[address]
+        if live:
+            # Nothing was begun, so nothing was interrupted.
+            raise Unavailable(str(refusals[next(iter(live))]))
+        return None
 
     def _live(self) -> dict[str, Link]:
         """The replicas that can be called now; those that are lost are looked for again."""
