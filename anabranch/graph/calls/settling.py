@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import sys
 
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 """Longest time that a thread keeps the others from Python's lock, in seconds. With Python's own 5
-ms what a thread encodes or computes adds as much to each read and write of a request.
+ms what a thread encodes or computes adds as much to each read and write of a request, and a model
+that needs the lock between two operators waits as long for each of them.
 """
 YOUNG = 5_000
 """New objects after which Python looks for circles among them. Requests that wait for a thread, for

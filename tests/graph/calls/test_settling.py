@@ -15,7 +15,7 @@ from anabranch.graph.calls.settling import settle_process
 gc.set_threshold({asked}, 7, 5)
 loaded = [[] for _ in range(1_000)]
 settle_process()
-print(gc.get_threshold(), gc.get_freeze_count() >= 1_000, sys.getswitchinterval())
+print(gc.get_threshold(), gc.get_freeze_count() >= 1_000, round(sys.getswitchinterval(), 6))
 """
 
 
