@@ -204,17 +204,16 @@ class Lane:
         return Done(value, clock() - started, started)
 
     def _hand_back(self, one: PlacedCall, done: Future[Done]) -> None:
-        """In the thread: let the next call begin, and have the loop take the result.
+        """In the thread: have the loop take the result, and let the next call begin.
 
         The next one has to wait for the loop where the component may move there after this one.
-        Nothing is done where the loop, or all of Python, has ended before the call.
+        Nothing is done with a result where the loop has ended before the call.
         """
+        following = self._places.next() if self._was_slow(done) else None
         with suppress(RuntimeError):
-            following = self._places.next() if self._was_slow(done) else None
-            if following is not None:
-                self._start(following)
-            is_left = following is None
-            one.answer.get_loop().call_soon_threadsafe(self._over, one, done, is_left)
+            one.answer.get_loop().call_soon_threadsafe(self._over, one, done, following is None)
+        if following is not None:
+            self._start(following)
 
     def _was_slow(self, done: Future[Done]) -> bool:
         if done.cancelled() or done.exception() is not None:
@@ -223,22 +222,20 @@ class Lane:
 
     def _over(self, one: PlacedCall, done: Future[Done], is_left: bool) -> None:
         """Give the result to the caller if it still waits, and the place back if it ``is_left``."""
-        error = None if done.cancelled() else done.exception()
-        if not done.cancelled() and error is None:
-            # Calls on the loop take the place of this call, which is not given to a thread then.
-            self._learn(done.result().seconds)
-        answer, one.future = one.answer, None  # which knows the call, too
         self.calls.discard(one.work)
-        if is_left:
-            self._give_back()
-        if answer.done():
-            return
+        one.future = None  # which knows the call, too
+        answer = one.answer
         if done.cancelled():
             answer.cancel()
-        elif error is None:
-            answer.set_result(done.result())
-        else:
+        elif (error := done.exception()) is None:
+            # Before its place goes to another thread, for calls on the loop would need it.
+            self._learn(done.result().seconds)
+            if not answer.done():
+                answer.set_result(done.result())
+        elif not answer.done():
             answer.set_exception(error)
+        if is_left:
+            self._give_back()
 
     def _leave(self, one: PlacedCall) -> None:
         """Give the place back of a call that is in no thread."""
