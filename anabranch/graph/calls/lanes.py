@@ -19,7 +19,7 @@ from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.guard import awaited, called, translate
 from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stuck
 from anabranch.graph.calls.pace import FAST, CallPace
-from anabranch.graph.calls.places import PlacedCall, Places
+from anabranch.graph.calls.places import CallPlaces, PlacedCall
 from anabranch.graph.calls.values import Convert, identity
 from anabranch.graph.calls.watch import WATCH
 from anabranch.pulse import PULSE
@@ -47,9 +47,11 @@ class Lanes:
     @property
     def pool(self) -> ThreadPoolExecutor:
         """The shared threads, started when first needed."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="anabranch-node")
-        return self._pool
+        pool = self._pool
+        if pool is None:
+            pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="anabranch-node")
+            self._pool = pool
+        return pool
 
     def add(self, lane: Lane) -> None:
         """Count a component in; its first call is in a thread."""
@@ -105,8 +107,8 @@ class Lane:
         """Of calls by single requests."""
         self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
         self.calls: set[InterruptibleCall] = set()
-        """Calls for threads: those without a place yet, and those under way, waited for or not."""
-        self._places = Places(self.places)
+        """Calls in threads that are under way, waited for or not."""
+        self._places = CallPlaces(self.places)
         lanes.add(self)
 
     @property
@@ -161,39 +163,65 @@ class Lane:
         return self._here(call) if done is None else done
 
     async def _placed(self, one: PlacedCall) -> Done | None:
-        """Have a call made in a thread; None where it has a place and is to be made here."""
-        self.calls.add(one.work)
+        """Have a call made in a thread; None where it is to be made here and now."""
         if self._places.take(one):
-            self._start(one)
+            self._begin(one)
         try:
             done: Done | None = await one.answer
             if done is None and not self._is_here:
                 # The component has gone back to threads meanwhile.
                 one.is_for_loop, one.answer = False, one.answer.get_loop().create_future()
-                self._start(one)
+                self._begin(one)
                 done = await one.answer
         except asyncio.CancelledError:
             self._give_up(one)
             raise
         else:
             if done is None:
-                self._leave(one)
+                self._give_back()
             return done
         finally:
             del one  # its error holds this frame, which would hold the error
 
     async def free(self) -> None:
-        """Wait until a thread may be in the component."""
-        await self._places.any_free()
+        """Wait for a turn among the calls: a thread may be in the component then."""
+        turn = PlacedCall()
+        if not self._places.take(turn):
+            try:
+                await turn.answer
+            except asyncio.CancelledError:
+                if not self._places.withdraw(turn):
+                    self._give_back()
+                raise
+        self._give_back()
 
     @property
     def _is_here(self) -> bool:
         """Whether a call that has its place runs on the loop."""
         return self.pace.inline
 
+    def _begin(self, one: PlacedCall) -> None:
+        """On the loop: have a call that has a place made in a thread."""
+        if not one.is_turn:
+            self.calls.add(one.work)
+        self._start(one)
+
     def _start(self, one: PlacedCall) -> None:
-        """Make a call in a thread, which has a place; asked for on the loop, or by a thread."""
-        one.future = self._lanes.pool.submit(one.context.run, self._timed, one.work.run)
+        """Have a call that has a place made in a thread; asked for on the loop, or by a thread.
+
+        It has the error where no thread can be started.
+        """
+        loop = one.answer.get_loop()
+        if one.is_turn:
+            loop.call_soon_threadsafe(one.turn_to_loop)
+            return
+        try:
+            one.future = self._lanes.pool.submit(one.context.run, self._timed, one.work.run)
+        except RuntimeError as error:
+            loop.call_soon_threadsafe(self._failed, one, error)
+            return
+        if one.work.given_up is not None:  # since a thread gave it the place
+            one.future.cancel()
         # The place is free when the thread is done, not when the caller has given up waiting.
         one.future.add_done_callback(partial(self._hand_back, one))
 
@@ -204,65 +232,76 @@ class Lane:
         return Done(value, clock() - started, started)
 
     def _hand_back(self, one: PlacedCall, done: Future[Done]) -> None:
-        """In the thread: have the loop take the result, and let the next call begin.
+        """Have the loop take the result, and the next call begin; in the thread that is done.
 
         The next one has to wait for the loop where the component may move there after this one.
-        Nothing is done with a result where the loop has ended before the call.
+        Nothing is done where the loop has ended before the call.
         """
-        following = self._places.next() if self._was_slow(done) else None
+        following = self._places.next() if self._may_follow(done) else None
         with suppress(RuntimeError):
-            one.answer.get_loop().call_soon_threadsafe(self._over, one, done, following is None)
-        if following is not None:
-            self._start(following)
+            one.answer.get_loop().call_soon_threadsafe(self._over, one, done, following)
+            if following is not None:
+                self._start(following)
 
-    def _was_slow(self, done: Future[Done]) -> bool:
-        if done.cancelled() or done.exception() is not None:
+    def _may_follow(self, done: Future[Done]) -> bool:
+        """Return whether the next call may begin in a thread, whatever the loop learns of this one.
+
+        After a call that was slow or has failed, as ``CallPace`` counts, a component stays in
+        threads. A call that is cancelled before it begins is so while the pool's lock is held.
+        """
+        if done.cancelled():
             return False
-        return done.result().seconds > self._fast
+        return done.exception() is not None or done.result().seconds > self._fast
 
-    def _over(self, one: PlacedCall, done: Future[Done], is_left: bool) -> None:
-        """Give the result to the caller if it still waits, and the place back if it ``is_left``."""
+    def _over(self, one: PlacedCall, done: Future[Done], following: PlacedCall | None) -> None:
+        """Give a result to the caller, if it still waits; its place has gone to ``following``."""
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled():
+            self._is_out(one)
+            one.answer.cancel()
+        elif error is not None:
+            self._failed(one, error)
+        else:
+            self._is_out(one)
+            # First: a component that moves to the loop now does so with the place of this call.
+            self._learn(done.result().seconds)
+            if not one.answer.done():
+                one.answer.set_result(done.result())
+        if following is None:
+            self._give_back()
+        elif not following.is_turn:
+            self.calls.add(following.work)
+
+    def _failed(self, one: PlacedCall, error: BaseException) -> None:
+        self._is_out(one)
+        if not one.answer.done():
+            one.answer.set_exception(error)
+
+    def _is_out(self, one: PlacedCall) -> None:
         self.calls.discard(one.work)
         one.future = None  # which knows the call, too
-        answer = one.answer
-        if done.cancelled():
-            answer.cancel()
-        elif (error := done.exception()) is None:
-            # Before its place goes to another thread, for calls on the loop would need it.
-            self._learn(done.result().seconds)
-            if not answer.done():
-                answer.set_result(done.result())
-        elif not answer.done():
-            answer.set_exception(error)
-        if is_left:
-            self._give_back()
-
-    def _leave(self, one: PlacedCall) -> None:
-        """Give the place back of a call that is in no thread."""
-        self.calls.discard(one.work)
-        self._give_back()
 
     def _give_back(self) -> None:
+        """Give a place to the next call, in a thread or on the loop, or have it free."""
         following = self._places.next()
         if following is None:
-            self._places.left()
+            self._places.free += 1
         elif self._is_here:
-            following.is_for_loop = True
-            following.answer.set_result(None)
+            following.turn_to_loop()
         else:
-            self._start(following)
+            self._begin(following)
 
     def _give_up(self, one: PlacedCall) -> None:
         """Do without a call that nobody waits for; what runs in a thread is interrupted."""
         if self._places.withdraw(one):
-            self.calls.discard(one.work)
-        elif one.is_for_loop:
-            self._leave(one)
-        else:
-            if one.future is not None:
-                one.future.cancel()
-            one.work.given_up = time.monotonic()
-            one.answer.get_loop().call_later(GRACE, one.work.interrupt)
+            return
+        if one.is_for_loop:
+            self._give_back()
+            return
+        one.work.given_up = time.monotonic()
+        if one.future is not None:
+            one.future.cancel()
+        one.answer.get_loop().call_later(GRACE, one.work.interrupt)
 
     def _learn(self, seconds: float) -> None:
         """Note a call in a thread."""

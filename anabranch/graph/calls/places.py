@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -18,56 +19,57 @@ from anabranch.graph.calls.interrupt import InterruptibleCall
 
 
 class PlacedCall:
-    """A call that waits for a place, has one, or has ended; made on the event loop.
+    """A call that waits for a place, has one, or has ended; without ``work``, a mere turn.
 
-    It has the variables of the context in which it is made. Its ``answer`` is awaited there.
+    It is created on the event loop, where its ``answer`` is awaited, and keeps the variables of the
+    context there.
     """
 
-    __slots__ = ("answer", "context", "future", "has_place", "is_for_loop", "work")
+    __slots__ = ("answer", "context", "future", "has_place", "is_for_loop", "is_turn", "work")
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = InterruptibleCall(work)
+    def __init__(self, work: Callable[[], Any] | None = None) -> None:
+        self.is_turn = work is None
+        self.work = InterruptibleCall(work or _nothing)
         self.context = copy_context()
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.future: Future[Any] | None = None
         """Its work in a thread, once that was asked for."""
         self.has_place = False
+        """Whether it waits no more."""
         self.is_for_loop = False
         """Whether it has a place that it is to use on the event loop."""
 
+    def turn_to_loop(self) -> None:
+        """Answer with None, on the event loop: its place is to be used there."""
+        if not self.answer.done():
+            self.is_for_loop = True
+            self.answer.set_result(None)
 
-class Places:
-    """So many places. All but ``next`` is for the thread of the event loop."""
 
-    __slots__ = ("_are_free", "_free", "_lock", "_waiting")
+class CallPlaces:
+    """The places of a component. All but ``next`` is for the thread of the event loop."""
+
+    __slots__ = ("_lock", "_waiting", "free")
 
     def __init__(self, number: int) -> None:
-        self._free = number
-        self._are_free = asyncio.Event()
-        self._are_free.set()
+        self.free = number
+        """How many are free; none while a call waits."""
         self._waiting: deque[PlacedCall] = deque()
         self._lock = threading.Lock()
 
-    @property
-    def free(self) -> int:
-        """How many are free; none while a call waits."""
-        return self._free
-
     def take(self, call: PlacedCall) -> bool:
         """Give a call a place, or have it wait; return whether it has one."""
-        if not self._free:
+        if self.free:
+            self.free -= 1
+            call.has_place = True
+        else:
             self._waiting.append(call)
-            return False
-        self._free -= 1
-        if not self._free:
-            self._are_free.clear()
-        call.has_place = True
-        return True
+        return call.has_place
 
     def next(self) -> PlacedCall | None:
         """Give a place that was given up to the first call that waits, which is returned.
 
-        None where nobody waits: then the place must be ``left``. Any thread may ask.
+        None where nobody waits: then the place must be set ``free``. Any thread may ask.
         """
         with self._lock:
             while self._waiting:
@@ -77,18 +79,12 @@ class Places:
                     return call
         return None
 
-    def left(self) -> None:
-        """Have a place free that was given up, and for which nobody waits."""
-        self._free += 1
-        self._are_free.set()
-
     def withdraw(self, call: PlacedCall) -> bool:
         """Have a call wait no longer; False where it has a place already."""
-        with self._lock:
-            if not call.has_place and call in self._waiting:
-                self._waiting.remove(call)
+        with self._lock, suppress(ValueError):
+            self._waiting.remove(call)
         return not call.has_place
 
-    async def any_free(self) -> None:
-        """Wait until a place is free."""
-        await self._are_free.wait()
+
+def _nothing() -> None:
+    """The work of a mere turn."""

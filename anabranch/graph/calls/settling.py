@@ -12,8 +12,8 @@ that needs the lock between two operators waits as long for each of them.
 """
 YOUNG = 5_000
 """New objects after which Python looks for circles among them. Requests that wait for a thread, for
-another process or for their client have a hundred each, and are walked each time: with Python
-3.11's own 700 that takes a twentieth of the processor at 64 requests.
+another process or for their client have a hundred each: with Python 3.11's own 700, to walk them
+takes a twentieth of the processor at 64 requests.
 """
 
 

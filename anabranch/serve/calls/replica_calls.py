@@ -53,18 +53,20 @@ class _Judged:
         self._breakers.began(self._address, time.monotonic())
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
-        ok: bool | None = True
-        if error is None:
-            pass
-        elif isinstance(error, CallLost):
-            ok = False if error.may_have_run else None
-        elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            ok = False if self._is_late() else None
+        ok = True if error is None else self._verdict(error)
         self._breakers.ended(self._address, ok, time.monotonic())
         if isinstance(error, CallLost) and ok is None:
             self._refusals[self._address] = error
             return True
         return False
+
+    def _verdict(self, error: BaseException) -> bool | None:
+        """Return whether a replica is well that gave an error; None where that says nothing."""
+        if isinstance(error, CallLost):
+            return False if error.may_have_run else None
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            return False if self._is_late() else None
+        return True
 
 
 class ReplicaCalls:

@@ -7,8 +7,10 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Bound
 from anabranch.errors import NodeError
+from anabranch.graph.calls import lanes as lanes_module
 from anabranch.graph.calls.lanes import MAX_THREADS, Lane, Lanes
 from anabranch.graph.calls.pace import FIRST_STREAK, CallPace
+from anabranch.graph.calls.places import PlacedCall
 from tests.collector import without_collector
 from tests.waiting import eventually
 
@@ -132,7 +136,7 @@ def test_a_call_that_is_given_up_as_its_turn_on_the_loop_comes_gives_it_to_the_n
             asyncio.ensure_future(lane.call(partial(begun.append, name)))
             for name in ("second", "third")
         )
-        # Before any that goes on with the second call.
+        # Cancelled before the task of the second call wakes.
         lane_gives_back = lane._give_back
         lane._give_back = lambda: (lane_gives_back(), second.cancel())  # type: ignore[method-assign]
         await asyncio.sleep(0)
@@ -140,6 +144,66 @@ def test_a_call_that_is_given_up_as_its_turn_on_the_loop_comes_gives_it_to_the_n
         await asyncio.gather(first, third)
         assert second.cancelled()
         assert (begun, lane._places.free, lane.calls) == (["third"], 1, set())
+        lanes.close()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_given_up_as_a_thread_gives_it_its_place_never_begins() -> None:
+    async def main() -> None:
+        lanes, begun = Lanes(), list[str]()
+        lanes._pool = ThreadPoolExecutor(1)  # nothing begins before the thread has started it
+        lane = paced(lane_in(lanes, places=1), fast=0.0)
+        release, has_place, is_given_up = (threading.Event() for _ in range(3))
+        start, loop_thread = lane._start, threading.get_ident()
+
+        def slowly(one: PlacedCall) -> None:
+            if threading.get_ident() != loop_thread and not has_place.is_set():
+                has_place.set()
+                is_given_up.wait()
+            start(one)
+
+        lane._start = slowly  # type: ignore[method-assign]
+        first = asyncio.ensure_future(lane.call(release.wait))
+        second, third = (
+            asyncio.ensure_future(lane.call(partial(begun.append, name)))
+            for name in ("second", "third")
+        )
+        await asyncio.sleep(0)
+        release.set()
+        await eventually(has_place.is_set)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        is_given_up.set()
+        await asyncio.gather(first, third)
+        assert (begun, lane._places.free, lane.calls) == (["third"], 1, set())
+        lanes.close()
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_free_thread_has_a_turn_among_the_calls() -> None:
+    async def main() -> None:
+        lanes = Lanes()
+        lane = paced(lane_in(lanes, places=1), fast=0.0)
+        gates = [threading.Event() for _ in range(3)]
+        first, second = (asyncio.ensure_future(lane.call(gate.wait)) for gate in gates[:2])
+        await asyncio.sleep(0)
+        free, gone = asyncio.ensure_future(lane.free()), asyncio.ensure_future(lane.free())
+        await asyncio.sleep(0)
+        third = asyncio.ensure_future(lane.call(gates[2].wait))
+        await asyncio.sleep(0)
+        gone.cancel()
+        gates[0].set()
+        await first
+        assert not free.done()
+        gates[1].set()
+        await asyncio.gather(second, free)
+        assert not third.done()
+        gates[2].set()
+        await third
+        assert (gone.cancelled(), lane._places.free, lane.calls) == (True, 1, set())
         lanes.close()
 
     asyncio.run(main())
@@ -189,7 +253,8 @@ def test_no_more_calls_than_places_are_in_a_component_and_none_is_lost(
             if turns is not None
         ]
         await asyncio.gather(*ends)
-        found = await asyncio.gather(*asked, return_exceptions=True)
+        async with asyncio.timeout(60.0):
+            found = await asyncio.gather(*asked, return_exceptions=True)
         await eventually(lambda: not lane.calls)
         kept = [one for one, (_, turns) in zip(found, calls, strict=True) if turns is None]
         assert kept == [None] * len(kept)
@@ -198,7 +263,8 @@ def test_no_more_calls_than_places_are_in_a_component_and_none_is_lost(
         assert lane._places.free == places
         lanes.close()
 
-    asyncio.run(main())
+    with patch.object(lanes_module, "GRACE", 60.0):  # none is interrupted as it counts
+        asyncio.run(main())
 
 
 def test_an_error_is_freed_with_its_last_reader() -> None:

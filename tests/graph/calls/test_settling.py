@@ -22,7 +22,9 @@ print(gc.get_threshold(), gc.get_freeze_count() >= 1_000, round(sys.getswitchint
 @pytest.mark.parametrize(
     ("asked", "kept"), [(700, YOUNG), (2 * YOUNG, 2 * YOUNG), (0, 0)], ids=["usual", "more", "none"]
 )
-def test_a_component_that_asks_for_fewer_collections_has_them(asked: int, kept: int) -> None:
+def test_there_are_fewer_collections_than_usual_or_as_few_as_a_component_asks_for(
+    asked: int, kept: int
+) -> None:
     code = SETTLED.format(asked=asked)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{(kept, 7, 5)} True {SWITCH_S}\n"
