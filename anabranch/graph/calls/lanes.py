@@ -190,8 +190,7 @@ class Lane:
             try:
                 await turn.answer
             except asyncio.CancelledError:
-                if not self._places.withdraw(turn):
-                    self._give_back()
+                self._give_up(turn)
                 raise
         self._give_back()
 
@@ -255,14 +254,12 @@ class Lane:
 
     def _over(self, one: PlacedCall, done: Future[Done], following: PlacedCall | None) -> None:
         """Give a result to the caller, if it still waits; its place has gone to ``following``."""
-        error = None if done.cancelled() else done.exception()
+        self._is_out(one)
         if done.cancelled():
-            self._is_out(one)
             one.answer.cancel()
-        elif error is not None:
+        elif (error := done.exception()) is not None:
             self._failed(one, error)
         else:
-            self._is_out(one)
             # First: a component that moves to the loop now does so with the place of this call.
             self._learn(done.result().seconds)
             if not one.answer.done():
@@ -295,7 +292,7 @@ class Lane:
         """Do without a call that nobody waits for; what runs in a thread is interrupted."""
         if self._places.withdraw(one):
             return
-        if one.is_for_loop:
+        if one.is_for_loop or one.is_turn:
             self._give_back()
             return
         one.work.given_up = time.monotonic()
