@@ -53,12 +53,13 @@ def _name(dtype: np.dtype[Any]) -> str | None:
     return dtype.str if is_plain else None
 
 
-def restore(description: list[Any], rest: memoryview) -> Array:
+def restore(described: list[Any], rest: memoryview) -> Array:
     """Return an array as a view of its bytes in ``rest``, which may be written to.
 
-    Raises ValueError or TypeError where there is no such array.
+    ``described`` is a tag and a description. Raises ValueError or TypeError where there is no such
+    array.
     """
-    name, place, *shape = description
+    _, name, place, *shape = described
     # NumPy takes a place before the buffer for granted, and -1 for as much as there is.
     if place < 0 or place % ALIGNMENT or min(shape, default=0) < 0:
         raise ValueError(f"an array of shape {shape} begins at byte {place}")
@@ -91,9 +92,9 @@ def describe_texts(array: Array, parts: Parts) -> list[Any] | None:
     return [parts.add(data), len(data), texts, *array.shape]
 
 
-def restore_texts(description: list[Any], rest: memoryview) -> Array:
-    """Return an array of ``str`` and ``bytes``; ValueError or TypeError where there is none."""
-    place, size, texts, *shape = description
+def restore_texts(described: list[Any], rest: memoryview) -> Array:
+    """Return an array of ``str`` and ``bytes``, as ``restore`` does; it raises likewise."""
+    _, place, size, texts, *shape = described
     count = prod(shape)
     data = bytes(rest[place : place + size])
     if count < 0 or count * _LENGTH.size > len(data) or len(data) != size:

@@ -101,8 +101,6 @@ class FrameChannel(asyncio.BufferedProtocol):
 
         The memory of its chunks may change afterwards.
         """
-        if self.closed:
-            return
         self._waiting += chunks
         self._waiting_size += sum(map(len, chunks))
         if len(self._waiting) >= TOGETHER or self._waiting_size >= SMALL:
@@ -124,14 +122,15 @@ class FrameChannel(asyncio.BufferedProtocol):
         if not waiting:
             return
         size, self._waiting, self._waiting_size = self._waiting_size, [], 0
-        if self.closed or self._transport is None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
         if size >= SMALL:
-            self._flush_large(self._transport, waiting)
+            self._flush_large(transport, waiting)
         elif len(waiting) == 1:
-            self._transport.write(waiting[0])
+            transport.write(waiting[0])
         else:
-            self._transport.writelines(waiting)
+            transport.writelines(waiting)
 
     def _flush_large(self, transport: asyncio.Transport, chunks: list[Buffer]) -> None:
         """Write what the system takes, unless other bytes wait for it; copy the rest.

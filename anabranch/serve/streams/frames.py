@@ -12,9 +12,9 @@ that it will have to hold before it makes room for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -59,29 +59,24 @@ def room(size: int) -> memoryview:
 class Parts:
     """The bytes of the arrays of one frame, each with its place behind the header."""
 
-    __slots__ = ("_parts", "size")
+    __slots__ = ("chunks", "size")
 
     def __init__(self) -> None:
-        self._parts: list[tuple[int, Buffer]] = []
+        self.chunks: list[Buffer] = []
+        """The bytes, and the zeros between."""
         self.size = 0
 
     def add(self, part: Buffer) -> int:
         """Add bytes, and return their place. They must not change until the frame has left."""
         if not part:
             return 0
-        place = aligned(self.size)
-        self._parts.append((place, part))
+        size = self.size
+        place = (size + ALIGNMENT - 1) & -ALIGNMENT
+        if place > size:
+            self.chunks.append(bytes(place - size))
+        self.chunks.append(part)
         self.size = place + len(part)
         return place
-
-    def chunks(self, start: int) -> Iterable[Buffer]:
-        """The bytes, and the zeros between, from ``start`` bytes before the first place on."""
-        at = -start
-        for place, part in self._parts:
-            if place > at:
-                yield bytes(place - at)
-            yield part
-            at = place + len(part)
 
 
 def frame_size(header: bytes, parts: Parts) -> int:
@@ -93,13 +88,13 @@ def frame(kind: int, call: int, header: bytes = b"", parts: Parts | None = None)
     """Return a frame as few chunks of bytes; only those of SMALL or more share their memory."""
     if parts is None or not parts.size:
         return [PREFIX.pack(len(header), len(header), kind, call) + header]
-    prefix = PREFIX.pack(frame_size(header, parts), len(header), kind, call)
-    padding = aligned(len(header)) - len(header)
+    padding = -len(header) % ALIGNMENT
+    prefix = PREFIX.pack(len(header) + padding + parts.size, len(header), kind, call)
     if parts.size < SMALL:
-        return [b"".join([prefix, header, *parts.chunks(padding)])]
+        return [b"".join([prefix, header, bytes(padding), *parts.chunks])]
     chunks: list[Buffer] = []
-    small: list[Buffer] = [prefix, header]
-    for chunk in parts.chunks(padding):
+    small: list[Buffer] = [prefix, header, bytes(padding)]
+    for chunk in parts.chunks:
         if len(chunk) < SMALL:
             small.append(chunk)
             continue
@@ -154,7 +149,7 @@ class FrameReader:
         """Take the frame at the start; False where it is not complete."""
         about = PREFIX.unpack_from(self._scratch, self._start)
         size = about[0]
-        self._check(about)
+        self._check(*about)
         body = self._start + PREFIX.size
         if size <= self._end - body:
             self._start = body + size
@@ -164,8 +159,7 @@ class FrameReader:
             self._move(about, self._scratch[body : self._end])
         return False
 
-    def _check(self, about: Any) -> None:
-        size, header, kind, _ = about
+    def _check(self, size: int, header: int, kind: int, call: int) -> None:
         if size > self.most:
             raise MalformedFrame(f"a frame of {size} bytes is over the limit of {self.most}")
         if header > size or (header < size < aligned(header)):

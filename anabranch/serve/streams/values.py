@@ -1,14 +1,15 @@
 """Values as they cross: plain data as msgpack, and all else as lists that say what they are.
 
-``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes`` and dicts with keys of text stand for
-themselves. Every other value is a list of its tag and its content; so a list is one, too. What
-arrives is equal to what was sent, and of the same types. Objects of other classes do not cross.
+``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes``, and dicts of these with keys of text
+stand for themselves. Every other value is a list of its tag and its content; so a list is one, too,
+and a dict that has one of them inside. What arrives is equal to what was sent, and of the same
+types. Objects of other classes do not cross.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -27,12 +28,13 @@ from anabranch.serve.streams.records import RECORDS, make_error, take_error
 LIST, TUPLE, SET, FROZEN_SET, PAIRS, ARRAY, TEXTS, OBJECTS, SCALAR, INTEGER, SURROGATES, LONG = (
     range(12)
 )
-ERROR_TAG = 12
+ERROR_TAG, DICT = 12, 13
 FIRST_RECORD = 16
 """Tag of the first of ``RECORDS``; the others follow."""
 _PLAIN = frozenset((type(None), bool, float))
 _encode = msgspec.msgpack.Encoder().encode
-_NESTED = frozenset((dict, list))
+_TOLD_APART = frozenset((list, msgspec.Raw))
+"""What values become that do not stand for themselves, or may not."""
 _Packer: TypeAlias = Callable[[Any, Parts], Any]
 _LEAST, _MOST = -(2**63), 2**64 - 1
 """The integers that msgpack has."""
@@ -90,18 +92,23 @@ def _pack_bytes(value: bytes, parts: Parts) -> Any:
 
 
 def _pack_dict(value: dict[Any, Any], parts: Parts) -> Any:
-    """Return a dict as itself where all keys are text; else its keys and values as a list."""
+    """Return a dict with keys of text as one; else its keys and values as a list."""
     packed = {}
     key: Any = None
+    is_plain = True
     try:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 break
             kind = type(item)
-            is_plain = item.isascii() if kind is str else kind in _PLAIN
-            packed[key] = item if is_plain else pack(item, parts)
+            if item.isascii() if kind is str else kind in _PLAIN:
+                packed[key] = item
+                continue
+            packed[key] = found = pack(item, parts)
+            if type(found) in _TOLD_APART:
+                is_plain = False
         else:
-            return packed
+            return packed if is_plain else [DICT, packed]
     except CannotCross as error:
         raise error.within(key) from None
     return _pack_pairs(value, parts)
@@ -190,19 +197,23 @@ def unpack(packed: Any, rest: memoryview) -> Any:
 
     Raises any Exception where there is no such value.
     """
-    kind = type(packed)
-    if kind is dict:
-        return {
-            key: unpack(item, rest) if type(item) in _NESTED else item
-            for key, item in packed.items()
-        }
-    if kind is list:
-        return _UNPACKERS[packed[0]](packed, rest)
-    return packed
+    return _UNPACKERS[packed[0]](packed, rest) if type(packed) is list else packed
 
 
 def _items(packed: list[Any], rest: memoryview, start: int = 1) -> list[Any]:
-    return [unpack(item, rest) if type(item) in _NESTED else item for item in packed[start:]]
+    unpackers = _UNPACKERS
+    return [
+        unpackers[item[0]](item, rest) if type(item) is list else item for item in packed[start:]
+    ]
+
+
+def _dict(packed: list[Any], rest: memoryview) -> dict[str, Any]:
+    _, items = packed
+    unpackers = _UNPACKERS
+    for key, item in items.items():
+        if type(item) is list:
+            items[key] = unpackers[item[0]](item, rest)
+    return cast(dict[str, Any], items)
 
 
 def _pairs(packed: list[Any], rest: memoryview) -> dict[Any, Any]:
@@ -240,8 +251,9 @@ _UNPACKERS: dict[int, Callable[[list[Any], memoryview], Any]] = {
     SET: lambda packed, rest: set(_items(packed, rest)),
     FROZEN_SET: lambda packed, rest: frozenset(_items(packed, rest)),
     PAIRS: _pairs,
-    ARRAY: lambda packed, rest: restore(packed[1:], rest),
-    TEXTS: lambda packed, rest: restore_texts(packed[1:], rest),
+    DICT: _dict,
+    ARRAY: restore,
+    TEXTS: restore_texts,
     OBJECTS: _objects,
     SCALAR: lambda packed, rest: unpack(packed[1], rest)[()],
     INTEGER: lambda packed, rest: int.from_bytes(packed[1], "little", signed=True),
