@@ -58,11 +58,20 @@ class LeanCycle(RequestResponseCycle):
     taken away until the reply begins.
     """
 
-    # Read for few requests, so not set for each.
+    # What most requests leave as it is stands here, so that it is not set for each.
     logger = logging.getLogger("uvicorn.error")
     access_log = False
     chunked_encoding = None
     expected_content_length = 0
+    disconnected = response_started = response_complete = False
+    keep_alive = True
+    waiting_for_100_continue = False
+    is_cut_off = False
+    """Whether the reply ends the connection although the body is still coming."""
+    batch = -1
+    """Batch of replies in which its own is, if it was not written at once."""
+    _whole = False
+    """Whether the application has been given the end of the body."""
 
     def __init__(
         self,
@@ -79,18 +88,9 @@ class LeanCycle(RequestResponseCycle):
         self.came = len(body or b"")
         """Bytes of the body that have come."""
         self.more_body = body is None
-        self._whole = False
-        """Whether the application has been given the end of the body."""
-        self.disconnected = self.response_started = self.response_complete = False
-        self.keep_alive = True
-        self.waiting_for_100_continue = False
-        self.is_cut_off = False
-        """Whether the reply ends the connection although the body is still coming."""
         self.transport = carrier.transport
         self.flow = carrier.flow
         self._replies = carrier.replies
-        self.batch = -1
-        """Batch of replies in which its own is, if it was not written at once."""
         self.default_headers = headers
         self.message_event = carrier.news
         self.on_response = carrier.on_response_complete
