@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-import uvloop
 
 from anabranch.components.contract import Bound, Context
 from anabranch.components.tensors.datatypes import matches
@@ -40,7 +39,7 @@ _loading = threading.RLock()
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
     """Return an event loop in a thread of its own; so ``run`` works below a running loop too."""
-    loop = uvloop.new_event_loop()
+    loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="anabranch-local", daemon=True).start()
     return loop
 
