@@ -70,10 +70,9 @@ class Parts:
         """Add bytes, and return their place. They must not change until the frame has left."""
         if not part:
             return 0
-        size = self.size
-        place = (size + ALIGNMENT - 1) & -ALIGNMENT
-        if place > size:
-            self.chunks.append(bytes(place - size))
+        place = aligned(self.size)
+        if place > self.size:
+            self.chunks.append(bytes(place - self.size))
         self.chunks.append(part)
         self.size = place + len(part)
         return place
@@ -88,8 +87,8 @@ def frame(kind: int, call: int, header: bytes = b"", parts: Parts | None = None)
     """Return a frame as few chunks of bytes; only those of SMALL or more share their memory."""
     if parts is None or not parts.size:
         return [PREFIX.pack(len(header), len(header), kind, call) + header]
-    padding = -len(header) % ALIGNMENT
-    prefix = PREFIX.pack(len(header) + padding + parts.size, len(header), kind, call)
+    prefix = PREFIX.pack(frame_size(header, parts), len(header), kind, call)
+    padding = aligned(len(header)) - len(header)
     if parts.size < SMALL:
         return [b"".join([prefix, header, bytes(padding), *parts.chunks])]
     chunks: list[Buffer] = []
