@@ -174,8 +174,9 @@ def _defaults() -> list[str]:
 
     A request whose whole text is in the buffer is sent again to another server when its connection
     ends without an answer (RFC 9110, 9.2.2: where the request is idempotent; see the frontend).
-    One that is not sent again is answered with 502 only where it is the first of its client's
-    connection: HAProxy closes the others without a word, as a server may (RFC 9112, 9.3.1).
+    One that is not sent again is answered with 502 only where it is the first of its router's
+    connection. Where that one had served others before, HAProxy closes the client's connection
+    without a word, as a server may (RFC 9112, 9.3.1).
     Requests wait for an answer of the gateway or the front as long as it takes; keep-alive probes
     find routers whose machine has gone, within 5 s.
     """

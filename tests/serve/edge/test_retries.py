@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from tests.serve.edge.servers import Server, ask, connection, edge, needs_haproxy, route
+from tests.serve.edge.servers import OPTIONS, Server, ask, connection, edge, needs_haproxy, route
 
 pytestmark = needs_haproxy
 PATH = "/v2/models/a/infer"
@@ -62,15 +63,19 @@ def test_only_what_may_be_sent_again_is(
     asyncio.run(main())
 
 
-def test_a_post_that_is_sent_once_ends_its_client_s_connection_if_it_is_not_the_first() -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_post_on_a_used_connection_of_its_router_ends_its_client_s(is_first: bool) -> None:
+    """The first request of a client's connection, and a later one."""
+
     async def main() -> None:
-        async with edge() as site, Server(site.folder, "r") as router:
+        options = replace(OPTIONS, threads=1)
+        async with edge(options) as site, Server(site.folder, "r") as router:
             await site.proxy.apply({"a": route(router)})
-            async with connection(site.port) as client:
+            async with connection(site.port) as client, connection(site.port) as other:
                 assert (await client.ask(PATH)).status == 200
                 router.behaviour = "hang up"
                 with pytest.raises(EOFError):
-                    await client.ask(PATH)
+                    await (other if is_first else client).ask(PATH)
             assert len(router.seen) == 2
 
     asyncio.run(main())

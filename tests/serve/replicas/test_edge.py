@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +98,16 @@ def test_it_goes_on_with_the_routers_that_it_knows(
             Server(folder, "other") as other,
         ):
 
-            async def answers() -> set[str]:
-                replies = [await ask(at.http, "/v2/models/digits/infer") for _ in range(8)]
-                return {reply.document[0] for reply in replies if reply.status == 200}
+            async def answers() -> AsyncIterator[str]:
+                for _ in range(8):
+                    # A router that breaks off may take a request with it, which is not sent again.
+                    with suppress(EOFError):
+                        reply = await ask(at.http, "/v2/models/digits/infer")
+                        if reply.status == 200:
+                            yield reply.document[0]
 
             async def answered_by(*names: str) -> bool:
-                return await answers() == set(names)
+                return {name async for name in answers()} == set(names)
 
             controller.tell(near, other)
             await eventually(lambda: answered_by("near", "other"))
