@@ -126,6 +126,7 @@ class HelperProcess:
     def __init__(self, its: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self._socket = its
         self._process = process
+        self._parent = os.getpid()
         self._is_up = False
 
     def is_up(self, wait: bool) -> bool:
@@ -141,9 +142,13 @@ class HelperProcess:
         return _received(self._socket)
 
     def end(self) -> None:
-        """End it, and wait until it has."""
+        """End it, and wait until it has; in a fork of its parent, which is not its parent, do not.
+
+        The fork would wait for ever, for a lock of a thread that it does not have.
+        """
         self._socket.close()
-        self._process.wait()
+        if os.getpid() == self._parent:
+            self._process.wait()
 
     __del__ = end
 

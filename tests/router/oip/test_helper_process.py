@@ -76,6 +76,26 @@ def test_a_helper_that_was_killed_is_replaced_and_one_that_dies_again_is_an_erro
     assert run(killed_once, 0) == "well"
 
 
+FORKING = """
+import os
+from anabranch.router.oip.helper_process import HelperProcess, _started
+
+helper = HelperProcess(*_started())
+assert helper.is_up(wait=True)
+fork = os.fork()
+if fork == 0:
+    del helper
+    os._exit(0)
+assert os.waitpid(fork, 0) == (fork, 0)
+helper.end()
+"""
+
+
+def test_a_fork_of_its_parent_does_not_wait_for_it() -> None:
+    """As where a component starts a process, on uvloop: all objects of threads end in the fork."""
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=60)
+
+
 def test_nothing_is_left_of_a_helper_that_has_ended_although_nobody_asks() -> None:
     pid = run(os.getpid)
     os.kill(pid, signal.SIGKILL)
