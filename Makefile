@@ -30,7 +30,7 @@ APART := $(wildcard tests/e2e/test_cluster_*.py) tests/e2e/test_tls.py tests/e2e
 	tests/e2e/test_engine.py tests/e2e/test_portable.py tests/e2e/test_watch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-steady test-gpu test-mlserver test-feast check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-native test-steady test-gpu test-mlserver test-feast check native pure audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,7 @@ test-nightly: setup ## Run the tests that are slow and rarely tell anything new
 	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) -o faulthandler_timeout=1800 \
 		tests --ignore=tests/e2e
 	$(BIN)/python -m pytest -m "nightly and e2e" -o faulthandler_timeout=1800
+	$(MAKE) test-native
 
 # Of the tests that take an engine; `make test-steady MODULES=tests/e2e/test_edge.py` takes some.
 MODULES := tests/e2e
@@ -107,6 +108,20 @@ test-feast: setup ## Run the tests of Feast in an environment that has the packa
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(FEAST)
 	$(BIN)/uv pip install --quiet --python $(FEAST)/bin/python -e '.[feast,redis]' hypothesis pytest
 	$(FEAST)/bin/python -m pytest tests/components/features tests/client/features
+
+native: setup ## Compile what each request passes, in place; this needs a C compiler and the network
+	$(UV) editables hatch-mypyc hatchling setuptools
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(UV) --no-build-isolation --no-deps --reinstall-package anabranch -e .
+
+pure: ## Remove what `make native` has made
+	find anabranch -name '*.so' -delete
+	rm -f *__mypyc.*.so
+
+NATIVE := tests/access tests/graph tests/router tests/serve/streams tests/telemetry
+test-native: native ## Compile what each request passes, and run its tests and those that take engines
+	@trap '$(MAKE) pure' EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/python -m pytest -m "not nightly" $(PARALLEL) $(NATIVE) && \
+	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check

@@ -7,19 +7,27 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from anabranch.router.http import app
+
 OWN = ("ray", "numpy", "uvicorn", "httptools", "uvloop", "orjson", "msgspec")
 
 
 def describe() -> dict[str, object]:
-    """Processor, load, Python and the versions of our own environment."""
+    """Processor, load, Python, and the versions and the form of our own environment."""
     return {
         "system": platform.platform(),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "load_average": os.getloadavg(),
         "python": platform.python_version(),
+        "compiled": is_compiled(),
         "versions": {name: version(name) for name in OWN},
     }
+
+
+def is_compiled() -> bool:
+    """Return whether the modules that each request passes are compiled, as by ``make native``."""
+    return Path(app.__file__).suffix != ".py"
 
 
 def _processor() -> str:

@@ -35,6 +35,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
 from benchmarks.in_process import WARM_UP, five_nodes
+from benchmarks.machine import is_compiled
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
 
@@ -134,7 +135,8 @@ def _wires(app: GraphApp) -> Mapping[str, Wire]:
 
 
 def _table(found: Mapping[str, float]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    caption = "compiled by mypyc" if is_compiled() else "plain Python"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption)
     table.add_column("five-node graph, from request to reply")
     table.add_column("µs of processor", justify="right")
     for name, seconds in found.items():

@@ -77,3 +77,11 @@ def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCerti
     found = EngineCertificates(tmp_path, monkeypatch)
     found.use()
     return found
+
+
+def pytest_configure() -> None:
+    """Refuse to test a module whose compiled form, of ``make native``, is older than its source."""
+    for compiled in (Path(__file__).parents[1] / "anabranch").rglob("*.so"):
+        source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
+        if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
+            raise pytest.UsageError(f"{compiled} is old: run `make native` again, or `make pure`")

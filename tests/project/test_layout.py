@@ -111,6 +111,12 @@ def test_no_floor_names_an_upper_one() -> None:
     assert layout.named_upwards(PACKAGE, floors(), NAMES_UPPER) == []
 
 
+def test_each_module_that_may_be_compiled_exists() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    modules = wheel["targets"]["wheel"]["hooks"]["mypyc"]["include"]
+    assert [module for module in modules if not (ROOT / module).is_file()] == []
+
+
 def test_tests_mirror_the_package() -> None:
     assert layout.unmirrored(PACKAGE, ROOT / "tests", TESTS_OF_NO_MODULE) == []
 

@@ -240,7 +240,12 @@ def serving(app: Any) -> Iterator[str]:
     """Serve an ASGI application with uvicorn on a free loopback port; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=5
+        app,
+        interface="asgi3",
+        log_config=None,
+        lifespan="on",
+        ws="none",
+        timeout_graceful_shutdown=5,
     )
     server = _Uvicorn(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anabranch.components.contract import Bound, Context
 from anabranch.graph.batch.batcher import Batcher
 from anabranch.graph.batch.batching import limits_of
 from anabranch.graph.batch.rows import check_rows, rows_of
+from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.lanes import Lane, Lanes
 from anabranch.graph.calls.pace import CallPace
-from anabranch.graph.calls.values import arrays_of
+from anabranch.graph.calls.values import Convert, arrays_of
 from anabranch.graph.execute.invoke import Parameter
+from anabranch.graph.execute.policy import RecoveryPolicy
 from anabranch.graph.execute.run import Frame, Run
 from anabranch.graph.execute.steps import Invoke, NodeStep
 from anabranch.specs.models import NodeBase
@@ -69,11 +71,17 @@ class BatchedStep(NodeStep):
         bound: Bound,
         spec: NodeBase,
         parameters: Sequence[Parameter],
+        slot: int,
+        needs: Sequence[int],
+        finish: Convert,
         lane: Lane,
-        **step: Any,
+        policy: RecoveryPolicy | None,
+        about: Mapping[str, str],
+        counts: NodeCounts | None = None,
     ) -> None:
         self._parameters = tuple(parameters)
-        super().__init__(invoke=self._alone(bound), lane=lane, **step)
+        invoke = self._alone(bound)
+        super().__init__(slot, needs, invoke, finish, lane, policy, about, counts)
         self._batcher = Batcher(bound, lane, limits_of(spec), self._counts)
 
     def _alone(self, bound: Bound) -> Invoke:

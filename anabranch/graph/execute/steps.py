@@ -165,7 +165,8 @@ class Branch:
 class JoinStep:
     """Evaluates the branch that a router has picked and takes over its value."""
 
-    leaves = is_quick = False
+    leaves = False
+    is_quick = False
 
     def __init__(
         self,
@@ -249,7 +250,8 @@ class SegmentGate(Protocol):
 class RemoteStep:
     """Calls another segment for the values of some of its vertices, all in one call."""
 
-    leaves, is_quick = True, False
+    leaves = True
+    is_quick = False
 
     def __init__(
         self,

@@ -152,7 +152,8 @@ class Backlog:
     def _begin(self) -> None:
         """Count anew: the queue is short."""
         self._offered = self._ended = 0
-        self._told, self._reached = None, 0
+        self._told = None
+        self._reached = 0
         self._rate = 0.0
 
     def _learn(self, seconds: float, is_alone: bool) -> None:
@@ -187,7 +188,8 @@ class Backlog:
             self._begin_window(now, self.unloaded)
         else:
             self._offered = self._ended = 0
-            self._told, self._reached = None, self._told or 0
+            self._reached = self._told or 0
+            self._told = None
 
     def _begin_window(self, now: float, unloaded: float) -> None:
         self._offered, self._ended, self._since = 1, 0, now

@@ -105,7 +105,8 @@ class Turns:
         was_idle = began - self._ended > max(IDLE, self._last / 2)
         waiting = max(self._taken, self._told - self._inside)
         is_told = self._told > 0
-        self._began, self._has_polled, self._told = None, False, 0
+        self._began = None
+        self._has_polled, self._told = False, 0
         self._ended, self._last = now, took
         self._served += self._taken
         if self.is_pressed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from anabranch import Graph
 from anabranch.errors import LoadError, NodeError
-from anabranch.graph.calls.values import Skipped
 
 ROOT = Path(__file__).parents[1]
 PARTS = """
@@ -114,11 +112,6 @@ def test_too_few_inputs_name_who_failed_and_why(folder: Path) -> None:
                 "(node 'a' failed: RuntimeError: no luck (quorum_parts.py:8); "
                 "node 'c' failed: RuntimeError: no luck (quorum_parts.py:8))"
             )
-
-
-def test_what_is_left_out_can_be_told_to_another_process() -> None:
-    """A combiner may have a process of its own."""
-    assert pickle.loads(pickle.dumps(Skipped("no luck"))) == Skipped("no luck")
 
 
 def test_own_combiners_get_a_shorter_list(folder: Path) -> None:
