@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +42,7 @@ from anabranch.graph.execute.feedback import FeedbackTakers, takers
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
-from anabranch.graph.execute.streaming import Streams, streaming_of
+from anabranch.graph.execute.streaming import Streams, each, once, streaming_of
 from anabranch.graph.observe.monitor_copies import Observer, Offer
 from anabranch.graph.observe.recorded_values import ValueRecorder
 from anabranch.graph.plan.plan import Plan, Segment
@@ -128,24 +128,18 @@ class Evaluator:
                     step.inline(frame, context)
         _set_node("")
         if context.annotations.uncounted:
-            self._count(context)
+            self.count(context)
         if self._is_watched:
             self.see(frame, given, context)
         return [frame[slots[name]] for name in wants]
 
-    async def stream(
+    def stream(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """The values of ``wants`` by name, and if one of them streams, its further ones."""
-        REQUESTS.set((context,))
-        try:
-            async with aclosing(self._streams.run(given, wants, context)) as found:
-                async for values in found:
-                    yield values
-        finally:
-            self._count(context)
+        return self._streams.run(given, wants, context)
 
-    def _count(self, context: Context) -> None:
+    def count(self, context: Context) -> None:
         """Add the measures of components to the metrics of this process."""
         for measure in context.annotations.to_count():
             if self._steps.counts is not None and context.is_traffic:
@@ -189,7 +183,7 @@ class Evaluator:
         REQUESTS.set((context,))
         await self.fill(frame, given, wants, context)
         NODE.set("")
-        self._count(context)
+        self.count(context)
         self.see(frame, given, context)
 
     def from_cache(self, cache: ValueCache) -> CachedGraph:
@@ -318,7 +312,7 @@ class HeadExecutor:
         """The values of ``wants``, in order, given those of other vertices; raises as ``run``."""
         return await self._evaluator.evaluate(given, wants, context)
 
-    async def stream(
+    def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
     ) -> AsyncGenerator[dict[str, Array], None]:
         """Evaluate ``outputs`` (all, if None) of a graph in which a node may stream.
@@ -327,21 +321,17 @@ class HeadExecutor:
         nothing does. Closing the iterator closes the component's. Raises as ``run`` does.
         """
         if self._cached:  # no node of it streams
-            yield await self.run(inputs, context, outputs)
-            return
+            return once(partial(self.run, inputs, context, outputs))
         wants, takes = self._asked(self._all if outputs is None else tuple(outputs))
         given = self._protected({**self._absent, **inputs})
-        async with aclosing(self._evaluator.stream(given, wants, context)) as found:
-            async for values in found:
-                if context.names:
-                    _name_columns(context, {name: wants[index] for name, index, _ in takes})
-                yield _there(
-                    {
-                        name: access(values[wants[index]])
-                        for name, index, access in takes
-                        if wants[index] in values
-                    }
-                )
+
+        def taken(values: Mapping[str, Any]) -> dict[str, Array]:
+            if context.names:
+                _name_columns(context, {name: wants[index] for name, index, _ in takes})
+            there = [take for take in takes if wants[take[1]] in values]
+            return _there({name: access(values[wants[index]]) for name, index, access in there})
+
+        return each(self._evaluator.stream(given, wants, context), taken)
 
     @property
     def feedback(self) -> FeedbackTakers:
@@ -428,13 +418,11 @@ class SegmentExecutor:
         """The nodes here that stream, and whether their results can be joined."""
         return streaming_of(self._bound)
 
-    async def stream(
+    def stream(
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
         """The values of a node that streams, given those of other vertices."""
-        async with aclosing(self._evaluator.stream(values, (want,), context)) as results:
-            async for found in results:
-                yield found[want]
+        return each(self._evaluator.stream(values, (want,), context), itemgetter(want))
 
     @property
     def stuck(self) -> str | None:

@@ -10,11 +10,11 @@ A stream is pulled: its node goes on only when the next result is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError, InvalidRequest, LoadError
@@ -27,9 +27,11 @@ from anabranch.graph.execute.schedule import StepFactory, closure
 from anabranch.graph.plan.plan import Plan, PlannedNode
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
 from anabranch.specs.models import NodeBase
-from anabranch.telemetry.logs import NODE
+from anabranch.telemetry.logs import NODE, REQUESTS
 from anabranch.telemetry.tracing import SpanRecording, recorded
 
+S = TypeVar("S")
+T = TypeVar("T")
 Values = Mapping[str, Any]
 """Values by vertex."""
 _END: Any = object()
@@ -108,6 +110,9 @@ class Evaluates(Protocol):
     def see(self, frame: Frame, given: Values, context: Context) -> None:
         """Let monitors look at a frame that began with the given values."""
 
+    def count(self, context: Context) -> None:
+        """Add the measures of components to the metrics of this process."""
+
 
 class Streams:
     """Evaluates vertices, of which one may stream."""
@@ -133,6 +138,17 @@ class Streams:
 
         Raises InvalidRequest if several do. Closing the iterator closes the component's.
         """
+        REQUESTS.set((context,))
+        try:
+            async with aclosing(self._evaluate(given, wants, context)) as found:
+                async for values in found:
+                    yield values
+        finally:
+            self._evaluator.count(context)
+
+    async def _evaluate(
+        self, given: Values, wants: Sequence[str], context: Context
+    ) -> AsyncGenerator[Values, None]:
         frame = self._evaluator.frame(given)
         found = {want: await self._resolve(frame, given, want, context) for want in wants}
         streaming = [want for want in wants if await self._streams(found[want][0])]
@@ -255,6 +271,20 @@ async def _results(
             await asyncio.sleep(0)
     finally:
         await awaited(lane, values.aclose)
+
+
+async def once(work: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
+    """Yield the one result of ``work``."""
+    yield await work()
+
+
+async def each(
+    results: AsyncGenerator[S, None], shape: Callable[[S], T]
+) -> AsyncGenerator[T, None]:
+    """Yield what ``shape`` makes of each result. Closing the iterator closes ``results``."""
+    async with aclosing(results) as found:
+        async for result in found:
+            yield shape(result)
 
 
 async def counted(

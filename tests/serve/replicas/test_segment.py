@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -79,9 +80,10 @@ class Mul:
 """
 
 
-class Head(HeadExecutor):
-    """A head with its one call to another segment."""
+class Head(NamedTuple):
+    """A head, with its one call to another segment."""
 
+    executor: HeadExecutor
     remote: RemoteSegment
 
 
@@ -92,23 +94,21 @@ async def started(hops: Distribution | None = None) -> AsyncIterator[Head]:
     hosted = await Hosted.start("graph.yaml", HEAD)
     async with called("mul", replica) as calls:
         remote = RemoteSegment(calls, hops=hops)
-        head = Head(hosted.loaded.plan, hosted.bound, {"mul": remote})
-        head.remote = remote
-        yield head
+        yield Head(HeadExecutor(hosted.loaded.plan, hosted.bound, {"mul": remote}), remote)
 
 
 def test_a_reward_reaches_a_component_in_its_process(folder: Path) -> None:
     async def main() -> list[bool]:
-        async with started() as head:
+        async with started() as (executor, remote):
             given = NodeFeedback("7", 0.5, inputs={"x": np.array([1.5])})
-            return [await head.feedback.give(given), await head.remote.feedback(given)]
+            return [await executor.feedback.give(given), await remote.feedback(given)]
 
     assert asyncio.run(main()) == [True, True]
     assert (folder / "rewards").read_text() == "7 0.5 [1.5]\n" * 2
 
 
 async def answer(x: list[float], context: Context) -> list[float]:
-    async with started() as executor:
+    async with started() as (executor, _):
         result = await executor.run({"x": np.array(x, np.float32)}, context)
     return [float(value) for value in result["y"]]
 
@@ -137,7 +137,7 @@ def test_an_error_of_a_remote_node_names_it(folder: Path) -> None:
 
 def test_cancelling_the_call_cancels_it_there(folder: Path) -> None:
     async def main() -> None:
-        async with started() as executor:
+        async with started() as (executor, _):
             run = asyncio.create_task(executor.run({"x": np.array([2000], np.float32)}, Context()))
             await eventually((folder / "begun").exists)
             assert not (folder / "ended").exists()
@@ -153,10 +153,10 @@ def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_w
     folder: Path,
 ) -> None:
     async def main() -> None:
-        async with started() as executor:
+        async with started() as (executor, remote):
             gate = Admission("demo", 2)
             (bulkhead,) = bulkheads({"mul": 1}, gate).values()
-            executor.remote.bulkhead = bulkhead
+            remote.bulkhead = bulkhead
             slow, quick = (np.array([value], np.float32) for value in (2000, 1))
             held = [gate.place()]
             run = asyncio.create_task(executor.run({"x": slow}, Context()))
@@ -327,7 +327,7 @@ def test_calls_that_are_answered_are_hops(folder: Path, monkeypatch: pytest.Monk
     hops = Counts("hopping", "3", registry).hop("mul")
 
     async def main() -> None:
-        async with started(hops) as executor:
+        async with started(hops) as (executor, _):
             await ask_all(executor)
 
     async def ask_all(executor: HeadExecutor) -> None:
