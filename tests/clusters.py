@@ -34,7 +34,7 @@ class Shift:
         return x + 1
 """
 """The components of ``chain``, in ``parts.py``."""
-VALUES = np.float32([[1, 2], [3, 4]])
+VALUES = np.array([[1, 2], [3, 4]], np.float32)
 """What ``chain`` is asked with,"""
 CHAIN_BODY = {
     "inputs": [

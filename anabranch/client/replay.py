@@ -24,7 +24,7 @@ from anabranch.components.runtimes.open_inference.wire import LENGTH_HEADER, Bad
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import TIMEOUT
+from anabranch.router.inference.core import TIMEOUT
 from anabranch.router.request_log.events import LogEvent, LoggedRequest
 from anabranch.router.request_log.tensors import decode_tensor
 from anabranch.router.traffic.agreement import compare

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anabranch.router.core import InferenceRequest
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.specs.models import InferenceGraph
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.span import Attribute, Kind

@@ -11,7 +11,8 @@ from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import AnabranchError, DeployError, InvalidRequest
 from anabranch.graph.plan.plan import Plan
-from anabranch.router.core import Array, Head, InferenceCore, InferenceRequest
+from anabranch.router.inference.contract import Array, Head, InferenceRequest
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.specs.models import InputSpec, Warmup

@@ -17,8 +17,8 @@ from anabranch.client.replay import Replayed, ReplayPace, ReplayRequest, differe
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import NodeError
-from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.request_log import entries

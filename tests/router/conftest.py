@@ -28,9 +28,10 @@ import uvloop
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.plan.plan import Signature
-from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
+from anabranch.router.inference.contract import Evaluated, Verdict
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.signing import Signatures, SigningKey
 from anabranch.router.table import RoutingTable

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import RequestError, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.grpc import codec
 from anabranch.router.grpc.contents import FIELDS
 from anabranch.router.grpc.messages import InferParameter, InferRequest
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import ELEMENT, NUMBER, Arriving, RequestLimits
 from anabranch.router.oip import decode
 from anabranch.router.oip.generate import decode_generate

@@ -15,7 +15,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeployError, NodeError
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.plan import Plan
-from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.router.inference.contract import Array, Evaluated, Verdict
 from anabranch.router.warmup import warm_up
 from anabranch.specs.models import Compare, Warmup
 

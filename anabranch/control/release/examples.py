@@ -8,8 +8,8 @@ from typing import Any
 
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Revision
-from anabranch.router.core import TensorMetadata
 from anabranch.router.http.openapi import request_example
+from anabranch.router.inference.contract import TensorMetadata
 
 MAX_BYTES = 256 * 2**10
 """Largest request that is given out as an example, in bytes of JSON."""

@@ -331,7 +331,7 @@ class HeadExecutor:
             there = [take for take in takes if wants[take[1]] in values]
             return _there({name: access(values[wants[index]]) for name, index, access in there})
 
-        return each(self._evaluator.stream(given, wants, context), taken)
+        return each(partial(self._evaluator.stream, given, wants, context), taken)
 
     @property
     def feedback(self) -> FeedbackTakers:
@@ -422,7 +422,7 @@ class SegmentExecutor:
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
         """The values of a node that streams, given those of other vertices."""
-        return each(self._evaluator.stream(values, (want,), context), itemgetter(want))
+        return each(partial(self._evaluator.stream, values, (want,), context), itemgetter(want))
 
     @property
     def stuck(self) -> str | None:

@@ -10,6 +10,7 @@ A stream is pulled: its node goes on only when the next result is asked for.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -279,12 +280,42 @@ async def once(work: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
 
 
 async def each(
-    results: AsyncGenerator[S, None], shape: Callable[[S], T]
+    begin: Callable[[], AsyncGenerator[S, None]], shape: Callable[[S], T]
 ) -> AsyncGenerator[T, None]:
-    """Yield what ``shape`` makes of each result. Closing the iterator closes ``results``."""
-    async with aclosing(results) as found:
-        async for result in found:
+    """Yield what ``shape`` makes of each result of a stream, begun when the first is asked for.
+
+    Closing the iterator closes the stream.
+    """
+    async with aclosing(begin()) as results:
+        async for result in results:
             yield shape(result)
+
+
+async def in_time(
+    results: AsyncGenerator[T, None], deadline: float, late: Callable[[], Exception]
+) -> AsyncGenerator[T, None]:
+    """Yield the results of a stream until the deadline, on the clock of ``time.monotonic``.
+
+    Raises what ``late`` makes where the stream has not ended by then.
+    """
+    async with aclosing(results):
+        while (found := await _next(results, deadline, late)) is not _END:
+            yield found
+
+
+async def _next(
+    results: AsyncGenerator[T, None], deadline: float, late: Callable[[], Exception]
+) -> T:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise late()
+    try:
+        async with asyncio.timeout(left) as limit:
+            return await anext(results, _END)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise late() from None
 
 
 async def counted(

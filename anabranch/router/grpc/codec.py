@@ -19,14 +19,6 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import (
-    Array,
-    InferenceRequest,
-    InferenceResponse,
-    ModelMetadata,
-    OutputTensor,
-    TensorMetadata,
-)
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.contents import FIELDS, decode_contents, encode_contents
 from anabranch.router.grpc.messages import (
@@ -36,6 +28,14 @@ from anabranch.router.grpc.messages import (
     Message,
     parse,
     response_type,
+)
+from anabranch.router.inference.contract import (
+    Array,
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
 )
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.parameters import check_parameters

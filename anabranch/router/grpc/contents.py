@@ -10,9 +10,9 @@ import numpy as np
 
 from anabranch.components.tensors.texts import decoded, filled
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array, OutputTensor
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message
+from anabranch.router.inference.contract import Array, OutputTensor
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import as_bytes, encode_raw
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of

@@ -18,7 +18,6 @@ from anabranch.access.roles import Action
 from anabranch.errors import NotFound, Unavailable
 from anabranch.graph.calls.cache_status import HEADER
 from anabranch.names import MAX_NAME
-from anabranch.router.core import TIMEOUT, InferenceRequest, InferenceResponse
 from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered, counted
 from anabranch.router.grpc.codec import (
@@ -32,6 +31,8 @@ from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type
 from anabranch.router.grpc.observing import GrpcObserver
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import TIMEOUT
 from anabranch.router.large_reply import write_held
 from anabranch.router.limits import LARGE, HeldBytes
 from anabranch.router.measure.requests import Requests

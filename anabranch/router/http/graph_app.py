@@ -31,7 +31,6 @@ from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import Forbidden, NotFound
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.access import FOREIGN, is_foreign
@@ -53,6 +52,7 @@ from anabranch.router.http.event_stream import EventStream
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.inference.contract import ModelMetadata
 from anabranch.router.later import AsyncStore
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.decode import DecodedBody, decode_body

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from math import prod
 from typing import Any, TypeAlias
 
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.errors import STATUS
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.traffic.decisions import MAX_ID
 from anabranch.router.traffic.feedback import MAX_REWARD
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.components.annotations import FIRST_RESULT
-from anabranch.router.core import InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.measure.tally import TokenSums
 
 PROMPT, COMPLETION = "prompt_tokens", "completion_tokens"

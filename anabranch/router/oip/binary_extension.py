@@ -14,7 +14,7 @@ from math import prod
 from typing import NoReturn
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array, TensorMetadata
+from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, single_bytes
 from anabranch.router.oip.tensor_header import Header, dtype_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 
 HUGE = 2 * 2**20
 """Bytes of a huge page, as most processors have them."""

@@ -19,24 +19,28 @@ Where the protocol leaves a choice:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array, InferenceRequest, TensorMetadata
+from anabranch.router.inference.contract import Array, InferenceRequest, TensorMetadata
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.binary_extension import Tail, only_input, split
 from anabranch.router.oip.encode import JSON_ONLY, ResponseForm
+from anabranch.router.oip.envelope import (
+    Envelope,
+    EnvelopeInput,
+    EnvelopeOutput,
+    Parameters,
+    decode_envelope,
+)
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.parameters import check_names, check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw
-from anabranch.router.oip.tensor_header import Header, check_count, check_together
+from anabranch.router.oip.tensor_header import check_count, check_together
 from anabranch.specs.excerpts import shown
-
-Parameters: TypeAlias = dict[str, bool | int | float | str]
 
 _REFUSED = {
     "classification": "ask for the scores, or let the graph end in an argmax",
@@ -45,31 +49,7 @@ _REFUSED = {
 """Parameters of other extensions that change what a tensor means: what to do instead."""
 
 
-_Name: TypeAlias = Annotated[str, Meta(max_length=256)]
-
-
-class _Input(Header, gc=False):
-    name: _Name
-    datatype: Annotated[str, Meta(max_length=16)]
-    shape: list[Annotated[int, Meta(ge=0)]]
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: Parameters | None = None
-
-
-class _Output(msgspec.Struct, gc=False):
-    name: _Name
-    parameters: Parameters | None = None
-
-
-class _Request(msgspec.Struct, gc=False):
-    inputs: list[_Input]
-    id: Annotated[str, Meta(max_length=1024)] | None = None
-    parameters: Parameters | None = None
-    outputs: list[_Output] | None = None
-
-
 _NO_TAIL = Tail()
-_decode_envelope = msgspec.json.Decoder(_Request).decode
 
 
 class DecodedBody(NamedTuple):
@@ -108,7 +88,7 @@ def decode_request(document: Buffer, limits: RequestLimits) -> InferenceRequest:
 def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
     if len(document) > LARGE:
         check_names(document)
-    envelope = parsed(_decode_envelope, document, "the body", "not an inference request")
+    envelope = parsed(decode_envelope, document, "the body", "not an inference request")
     parameters, outputs = envelope.parameters or {}, envelope.outputs or ()
     if len(envelope.inputs) != 1 or parameters or outputs or envelope.inputs[0].parameters:
         _check_envelope(envelope, limits)
@@ -124,14 +104,14 @@ def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
     return DecodedBody(InferenceRequest(inputs, names, envelope.id, parameters), form)
 
 
-def _check_envelope(envelope: _Request, limits: RequestLimits) -> None:
+def _check_envelope(envelope: Envelope, limits: RequestLimits) -> None:
     check_count(len(envelope.inputs), "inputs", limits)
     _check_parameters(envelope, limits)
     if len(envelope.inputs) > 1:
         check_together(envelope.inputs, limits)
 
 
-def _check_parameters(envelope: _Request, limits: RequestLimits) -> None:
+def _check_parameters(envelope: Envelope, limits: RequestLimits) -> None:
     owners = (envelope, *envelope.inputs, *(envelope.outputs or ()))
     found = [owner.parameters for owner in owners if owner.parameters]
     if found:
@@ -139,7 +119,7 @@ def _check_parameters(envelope: _Request, limits: RequestLimits) -> None:
 
 
 def _form(
-    parameters: Parameters, outputs: Sequence[_Output], limits: RequestLimits
+    parameters: Parameters, outputs: Sequence[EnvelopeOutput], limits: RequestLimits
 ) -> ResponseForm:
     """Return what is asked of the outputs, and take it out of the request's ``parameters``."""
     check_count(len(outputs), "outputs", limits)
@@ -156,7 +136,7 @@ def _take_flag(parameters: Parameters, name: str, whose: str) -> bool | None:
     return value
 
 
-def _forms(outputs: Iterable[_Output]) -> dict[str, bool]:
+def _forms(outputs: Iterable[EnvelopeOutput]) -> dict[str, bool]:
     """Return the outputs that say themselves whether they are to be binary."""
     found: dict[str, bool] = {}
     for output in outputs:
@@ -176,7 +156,7 @@ def _refuse(parameters: Parameters, whose: str) -> None:
             raise InvalidRequest(f"parameter {name!r} of {whose} is not supported: {instead}")
 
 
-def _decode_tensor(tensor: _Input, tail: Tail, limits: RequestLimits) -> Array:
+def _decode_tensor(tensor: EnvelopeInput, tail: Tail, limits: RequestLimits) -> Array:
     """Return the tensor as an array of its datatype and shape."""
     size = _binary_size(tensor) if tensor.parameters else None
     if size is not None:
@@ -186,7 +166,7 @@ def _decode_tensor(tensor: _Input, tail: Tail, limits: RequestLimits) -> Array:
     return decode_elements(tensor, bytes(tensor.data), limits)
 
 
-def _binary_size(tensor: _Input) -> int | None:
+def _binary_size(tensor: EnvelopeInput) -> int | None:
     """Return how many bytes the tensor has behind the JSON; None for a tensor in JSON."""
     parameters, whose = tensor.parameters or {}, f"input {tensor.name!r}"
     _refuse(parameters, whose)

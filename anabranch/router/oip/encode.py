@@ -15,8 +15,13 @@ import orjson
 from msgspec.structs import replace
 
 from anabranch.components.tensors.unwarned import unwarned
-from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import HttpReply, ReplyBody, UnencodableOutput
+from anabranch.router.inference.contract import (
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+)
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.helper_process import WORTH, apart
 from anabranch.router.oip.raw_tensors import Buffer, raw_buffer

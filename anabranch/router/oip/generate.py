@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import (
+from anabranch.router.inference.contract import (
     InferenceRequest,
     InferenceResponse,
     ModelMetadata,

@@ -20,7 +20,7 @@ from msgspec import Meta
 from anabranch.components.tensors.arrays import to_bf16
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 from anabranch.router.limits import ELEMENT, LARGE, RequestLimits
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 from anabranch.specs.excerpts import shown

@@ -17,7 +17,7 @@ import numpy as np
 
 from anabranch.components.extras import require
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import Array, TensorMetadata
+from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.base64_values import Encoded, from_base64
 from anabranch.router.oip.json_body import parsed

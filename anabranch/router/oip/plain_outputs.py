@@ -14,8 +14,8 @@ import orjson
 
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.unwarned import unwarned
-from anabranch.router.core import Array, OutputTensor
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import Array, OutputTensor
 from anabranch.router.oip.plain_inputs import B64
 
 Element: TypeAlias = Callable[[OutputTensor, object], Any]

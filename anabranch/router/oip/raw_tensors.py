@@ -16,8 +16,8 @@ import numpy as np
 
 from anabranch.components.tensors.texts import decoded, filled
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import Array
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 from anabranch.router.limits import ELEMENT, RequestLimits
 from anabranch.specs.excerpts import shown
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.components.tensors.memory import size_of
 from anabranch.errors import AnabranchError
-from anabranch.router.core import Array, InferenceRequest, InferenceResponse
 from anabranch.router.errors import status_of
+from anabranch.router.inference.contract import Array, InferenceRequest, InferenceResponse
 
 Hidden: TypeAlias = Literal["redacted", "omitted"]
 """Why a tensor's data is not there: its name says so, or its size."""

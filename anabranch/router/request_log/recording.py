@@ -13,7 +13,7 @@ from typing import TypeAlias
 from anabranch.components.contract import NodeFeedback
 from anabranch.components.weights import DRAW, Draw
 from anabranch.graph.plan.plan import Signature
-from anabranch.router.core import InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import MAX_TENSOR, LogEntry, LogRule, RewardLogEntry
 from anabranch.router.request_log.events import encode

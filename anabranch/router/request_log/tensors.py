@@ -24,7 +24,7 @@ import numpy as np
 from anabranch.components.tensors.datatypes import kind_of
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.raw_tensors import decode_raw, raw_buffer

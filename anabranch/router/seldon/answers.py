@@ -28,8 +28,8 @@ from anabranch.components.annotations import Annotations, Measure
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import filled
 from anabranch.graph.plan.plan import Signature
-from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import Array, InferenceResponse, OutputTensor
 from anabranch.router.oip.plain_outputs import utf8_text
 from anabranch.router.seldon.messages import JsonText, Prediction
 from anabranch.router.seldon.payloads import PayloadKind

@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from anabranch.components.annotations import MAX_COLUMNS, Tag
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.parameters import check_names

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from anabranch.components.annotations import Annotations, Tag
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.inference.contract import InferenceRequest, ModelMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.seldon.payloads import Payload, PayloadKind, inputs_of
 from anabranch.router.traffic.decisions import MAX_ID

@@ -28,7 +28,7 @@ from anabranch.components.tensors.datatypes import BF16, kind_of, to_dtype
 from anabranch.components.tensors.texts import decoded, filled
 from anabranch.components.tensors.unwarned import unwarned
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import Array, TensorMetadata
+from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import ELEMENT, RequestLimits
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements

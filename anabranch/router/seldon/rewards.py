@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import ModelMetadata
+from anabranch.router.inference.contract import ModelMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.helper_process import by_size
 from anabranch.router.oip.json_body import parsed

@@ -8,7 +8,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.explain.metrics import ExplanationMetrics
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 
 
 class StandaloneExplainers:

@@ -19,13 +19,13 @@ from anabranch.errors import NotFound
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.ceiling import FEWEST
 from anabranch.router.admission.offline import OfflineTurns, is_offline
-from anabranch.router.core import (
+from anabranch.router.inference.contract import (
     Head,
-    InferenceCore,
     InferenceRequest,
     InferenceResponse,
     ModelMetadata,
 )
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
 from anabranch.router.measure.tally import Judged, Report, Tally, keep_latest
 from anabranch.router.request_log.recording import RequestLogs

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.traffic.explaining import EXPLAIN
 from anabranch.router.traffic.stages.contract import Answer, Answering, Encode, Responses
 

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from anabranch.components.contract import Choice
 from anabranch.errors import InvalidRequest
 from anabranch.graph.execute.recovery import STAND_IN
-from anabranch.router.core import OutputTensor
+from anabranch.router.inference.contract import OutputTensor
 from anabranch.router.signing import Signatures
 from anabranch.router.traffic.labels import Answer, answer_of, is_small
 

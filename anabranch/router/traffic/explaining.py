@@ -19,8 +19,9 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.graph.explain.answers import ExplainerReply, NoExplainer, chosen
 from anabranch.graph.plan.plan import ExplainerTerms
-from anabranch.router.core import Array, InferenceCore, InferenceRequest, context_of
 from anabranch.router.errors import UnencodableOutput, status_of
+from anabranch.router.inference.contract import Array, InferenceRequest
+from anabranch.router.inference.core import InferenceCore, context_of
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.tracing import below
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from anabranch.components.tensors.arrays import Array
-from anabranch.router.core import OutputTensor
+from anabranch.router.inference.contract import OutputTensor
 from anabranch.router.measure.scores import are_scores, classes
 
 Label: TypeAlias = bool | int | float | str

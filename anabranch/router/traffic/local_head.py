@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from functools import partial
 
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.graph.execute.streaming import each
+from anabranch.router.inference.contract import Array, Evaluated, Verdict
 from anabranch.router.traffic.agreement import compare
 from anabranch.specs.models import Compare
 
@@ -32,15 +33,17 @@ class LocalHead:
         seconds = time.perf_counter() - started
         return Evaluated(found, seconds, context.path, context.annotations or None)
 
-    async def stream(
+    def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> AsyncGenerator[Evaluated, None]:
         """Evaluate a graph that may stream; each result has the time since the start."""
         started = time.perf_counter()
-        async with aclosing(self._executor.stream(inputs, context, outputs)) as results:
-            async for found in results:
-                seconds = time.perf_counter() - started
-                yield Evaluated(found, seconds, context.path, context.annotations or None)
+
+        def evaluated(found: Mapping[str, Array]) -> Evaluated:
+            seconds = time.perf_counter() - started
+            return Evaluated(found, seconds, context.path, context.annotations or None)
+
+        return each(partial(self._executor.stream, inputs, context, outputs), evaluated)
 
     async def only_streams(self) -> bool:
         """Return whether ``run`` refuses the graph, since a node of it streams."""

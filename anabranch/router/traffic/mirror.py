@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from anabranch.components.tensors.memory import size_of
 from anabranch.errors import DeadlineExceeded
-from anabranch.router.core import Array, InferenceCore, InferenceResponse, Verdict
+from anabranch.router.inference.contract import Array, InferenceResponse, Verdict
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below

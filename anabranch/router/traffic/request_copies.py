@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from anabranch.components.tensors.memory import TEXT, size_of
-from anabranch.router.core import Array, InferenceRequest
+from anabranch.router.inference.contract import Array, InferenceRequest
 
 _CLOSE_S = 1.0
 _Result = TypeVar("_Result")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anabranch.errors import NotFound
-from anabranch.router.core import InferenceCore, InferenceRequest
+from anabranch.router.inference.contract import InferenceRequest
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.signing import Signatures
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.split import Split

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from anabranch.components.contract import Context
 from anabranch.graph.explain.answers import ExplainerReply
-from anabranch.router.core import Array
+from anabranch.router.inference.contract import Array
 from anabranch.router.table import app_name
 from anabranch.serve.calls.membership import ServeMembership
 from anabranch.serve.calls.remote_head import closed_with

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import HEAD
-from anabranch.router.core import Array, Evaluated, Head, Verdict
+from anabranch.router.inference.contract import Array, Evaluated, Head, Verdict
 from anabranch.router.table import app_name
 from anabranch.serve.calls.membership import ServeMembership
 from anabranch.serve.calls.remote_segment import is_over

@@ -20,7 +20,7 @@ from anabranch.graph.plan.learners import learners
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.admission.admission import Admission
 from anabranch.router.admission.bulkheads import bulkheads
-from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.router.inference.contract import Array, Evaluated, Verdict
 from anabranch.router.tracing import sampler_of
 from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead

@@ -20,7 +20,8 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.shared.model_node import SharedModelNode
 from anabranch.router.admission.bulkheads import Bulkhead, place_in
-from anabranch.router.core import TIMEOUT, Array, InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import Array, InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import TIMEOUT
 from anabranch.router.traffic.explaining import EXPLAIN
 from anabranch.serve.shared.shared_model import MODELS, OpenModels, SharedModel
 from anabranch.serve.shared.use import ModelUse

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from anabranch.components.contract import NodeFeedback
 from anabranch.errors import NotFound, Unavailable
-from anabranch.router.core import InferenceRequest
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.traffic.arms import Arms

@@ -22,8 +22,8 @@ from anabranch.errors import AnabranchError, Position, Problem
 from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply
-from anabranch.router.core import Evaluated, Verdict
 from anabranch.router.http.headers import RequestHeaders
+from anabranch.router.inference.contract import Evaluated, Verdict
 from anabranch.specs.models import Compare
 from anabranch.telemetry.trace import Trace
 

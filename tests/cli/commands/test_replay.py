@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from anabranch.cli.app import app
 from anabranch.client.connection.engine_state import EngineState, write_state
-from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import LogRule
 from anabranch.router.request_log.events import encode

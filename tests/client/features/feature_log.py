@@ -17,7 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.local import LocalGraph
-from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import LogRule
 from anabranch.router.request_log.events import encode

@@ -22,9 +22,10 @@ from anabranch.graph.explain.answers import key_of
 from anabranch.graph.observe.monitor_copies import Seen
 from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.monitors.table import table_of
-from anabranch.router.core import InferenceCore, InferenceRequest
 from anabranch.router.grpc.codec import decode_request as decode_message
 from anabranch.router.grpc.messages import InferRequest
+from anabranch.router.inference.contract import InferenceRequest
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.oip.raw_tensors import encode_raw

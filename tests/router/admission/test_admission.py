@@ -24,9 +24,9 @@ from anabranch.access.table import OPEN, AccessTable, KnownKey
 from anabranch.errors import InvalidRequest, NodeError, Quota, TooManyRequests, Unavailable
 from anabranch.graph.batch.batching import PRIORITY
 from anabranch.router.admission.admission import Admission, Overload, Place
-from anabranch.router.core import TIMEOUT
 from anabranch.router.errors import error_reply
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.core import TIMEOUT
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import BODY, Demo, StepHead, double, make_arms, make_table

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.codec import DecodedMessage, decode_request, encode_response
 from anabranch.router.grpc.contents import FIELDS, decode_contents
 from anabranch.router.grpc.messages import InferRequest, InferResponse
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import decode_raw, encode_raw
 from anabranch.router.oip.tensor_header import Header

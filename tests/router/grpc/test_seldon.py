@@ -24,12 +24,12 @@ from anabranch.components.contract import Context
 from anabranch.components.contracts.seldon import protos
 from anabranch.components.contracts.seldon.protos import POOL, message_type
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_reward
 from anabranch.router.grpc.seldon.encode import encode_reply
 from anabranch.router.grpc.seldon.messages import SELDON, MetaMessage, SeldonMessage, methods, path
 from anabranch.router.grpc.servers import RouterServer
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.seldon.answers import ROUTING_TAG, Answer
 from anabranch.router.seldon.messages import JsonText

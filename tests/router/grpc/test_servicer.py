@@ -23,10 +23,10 @@ from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.errors import NodeError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
-from anabranch.router.core import InferenceRequest
 from anabranch.router.grpc import servicer
 from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.grpc.servicer import shorten
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import encode_raw
 from anabranch.router.table import RoutingTable
@@ -372,19 +372,19 @@ def test_noise_in_a_stream_does_not_end_it(arms: MakeArms) -> None:
 
 
 class Streaming:
-    """Arms whose graph yields so many responses, and ends once ``may_end`` is set."""
+    """A step that yields so many results, and ends once ``may_end`` is set."""
 
-    def __init__(self, arms: Arms, count: int) -> None:
+    def __init__(self, count: int) -> None:
         self.count, self.made = count, 0
         self.may_end, self.closed = asyncio.Event(), asyncio.Event()
-        self._infer = arms.infer
-        arms.stream = self.stream  # type: ignore[method-assign,assignment]
 
-    async def stream(self, request: Any, revision: Any = None) -> AsyncIterator[Any]:
+    async def __call__(
+        self, inputs: Mapping[str, Any], context: Context
+    ) -> AsyncIterator[dict[str, Any]]:
         try:
             for _ in range(self.count):
                 self.made += 1
-                yield (await self._infer(request, lambda response: response, revision))[1]
+                yield await double(inputs, context)
                 await asyncio.sleep(0)
             await self.may_end.wait()
         finally:
@@ -398,8 +398,8 @@ def is_final(answer: Any) -> bool:
 @pytest.mark.parametrize("asks", [True, False])
 def test_an_end_that_comes_later_is_told_to_who_asks_for_it(arms: MakeArms, asks: bool) -> None:
     async def main() -> None:
-        graph = arms()
-        streaming = Streaming(graph, 3)
+        streaming = Streaming(3)
+        graph = arms(streaming)
         asking = infer_request(id="a")
         asking.parameters["triton_enable_empty_final_response"].bool_param = asks
         async with served(graph) as stub:
@@ -421,8 +421,8 @@ def test_an_end_that_comes_soon_after_the_only_answer_is_waited_for(
     monkeypatch.setattr(servicer, "_END_S", 10)
 
     async def main() -> None:
-        graph = arms()
-        streaming = Streaming(graph, 1)
+        streaming = Streaming(1)
+        graph = arms(streaming)
         async with served(graph) as stub:
             call = stub.stream([infer_request()])
             asyncio.get_running_loop().call_later(0.01, streaming.may_end.set)
@@ -433,8 +433,8 @@ def test_an_end_that_comes_soon_after_the_only_answer_is_waited_for(
 
 def test_a_stream_that_is_cancelled_ends_its_component(arms: MakeArms) -> None:
     async def main() -> None:
-        graph = arms()
-        streaming = Streaming(graph, 10**9)
+        streaming = Streaming(10**9)
+        graph = arms(streaming)
         async with served(graph) as stub:
             call = stub.stream([infer_request()])
             await call.read()
@@ -447,8 +447,8 @@ def test_a_stream_that_is_cancelled_ends_its_component(arms: MakeArms) -> None:
 
 def test_who_does_not_read_stops_the_component(arms: MakeArms) -> None:
     async def main() -> None:
-        graph = arms()
-        streaming = Streaming(graph, 10**9)
+        streaming = Streaming(10**9)
+        graph = arms(streaming)
         large = infer_request(x=np.zeros((2**16, 2), np.float32))
         async with served(graph) as stub:
             call = stub.stream([large])

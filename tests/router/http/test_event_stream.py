@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
-from anabranch.router.core import InferenceRequest
 from anabranch.router.http.event_stream import to_events
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import Demo, Serving, make_arms

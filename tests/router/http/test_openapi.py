@@ -16,9 +16,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.graph.explain.answers import ExplainerReply
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.openapi import MAX_EXAMPLE, document
 from anabranch.router.http.openapi_page import FILES
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.oip.generate import decode_generate

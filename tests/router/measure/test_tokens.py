@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.annotations import FIRST_RESULT, Annotations
-from anabranch.router.core import InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.measure.tally import TokenSums
 from anabranch.router.measure.tokens import AnswerTokens
 

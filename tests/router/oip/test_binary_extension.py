@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import InferenceResponse, OutputTensor, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor, TensorMetadata
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import ResponseForm, encode_response

@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest, RequestError, TooLarge
-from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import (
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+)
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.router.oip.encode import encode_metadata, encode_response

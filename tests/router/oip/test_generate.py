@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import (
+from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import (
     InferenceResponse,
     ModelMetadata,
     OutputTensor,
     TensorMetadata,
 )
-from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.generate import (
     FIELDS,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, RequestError
-from anabranch.router.core import InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip import json_elements
 from anabranch.router.oip.decode import decode_request

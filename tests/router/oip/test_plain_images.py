@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import TensorMetadata
+from anabranch.router.inference.contract import TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.plain_images import MOST_IMAGES, images_in
 from anabranch.router.oip.plain_inputs import read_column, read_value

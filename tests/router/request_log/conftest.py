@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import LogRule
 from anabranch.router.request_log.events import encode

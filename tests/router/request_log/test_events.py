@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, NodeError
-from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import LogEntry, LogRule
 from anabranch.router.request_log.events import LogEvent, encode

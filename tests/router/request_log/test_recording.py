@@ -15,8 +15,8 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
-from anabranch.router.core import InferenceRequest
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings

@@ -8,8 +8,8 @@ from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.graph.plan.plan import Signature
-from anabranch.router.core import Evaluated
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import Evaluated
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from anabranch.components.contract import Choice
 from anabranch.errors import InvalidRequest
 from anabranch.graph.execute.recovery import STAND_IN
-from anabranch.router.core import OutputTensor
+from anabranch.router.inference.contract import OutputTensor
 from anabranch.router.signing import Signatures
 from anabranch.router.traffic.decisions import (
     MAX_FEATURES,

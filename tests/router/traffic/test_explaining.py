@@ -15,8 +15,8 @@ from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError, InvalidRequest, NodeError, Unavailable
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.plan.plan import ExplainerTerms
-from anabranch.router.core import InferenceRequest
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic.arms import Arms

@@ -251,7 +251,7 @@ def test_generate_and_the_first_message_of_a_stream_carry_it(arms: Callable[...,
 
 
 def _request() -> Any:
-    from anabranch.router.core import InferenceRequest
+    from anabranch.router.inference.contract import InferenceRequest
 
     return InferenceRequest({"x": np.ones((1, 2), np.float32)}, request_id="r1")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anabranch.router.core import OutputTensor
+from anabranch.router.inference.contract import OutputTensor
 from anabranch.router.traffic.labels import (
     MAX_BYTES,
     MAX_LABEL,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anabranch.components.contract import Context
-from anabranch.router.core import InferenceRequest
+from anabranch.router.inference.contract import InferenceRequest
 
 Demo = Callable[..., Any]
 EVALUATED = ["encoded", "explained", "traced", "InferenceCore"]

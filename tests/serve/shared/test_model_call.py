@@ -14,7 +14,7 @@ from anabranch.components.contract import Context, NodeFeedback
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, StatusError, Unavailable
 from anabranch.graph.compile.loading import load_text
 from anabranch.graph.plan.plan import Signature
-from anabranch.router.core import InferenceRequest
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms

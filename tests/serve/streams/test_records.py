@@ -27,9 +27,9 @@ from anabranch.errors import (
 from anabranch.graph.calls.annotated import AnnotatedValue
 from anabranch.graph.calls.values import Skipped
 from anabranch.graph.explain.answers import ExplainerReply, NoExplainer
-from anabranch.router.core import Evaluated, Verdict
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.headers import RequestHeaders
+from anabranch.router.inference.contract import Evaluated, Verdict
 from anabranch.serve.streams import records
 from anabranch.specs.models import Compare
 from anabranch.telemetry.trace import Trace

@@ -110,8 +110,8 @@ def _url(host: str, port: int, scheme: str = "http://") -> str:
 
 def _example(plan: Plan) -> str | None:
     """Return a request of zeros on one line; None where it would be too long to be of use."""
-    from anabranch.router.core import TensorMetadata
     from anabranch.router.http.openapi import request_example
+    from anabranch.router.inference.contract import TensorMetadata
 
     inputs = [
         TensorMetadata(name, one.tensor.datatype, one.tensor.shape)

@@ -11,11 +11,11 @@ from google.protobuf import json_format
 from anabranch.components.annotations import Tag
 from anabranch.components.contracts.seldon.protos import message_type
 from anabranch.components.tensors.arrays import Array
-from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message
 from anabranch.router.grpc.seldon.messages import DefaultData, MetaMessage, SeldonMessage, Tensor
+from anabranch.router.inference.contract import ModelMetadata
 from anabranch.router.seldon.answers import Answer
 from anabranch.router.seldon.messages import JsonText
 

@@ -14,7 +14,6 @@ import grpc
 
 from anabranch.errors import NotFound
 from anabranch.names import MAX_NAME
-from anabranch.router.core import InferenceResponse
 from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.seldon.decode import decode_predict, decode_repeated, decode_reward
 from anabranch.router.grpc.seldon.encode import (
@@ -25,6 +24,7 @@ from anabranch.router.grpc.seldon.encode import (
 )
 from anabranch.router.grpc.seldon.messages import SELDON, graph_of
 from anabranch.router.grpc.servicer import Answers, shorten, unary_handlers, watched
+from anabranch.router.inference.contract import InferenceResponse
 from anabranch.router.limits import LARGE, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop

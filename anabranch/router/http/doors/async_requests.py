@@ -22,10 +22,10 @@ from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, RequestError, Unavailable
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.stepping import in_task
-from anabranch.router.core import InferenceRequest, TensorMetadata
 from anabranch.router.errors import Headers, HttpReply, error_body
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.inference.contract import InferenceRequest, TensorMetadata
 from anabranch.router.later import MAX_BODY, AsyncAnswer, AsyncRequest, AsyncState, AsyncStore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anabranch.router.core import InferenceResponse
 from anabranch.router.errors import Headers
+from anabranch.router.inference.contract import InferenceResponse
 from anabranch.router.traffic.decisions import ROUTING
 
 REVISION = b"anabranch-revision"

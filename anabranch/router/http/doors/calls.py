@@ -8,12 +8,12 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.graph.calls.cache_status import HEADER
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import InferenceRequest, InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.app import CancelOnDisconnect
 from anabranch.router.http.doors.contract import ErrorForm
 from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse, ModelMetadata
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.oip.generate import joined
 from anabranch.router.oip.helper_process import apart

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from anabranch.access.roles import Action
-from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import Answer
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.inference.contract import ModelMetadata
 from anabranch.specs.models import ProtocolName
 
 Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]

@@ -14,18 +14,18 @@ import orjson
 from anabranch.components.documents.tensors import to_document
 from anabranch.components.tensors.texts import as_raw
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import (
-    InferenceRequest,
-    InferenceResponse,
-    ModelMetadata,
-    TensorMetadata,
-)
 from anabranch.router.errors import HttpReply, UnencodableOutput
 from anabranch.router.http.doors.beside_outputs import revision_header
 from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Methods
 from anabranch.router.http.openapi import json_content, operation, responses
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.inference.contract import (
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    TensorMetadata,
+)
 from anabranch.router.oip.decode import DecodedBody
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.feedback import Feedback

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.openapi import plain_examples
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 
 
 def row_example(metadata: ModelMetadata, raw: Any) -> dict[str, Any] | None:

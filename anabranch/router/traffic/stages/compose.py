@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from anabranch.components.weights import Draw
-from anabranch.router.core import InferenceCore
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Tally
 from anabranch.router.measure.tokens import COMPLETION

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from anabranch.router.core import InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 
 Answer = TypeVar("Answer")
 Encode = Callable[[InferenceResponse], Answer | Coroutine[Any, Any, Answer]]

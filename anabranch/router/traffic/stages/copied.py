@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.traffic.explaining import Explainers
 from anabranch.router.traffic.mirror import HEADER, Mirrors
 from anabranch.router.traffic.samples import Samples

@@ -7,7 +7,8 @@ from contextlib import aclosing
 
 from anabranch.errors import InvalidRequest, RequestError
 from anabranch.graph.explain.answers import NoExplainer
-from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.measure.sketch import observe
 from anabranch.router.measure.tally import Tally
 from anabranch.router.measure.tokens import AnswerTokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractContextManager, aclosing
 
-from anabranch.router.core import InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.signing import Signatures
 from anabranch.router.tracing import below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anabranch.router.core import InferenceRequest, InferenceResponse
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.request_log.recording import ArmLog
 from anabranch.router.traffic.stages.contract import Answer, Answering, Encode, Responses
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
 from anabranch.router.http.doors.calls import GraphCalls, told_of_call
@@ -33,6 +32,7 @@ from anabranch.router.http.doors.openai.pieces import Piece
 from anabranch.router.http.doors.openai.replies import ChatReplies, Replies, chunks
 from anabranch.router.http.doors.places import openai_base
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.inference.contract import ModelMetadata
 from anabranch.router.limits import LARGE
 from anabranch.router.oip.helper_process import by_size
 from anabranch.router.oip.raw_tensors import Buffer

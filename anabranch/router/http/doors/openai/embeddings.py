@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
-from anabranch.router.core import Array, InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.doors.openai.errors import FieldError
 from anabranch.router.http.doors.openai.inputs import FLOATS, Embedding
+from anabranch.router.inference.contract import Array, InferenceResponse, OutputTensor
 
 _PROMPT_TOKENS = "prompt_tokens"
 

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
-from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.http.doors.openai.choices import cut
 from anabranch.router.http.doors.openai.inputs import Generation
 from anabranch.router.http.doors.openai.pieces import Piece, pieces_of
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.traffic.chosen_arm import ChosenArm
 
 AT_ONCE = 16

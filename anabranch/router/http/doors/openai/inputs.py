@@ -12,7 +12,6 @@ import orjson
 
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array, InferenceRequest, ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.openai.errors import FieldError, UnknownModel, UnsuitableModel
 from anabranch.router.http.doors.openai.fields import (
     MAX_CHOICES,
@@ -21,6 +20,12 @@ from anabranch.router.http.doors.openai.fields import (
     given_model,
     text_of,
     typed,
+)
+from anabranch.router.inference.contract import (
+    Array,
+    InferenceRequest,
+    ModelMetadata,
+    TensorMetadata,
 )
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.generate import decode_generate

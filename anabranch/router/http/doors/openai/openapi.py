@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from anabranch.router.core import ModelMetadata
 from anabranch.router.http.doors.places import openai_base
 from anabranch.router.http.openapi import json_content
+from anabranch.router.inference.contract import ModelMetadata
 
 Json: TypeAlias = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.oip.plain_outputs import utf8_text
 
 TEXT = "text"

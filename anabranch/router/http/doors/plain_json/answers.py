@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceResponse
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.doors.beside_outputs import parameters_field, revision_header
 from anabranch.router.http.doors.plain_json.json_requests import (
@@ -21,6 +20,7 @@ from anabranch.router.http.doors.plain_json.json_requests import (
     ROWS,
     PlainForm,
 )
+from anabranch.router.inference.contract import InferenceResponse
 from anabranch.router.oip.plain_outputs import (
     column_of,
     dumped,

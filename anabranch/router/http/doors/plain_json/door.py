@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from anabranch.router.core import InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Methods
@@ -16,6 +15,7 @@ from anabranch.router.http.doors.plain_json.form_requests import decode_form
 from anabranch.router.http.doors.plain_json.json_requests import PlainRequest, decode_json
 from anabranch.router.http.doors.plain_json.openapi import paths_of
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.inference.contract import InferenceResponse, ModelMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.feedback import Feedback

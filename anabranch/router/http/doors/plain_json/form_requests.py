@@ -14,13 +14,18 @@ import msgspec
 import numpy as np
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import Array, InferenceRequest, ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.form_body import FormPart
 from anabranch.router.http.doors.plain_json.json_requests import (
     BESIDE_INPUTS,
     OUTPUTS,
     Inputs,
     PlainRequest,
+)
+from anabranch.router.inference.contract import (
+    Array,
+    InferenceRequest,
+    ModelMetadata,
+    TensorMetadata,
 )
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_body import parsed

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceRequest, ModelMetadata, TensorMetadata
+from anabranch.router.inference.contract import InferenceRequest, ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.plain_inputs import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.form_body import MULTIPART, URLENCODED
 from anabranch.router.http.doors.plain_json.json_requests import COLUMNS, OUTPUTS, ROWS
 from anabranch.router.http.doors.row_examples import names_of_rows, row_example
@@ -15,6 +14,7 @@ from anabranch.router.http.openapi import (
     plain_schema,
     responses,
 )
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 
 Json: TypeAlias = dict[str, Any]
 _RAW = "dGV4dA=="

@@ -27,7 +27,6 @@ from functools import partial
 from typing import Any
 
 from anabranch.names import namespace_of
-from anabranch.router.core import InferenceResponse, ModelMetadata
 from anabranch.router.errors import ClientGone, Headers, HttpReply
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.doors.calls import GraphCalls
@@ -35,6 +34,7 @@ from anabranch.router.http.doors.contract import Endpoint, Methods
 from anabranch.router.http.doors.seldon.bodies import json_body
 from anabranch.router.http.doors.seldon.openapi import paths
 from anabranch.router.http.request import BodyRule, HttpRequest
+from anabranch.router.inference.contract import InferenceResponse, ModelMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.encode import encode_metadata
 from anabranch.router.oip.helper_process import by_size

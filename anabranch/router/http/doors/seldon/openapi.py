@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anabranch.router.core import ModelMetadata
 from anabranch.router.http.openapi import json_content, nested, operation, request_example
+from anabranch.router.inference.contract import ModelMetadata
 
 _TAG = "Seldon Core v1"
 _META = {

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.doors.beside_outputs import parameters_field, revision_header
 from anabranch.router.http.doors.v1.requests import INPUTS
+from anabranch.router.inference.contract import InferenceResponse, ModelMetadata, OutputTensor
 from anabranch.router.oip.plain_outputs import (
     dumped,
     nested,

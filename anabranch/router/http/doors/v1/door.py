@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 from anabranch.errors import Unavailable
-from anabranch.router.core import InferenceResponse, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http.app import json_reply
 from anabranch.router.http.doors.calls import GraphCalls
@@ -26,6 +25,7 @@ from anabranch.router.http.doors.v1.openapi import paths_of
 from anabranch.router.http.doors.v1.requests import V1Request, decode_v1
 from anabranch.router.http.doors.v1.status import metadata_document, state_document
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.inference.contract import InferenceResponse, ModelMetadata
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from anabranch.router.core import ModelMetadata
 from anabranch.router.http.doors.places import V1
 from anabranch.router.http.doors.row_examples import has_rows, row_example
 from anabranch.router.http.openapi import json_content, operation, plain_examples, responses
+from anabranch.router.inference.contract import ModelMetadata
 
 Json: TypeAlias = dict[str, Any]
 _RAW = {"b64": "dGV4dA=="}

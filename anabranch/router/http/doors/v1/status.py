@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.v1.requests import SIGNATURE
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 
 _DTYPES = {
     "BOOL": "DT_BOOL", "BYTES": "DT_STRING",

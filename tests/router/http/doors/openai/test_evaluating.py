@@ -12,9 +12,9 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, TooManyRequests
-from anabranch.router.core import InferenceRequest
 from anabranch.router.http.doors.openai.evaluating import AT_ONCE, side_by_side
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.inference.contract import InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import Sticky, Traffic

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.openai.fields import BodyFields
 from anabranch.router.http.doors.openai.inputs import (
     decode_chat,
     decode_completion,
     decode_embedding,
 )
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 
 LIMITS = RequestLimits()

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.doors.openai.pieces import pieces_of
+from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 
 
 def response(**outputs: Any) -> InferenceResponse:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.form_body import FormPart
 from anabranch.router.http.doors.plain_json.form_requests import decode_form
 from anabranch.router.http.doors.plain_json.json_requests import PlainRequest
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 
 X = TensorMetadata("x", "FP32", (-1, 2))

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.plain_json import json_requests
 from anabranch.router.http.doors.plain_json.json_requests import PlainRequest, decode_json
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip import plain_inputs
 from tests.router.oip.test_fuzz import JSON

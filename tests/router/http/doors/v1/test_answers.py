@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import InvalidRequest
-from anabranch.router.core import (
+from anabranch.router.http.doors.v1.answers import encode_v1
+from anabranch.router.inference.contract import (
     InferenceResponse,
     ModelMetadata,
     OutputTensor,
     TensorMetadata,
 )
-from anabranch.router.http.doors.v1.answers import encode_v1
 from tests.router.http.doors.v1 import json_tensor
 
 elements = {"INT32": st.integers(-9, 9), "BYTES": st.text(max_size=3)}

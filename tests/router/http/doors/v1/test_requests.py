@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.doors.v1.requests import V1Request, decode_v1
+from anabranch.router.inference.contract import ModelMetadata, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from tests.router.http.doors.v1 import json_tensor
 from tests.router.oip.test_fuzz import JSON

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.output_size import check_outputs
+from anabranch.router.inference.output_size import check_outputs
 
 
 def texts(*elements: Any) -> Any:

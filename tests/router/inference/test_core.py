@@ -13,8 +13,9 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
-from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
+from anabranch.router.inference.core import InferenceCore
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.local_head import LocalHead
 from tests.router.conftest import forever

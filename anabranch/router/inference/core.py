@@ -10,33 +10,38 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-import numpy as np
 import orjson
-from msgspec import Struct
 
-from anabranch.components.annotations import Annotations
 from anabranch.components.contract import Context, NodeFeedback
 from anabranch.components.extras import require
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
-from anabranch.graph.calls.cache_status import header_of, is_kept
 from anabranch.graph.calls.stepping import Started, in_task
+from anabranch.graph.execute.streaming import each, in_time
 from anabranch.graph.plan.contents import as_declared, contents_of
 from anabranch.graph.plan.plan import Signature
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.inference.contract import (
+    Array,
+    Evaluated,
+    Head,
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+    Verdict,
+)
+from anabranch.router.inference.output_size import check_outputs
 from anabranch.router.limits import RequestLimits
-from anabranch.router.output_size import check_outputs
 from anabranch.specs.excerpts import hint, listing
-from anabranch.specs.models import Compare, Content, InputSpec, TensorSpec
-from anabranch.telemetry.trace import Trace
+from anabranch.specs.models import Compare, InputSpec, TensorSpec
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 
 PLATFORM = "anabranch"
@@ -44,180 +49,6 @@ TAGS = "tags"
 """Parameter of a reply: the tags of components, as a JSON object in text."""
 TIMEOUT = "timeout"
 """Request parameter that lowers the deadline: whole microseconds, 0 for the graph's own."""
-
-
-class Evaluated(Struct):
-    """A graph's outputs by name, and the seconds that they took where they were made."""
-
-    outputs: Mapping[str, Array]
-    seconds: float
-    path: Mapping[str, str] = {}
-    """Routes that were picked, by router node."""
-    annotations: Annotations | None = None
-    """Tags, names of columns and measures of components; None where there are none."""
-
-
-class Verdict(Struct, frozen=True):
-    """The verdict on a mirror's answer: its agreement with the client's answer, and its time."""
-
-    agreed: bool
-    """Equal classes, or for outputs that have none, close."""
-    close: bool
-    """All elements equal, floats within the tolerance."""
-    seconds: float
-
-
-class Head(Protocol):
-    """Evaluates a graph; in this process or elsewhere, the core cannot tell."""
-
-    def obstacle(self) -> str:
-        """Return why an output of the graph cannot be computed now; empty if all can."""
-
-    async def run(
-        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
-    ) -> Evaluated:
-        """Evaluate the graph's outputs, or only those named.
-
-        Raises NodeError, Unavailable or DeadlineExceeded.
-        """
-
-    def stream(
-        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
-    ) -> AsyncGenerator[Evaluated, None]:
-        """Evaluate likewise, where a node may stream: one or more results, or none.
-
-        An output that does not stream is in the first result only. Closing the iterator ends the
-        evaluation.
-        """
-
-    @property
-    def takes_feedback(self) -> bool:
-        """Whether rewards matter to a component, so that requests are to be remembered."""
-
-    async def feedback(self, given: NodeFeedback) -> bool:
-        """Hand a reward to the graph's components; return whether any takes some."""
-
-    async def only_streams(self) -> bool:
-        """Return whether ``run`` refuses the graph: a node streams, and its results do not join.
-
-        Raises Unavailable where nobody can say now.
-        """
-
-    async def compare(
-        self,
-        inputs: Mapping[str, Array],
-        context: Context,
-        outputs: Sequence[str] | None,
-        expected: Mapping[str, Array],
-        rule: Compare,
-    ) -> Verdict:
-        """Evaluate likewise, and compare with the outputs that are ``expected``."""
-
-
-class InferenceRequest(Struct):
-    """A decoded request.
-
-    BYTES tensors are arrays of ``object`` that hold ``str``, or all ``bytes`` where an element is
-    no UTF-8; ``InferenceCore.check`` gives them the form that the graph declares.
-    """
-
-    inputs: Mapping[str, Array]
-    outputs: tuple[str, ...] = ()
-    """Outputs that are asked for; all of them if empty."""
-    id: str | None = None
-    """The caller's identifier, given back in the response."""
-    parameters: Mapping[str, Any] = {}
-    headers: Mapping[str, str] = {}
-    """Of the call, with names in lower case."""
-    request_id: str = ""
-    """Of the call; made up where the caller gave none."""
-    trace: Trace | None = None
-    """Where to record what is done for it; None for most."""
-    protocol: Literal["http", "grpc"] = "http"
-    endpoint: Literal["infer", "generate", "predict"] = "infer"
-    caller: str = ""
-    """The name of who asks; empty where that is nobody known."""
-    annotations: Annotations | None = None
-    """Tags and names of columns that came with it, over protocols that have them."""
-    records: bool = False
-    """Whether its log is to have the values of nodes that the spec names."""
-    is_answered: bool = False
-    """Whether a stream that is closed has given all that was asked for."""
-
-    @property
-    def known_as(self) -> str:
-        """The caller's identifier, or else that of the call: what components and rules see."""
-        return self.id or self.request_id
-
-
-class OutputTensor(Struct):
-    """One output, with the datatype and shape that the array has."""
-
-    name: str
-    datatype: str
-    array: Array
-
-
-class InferenceResponse(Struct):
-    """An answer that is ready to be encoded; outputs are in the order asked for."""
-
-    model_name: str
-    model_version: str
-    id: str | None
-    outputs: list[OutputTensor]
-    seconds: float = 0.0
-    """How long the evaluation took, where it ran; clients are not told."""
-    path: Mapping[str, str] = {}
-    """Routes that were picked, by router node."""
-    parameters: dict[str, bool | int | float | str] = {}
-    """Parameters of the answer, beside its tensors."""
-    annotations: Annotations | None = None
-    """Tags, names of columns and measures of components; None where there are none."""
-    size: int = 0
-    """Bytes of the outputs, as ``check_outputs`` counts them."""
-
-    @property
-    def cache_status(self) -> str:
-        """How caches on the way have handled the request; empty where there are none."""
-        if self.annotations is None or not self.annotations.caches:
-            return ""
-        return header_of(self.annotations.caches)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the answer was made for another request, and comes from a cache."""
-        return self.annotations is not None and is_kept(self.annotations.caches)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorMetadata:
-    """Name and type of a tensor as clients see it; -1 in the shape stands for any size."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-    """Whether a request may leave the input out."""
-    content: Content = "text"
-    """Declared content of an input; the Open Inference Protocol has no field for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMetadata:
-    """The description of a graph that clients get."""
-
-    name: str
-    versions: tuple[str, ...]
-    platform: str
-    inputs: tuple[TensorMetadata, ...]
-    outputs: tuple[TensorMetadata, ...]
-    is_complete: bool = True
-    """Whether ``outputs`` are all there are: the types of some may not be known yet."""
-
-    @property
-    def takes_images(self) -> bool:
-        """Whether an input may come as an image file, over protocols without tensors."""
-        return any(tensor.content == "image" for tensor in self.inputs)
 
 
 class InferenceCore:
@@ -272,34 +103,24 @@ class InferenceCore:
         found = running.value if running.done else await self._within(seconds, running)
         return self._response(request, found, request.outputs or self._outputs)
 
-    async def stream(self, request: InferenceRequest) -> AsyncGenerator[InferenceResponse, None]:
+    def stream(self, request: InferenceRequest) -> AsyncGenerator[InferenceResponse, None]:
         """Answer as ``infer`` does, with response after response where the graph streams.
 
         An output that does not stream is in the first response only. The time of the request
         holds for all of them together. Closing the iterator ends the evaluation.
         """
+        return each(partial(self._results, request), partial(self._part, request))
+
+    def _results(self, request: InferenceRequest) -> AsyncGenerator[Evaluated, None]:
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
         context = context_of(request, deadline)
         results = self._head.stream(request.inputs, context, request.outputs or None)
-        async with aclosing(results):
-            while (found := await self._next(results, deadline, seconds)) is not None:
-                names = [n for n in request.outputs or self._outputs if n in found.outputs]
-                yield self._response(request, found, names)
+        return in_time(results, deadline, partial(self._late, seconds))
 
-    async def _next(
-        self, results: AsyncGenerator[Evaluated, None], deadline: float, seconds: float
-    ) -> Evaluated | None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise self._late(seconds)
-        try:
-            async with asyncio.timeout(left) as limit:
-                return await anext(results, None)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise self._late(seconds) from None
+    def _part(self, request: InferenceRequest, found: Evaluated) -> InferenceResponse:
+        names = [n for n in request.outputs or self._outputs if n in found.outputs]
+        return self._response(request, found, names)
 
     def _response(
         self, request: InferenceRequest, found: Evaluated, names: Sequence[str]
