@@ -8,10 +8,9 @@ there is something to wait for.
 from __future__ import annotations
 
 import asyncio
-import types
 from asyncio.tasks import _enter_task as enter_task
 from asyncio.tasks import _leave_task as leave_task
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
@@ -88,14 +87,20 @@ def begin(
     return loop.create_task(_Rest(coroutine, waits_for), context=context)
 
 
-@types.coroutine
-def in_task() -> Generator[None, None, None]:
+class _InTask:
+    """Awaited, it yields to be given a task, where there is none."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        if asyncio.current_task() is None:
+            yield
+
+
+def in_task() -> Awaitable[None]:
     """Await this before what needs a current task: from here on, there is one.
 
     In a task it does nothing. Outside, it makes ``begin`` go on with the rest in a task.
     """
-    if asyncio.current_task() is None:
-        yield
+    return _InTask()
 
 
 class _Rest(Coroutine[Any, Any, T]):

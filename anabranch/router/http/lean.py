@@ -72,7 +72,6 @@ class LeanProtocol(HttpToolsProtocol):
         self._is_guest, self._is_believed = is_guest, is_believed
         # Of the same bytes, connections of the two kinds do not read the same.
         self._heads = state.heads if is_believed else state.heads_of_others
-        self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
         self._context = copy_context()
         self.about: Mapping[str, Any] = {}
         """Of ASGI's scope, the part that is the connection's."""
@@ -122,7 +121,7 @@ class LeanProtocol(HttpToolsProtocol):
             "root_path": self.root_path,
         }
         self.idle_since = self.loop.time()
-        self._watch(self.timeout_keep_alive)
+        self._watch(IDLE_S)
         if self._is_guest:
             self.server_state.admit(self)
 
@@ -296,8 +295,8 @@ class LeanProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has been idle for long; one timer serves many requests."""
         passed = 0.0 if self.under_way else self.loop.time() - self.idle_since
-        if passed < self.timeout_keep_alive:
-            self._watch(self.timeout_keep_alive - passed)
+        if passed < IDLE_S:
+            self._watch(IDLE_S - passed)
         else:
             self.transport.close()
 

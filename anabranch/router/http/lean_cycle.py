@@ -28,6 +28,8 @@ from anabranch.router.http.request import EXCHANGE
 from anabranch.router.large_reply import pieces_of, seconds_for
 from anabranch.router.limits import LARGE
 
+_LOG = logging.getLogger("uvicorn.error")
+
 MAX_REST = 64 * 2**10
 """Bytes of a body that may come behind the reply, so that the connection can go on."""
 
@@ -59,11 +61,12 @@ class LeanCycle(RequestResponseCycle):
     """
 
     # What most requests leave as it is stands here, so that it is not set for each.
-    logger = logging.getLogger("uvicorn.error")
     access_log = False
-    chunked_encoding = None
+    chunked_encoding: bool | None = None
     expected_content_length = 0
-    disconnected = response_started = response_complete = False
+    disconnected = False
+    response_started = False
+    response_complete = False
     keep_alive = True
     waiting_for_100_continue = False
     is_cut_off = False
@@ -124,7 +127,7 @@ class LeanCycle(RequestResponseCycle):
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:
-            self.logger.error("Exception in ASGI application\n", exc_info=error)
+            _LOG.error("Exception in ASGI application\n", exc_info=error)
         if not self.response_complete and not self.disconnected:
             self._fail()
         # Circles would keep the request until Python's collector comes by.

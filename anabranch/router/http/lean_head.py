@@ -137,7 +137,8 @@ class KnownHeads:
         if end > MAX_KNOWN_SIZE or b"expect" in headers:
             return
         if b"transfer-encoding" in headers:
-            size, is_whole = None, only_chunk(data, end) is not None
+            size = None
+            is_whole = only_chunk(data, end) is not None
         else:
             size = int(headers.get(b"content-length", 0))
             is_whole = size == len(data) - end
@@ -161,7 +162,7 @@ def only_chunk(data: bytes, at: int) -> bytes | None:
 @lru_cache(MAX_URLS)
 def _parts_of(url: bytes) -> tuple[str, bytes, bytes]:
     """Return the path, as text and as it came, and the query."""
-    parts = httptools.parse_url(url)
+    parts: Any = httptools.parse_url(url)  # its query may be None, whatever its type says
     path = parts.path.decode("ascii")
     unquoted = urllib.parse.unquote(path) if "%" in path else path
     return unquoted, parts.path, parts.query or b""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from uvicorn.server import ServerState
 
-from anabranch.router.admission.admission import Admission, EdgeWord
+from anabranch.router.admission.admission import EdgeWord
 from anabranch.router.http.lean_head import KnownHeads
 from anabranch.router.http.lean_reply import HeldReplies
 
@@ -45,6 +45,20 @@ class Guest(Connection, Protocol):
         """End the connection, which has no request at work; say why if it is new."""
 
 
+class EdgeGate(Protocol):
+    """Says what the edge may send, and takes what the edge says."""
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the edge should refuse requests."""
+
+    def most_in_flight(self, under_way: int) -> int:
+        """Return how many requests the edge may have under way, of which there are so many."""
+
+    def hear(self, told: EdgeWord, is_new: bool) -> None:
+        """Take what the edge says; ``is_new`` where it says so now."""
+
+
 class ReadingTurns:
     """Connections with large bodies read on by turns, one in each turn of the event loop.
 
@@ -75,7 +89,7 @@ class ReadingTurns:
 class LeanState(ServerState):
     """Uvicorn's state of a server, with a date that needs no timer."""
 
-    def __init__(self, gate: Admission | None = None) -> None:
+    def __init__(self, gate: EdgeGate | None = None) -> None:
         super().__init__()
         self._gate = gate
         self.connections: set[Connection]  # type: ignore[assignment]  # of this module's kind
@@ -101,7 +115,7 @@ class LeanState(ServerState):
             return self.default_headers
         return [*self.default_headers, (LIMIT, b"%d" % self._most(gate))]
 
-    def _most(self, gate: Admission) -> int:
+    def _most(self, gate: EdgeGate) -> int:
         """Return how many requests the edge may have under way here."""
         now = time.monotonic()
         if now >= self._count_due:

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 from uvicorn.config import Config
 
-from anabranch.router.admission.admission import Admission
 from anabranch.router.between_nodes import of_server
 from anabranch.router.http.lean import LeanProtocol
-from anabranch.router.http.lean_state import LeanState
+from anabranch.router.http.lean_state import EdgeGate, LeanState
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -33,7 +32,7 @@ class LeanServer:
     time. ``gate`` hears what the edge says, and its limit is told in replies.
     """
 
-    def __init__(self, app: Any, handles: int = 1, gate: Admission | None = None) -> None:
+    def __init__(self, app: Any, handles: int = 1, gate: EdgeGate | None = None) -> None:
         self._handles = handles
         self._config = Config(
             app, http=LeanProtocol, interface="asgi3", lifespan="off", ws="none",

@@ -23,11 +23,11 @@ def stages(graph: Any, revision: int | None) -> list[str]:
     """The stages of a request, the outermost first; without a revision, of one that is routed."""
     infer: Any = graph.arms.routing.way(InferenceRequest({}), revision).infer
     found = []
-    while infer is not None:
+    while not hasattr(infer, "__self__"):
         found.append(infer.__qualname__.split(".")[0])
         held = getclosurevars(infer).nonlocals
-        infer = held.get("within") or getattr(held.get("inner"), "infer", None)
-    return found
+        infer = held.get("within") or held["inner"].infer
+    return [*found, type(infer.__self__).__name__]
 
 
 @pytest.fixture
