@@ -10,8 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Self, TypeVar
@@ -168,13 +167,3 @@ class SpanRecording:
         if error is not None and not isinstance(error, GeneratorExit):
             self.fail(SpanFailure.of(error))
         self.end()
-
-
-async def recorded(
-    recording: SpanRecording, values: AsyncGenerator[Item, None]
-) -> AsyncGenerator[Item, None]:
-    """Yield the items of ``values``; the span ends with them."""
-    with recording:
-        async with aclosing(values):
-            async for value in values:
-                yield value

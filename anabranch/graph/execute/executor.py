@@ -26,6 +26,7 @@ from anabranch.components.contract import Bound, Context
 from anabranch.errors import InvalidRequest
 from anabranch.graph.calls.cache_status import GRAPH
 from anabranch.graph.calls.counts import Counts
+from anabranch.graph.calls.generators import each, once
 from anabranch.graph.calls.interrupt import STUCK
 from anabranch.graph.calls.lanes import Lanes
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
@@ -42,7 +43,7 @@ from anabranch.graph.execute.feedback import FeedbackTakers, takers
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
-from anabranch.graph.execute.streaming import Streams, each, once, streaming_of
+from anabranch.graph.execute.streaming import Streams, streaming_of
 from anabranch.graph.observe.monitor_copies import Observer, Offer
 from anabranch.graph.observe.recorded_values import ValueRecorder
 from anabranch.graph.plan.plan import Plan, Segment

@@ -10,16 +10,16 @@ A stream is pulled: its node goes on only when the next result is asked for.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError, InvalidRequest, LoadError
 from anabranch.graph.calls.counts import NodeCounts
+from anabranch.graph.calls.generators import within
 from anabranch.graph.calls.guard import awaited, called
 from anabranch.graph.calls.lanes import Lane, clock
 from anabranch.graph.calls.values import Convert, Skipped, identity, route_converter
@@ -29,10 +29,8 @@ from anabranch.graph.plan.plan import Plan, PlannedNode
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
 from anabranch.specs.models import NodeBase
 from anabranch.telemetry.logs import NODE, REQUESTS
-from anabranch.telemetry.tracing import SpanRecording, recorded
+from anabranch.telemetry.tracing import SpanRecording
 
-S = TypeVar("S")
-T = TypeVar("T")
 Values = Mapping[str, Any]
 """Values by vertex."""
 _END: Any = object()
@@ -226,16 +224,16 @@ class Streams:
             values = called(node, partial(invoke, frame, context))
             return self._counted(node, _results(lane, values, finish), context)
         recording = SpanRecording(context.trace, f"node {node}", {"anabranch.node": node})
-        within = replace(context, trace=recording.trace)
-        values = called(node, partial(invoke, frame, within))
+        inner = replace(context, trace=recording.trace)
+        values = called(node, partial(invoke, frame, inner))
         results = _results(lane, values, finish)
-        return recorded(recording, self._counted(node, results, context))
+        return within(recording, self._counted(node, results, context))
 
     def _counted(
         self, node: str, results: AsyncGenerator[Any, None], context: Context
     ) -> AsyncGenerator[Any, None]:
         counts = self._steps.node_counts(node) if context.is_traffic else None
-        return results if counts is None else counted(results, counts, context)
+        return results if counts is None else within(_counting(counts, context), results)
 
 
 def _at(vertices: Vertices, name: str) -> str | None:
@@ -274,60 +272,13 @@ async def _results(
         await awaited(lane, values.aclose)
 
 
-async def once(work: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
-    """Yield the one result of ``work``."""
-    yield await work()
-
-
-async def each(
-    begin: Callable[[], AsyncGenerator[S, None]], shape: Callable[[S], T]
-) -> AsyncGenerator[T, None]:
-    """Yield what ``shape`` makes of each result of a stream, begun when the first is asked for.
-
-    Closing the iterator closes the stream.
-    """
-    async with aclosing(begin()) as results:
-        async for result in results:
-            yield shape(result)
-
-
-async def in_time(
-    results: AsyncGenerator[T, None], deadline: float, late: Callable[[], Exception]
-) -> AsyncGenerator[T, None]:
-    """Yield the results of a stream until the deadline, on the clock of ``time.monotonic``.
-
-    Raises what ``late`` makes where the stream has not ended by then.
-    """
-    async with aclosing(results):
-        while (found := await _next(results, deadline, late)) is not _END:
-            yield found
-
-
-async def _next(
-    results: AsyncGenerator[T, None], deadline: float, late: Callable[[], Exception]
-) -> T:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise late()
-    try:
-        async with asyncio.timeout(left) as limit:
-            return await anext(results, _END)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise late() from None
-
-
-async def counted(
-    results: AsyncGenerator[Any, None], counts: NodeCounts, context: Context
-) -> AsyncGenerator[Any, None]:
-    """A stream, which counts as one call from its first result to its last."""
+@contextmanager
+def _counting(counts: NodeCounts, context: Context) -> Iterator[None]:
+    """Count a stream as one call from its first result to its last."""
     started = clock()
     counts.in_flight.value += 1
     try:
-        async with aclosing(results):
-            async for result in results:
-                yield result
+        yield
     except AnabranchError as error:
         counts.failed(error)
         raise

@@ -38,9 +38,10 @@ from anabranch.router.inference.contract import (
     TensorMetadata,
 )
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.parameters import check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, raw_buffer
-from anabranch.router.oip.tensor_header import Header, check_count, check_together
+from anabranch.router.oip.tensor_header import check_count, check_together
 
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number

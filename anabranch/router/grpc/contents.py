@@ -14,8 +14,9 @@ from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message
 from anabranch.router.inference.contract import Array, OutputTensor
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.raw_tensors import as_bytes, encode_raw
-from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
+from anabranch.router.oip.tensor_header import dtype_of, size_of
 from anabranch.specs.excerpts import shown
 
 FIELDS = {

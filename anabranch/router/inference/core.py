@@ -20,8 +20,8 @@ from anabranch.components.extras import require
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import AnabranchError, DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
+from anabranch.graph.calls.generators import each, in_time
 from anabranch.graph.calls.stepping import Started, in_task
-from anabranch.graph.execute.streaming import each, in_time
 from anabranch.graph.plan.contents import as_declared, contents_of
 from anabranch.graph.plan.plan import Signature
 from anabranch.graph.plan.symbols import check_symbols, symbols_of

@@ -16,8 +16,9 @@ from typing import NoReturn
 from anabranch.errors import InvalidRequest
 from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, single_bytes
-from anabranch.router.oip.tensor_header import Header, dtype_of
+from anabranch.router.oip.tensor_header import dtype_of
 from anabranch.specs.excerpts import listing
 
 HEADER = "Inference-Header-Content-Length"

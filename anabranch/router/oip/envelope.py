@@ -10,11 +10,18 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from anabranch.router.oip.tensor_header import Header
-
 Parameters: TypeAlias = dict[str, bool | int | float | str]
 
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
+
+
+class Header(msgspec.Struct, gc=False):
+    """Name, datatype and shape of an input."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    """Sizes per dimension, none below 0."""
 
 
 class EnvelopeInput(Header, gc=False):

@@ -22,7 +22,8 @@ from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.inference.contract import Array
 from anabranch.router.limits import ELEMENT, LARGE, RequestLimits
-from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
+from anabranch.router.oip.envelope import Header
+from anabranch.router.oip.tensor_header import dtype_of, size_of
 from anabranch.specs.excerpts import shown
 
 _SHOW_VALUES_BELOW = 2**16

@@ -20,8 +20,9 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.base64_values import Encoded, from_base64
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.json_body import parsed
-from anabranch.router.oip.tensor_header import Header, check_together
+from anabranch.router.oip.tensor_header import check_together
 
 if TYPE_CHECKING:
     from PIL import Image

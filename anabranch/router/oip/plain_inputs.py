@@ -20,12 +20,13 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.base64_values import Encoded, from_base64
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import check_texts, decode_elements, decode_nested
 from anabranch.router.oip.parameters import MAX_NAMES, check_names, check_parameters
 from anabranch.router.oip.plain_images import PlainImages, are_images, read_images
 from anabranch.router.oip.raw_tensors import Buffer
-from anabranch.router.oip.tensor_header import Header, check_together
+from anabranch.router.oip.tensor_header import check_together
 from anabranch.specs.excerpts import hint
 
 BytesForm: TypeAlias = Literal["text", "tagged", "base64"]

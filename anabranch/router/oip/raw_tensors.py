@@ -19,7 +19,8 @@ from anabranch.errors import InvalidRequest
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.inference.contract import Array
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
+from anabranch.router.oip.envelope import Header
+from anabranch.router.oip.tensor_header import dtype_of, size_of
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Contiguous bytes."""

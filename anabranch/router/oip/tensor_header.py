@@ -7,22 +7,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.inference.contract import Array
 from anabranch.router.limits import ELEMENT, RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.specs.excerpts import shown
-
-
-class Header(Struct, gc=False):
-    """Name, datatype and shape of an input."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    """Sizes per dimension, none below 0."""
 
 
 def dtype_of(header: Header) -> np.dtype[Any]:

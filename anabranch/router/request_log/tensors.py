@@ -26,9 +26,9 @@ from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
 from anabranch.router.inference.contract import Array
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.raw_tensors import decode_raw, raw_buffer
-from anabranch.router.oip.tensor_header import Header
 from anabranch.router.request_log.entries import KeptTensor
 
 BASE64 = "base64"

@@ -30,10 +30,11 @@ from anabranch.components.tensors.unwarned import unwarned
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.inference.contract import Array, TensorMetadata
 from anabranch.router.limits import ELEMENT, RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.plain_inputs import read_value, to_arrays
-from anabranch.router.oip.tensor_header import Header, size_of
+from anabranch.router.oip.tensor_header import size_of
 from anabranch.specs.excerpts import hint, listing, shown
 
 PayloadKind: TypeAlias = Literal["ndarray", "tensor", "strData", "binData", "jsonData"]

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 
 from anabranch.components.contract import Context, NodeFeedback
+from anabranch.graph.calls.generators import each
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.graph.execute.streaming import each
 from anabranch.router.inference.contract import Array, Evaluated, Verdict
 from anabranch.router.traffic.agreement import compare
 from anabranch.specs.models import Compare

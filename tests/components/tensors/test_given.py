@@ -14,8 +14,8 @@ from anabranch.components.tensors.datatypes import DTYPES, to_datatype
 from anabranch.components.tensors.given import by_input, fit, nested_shape, to_tensor, to_tensors
 from anabranch.errors import InvalidRequest
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.json_elements import decode_elements
-from anabranch.router.oip.tensor_header import Header
 from anabranch.specs.models import TensorSpec
 from tests.examples import examples
 

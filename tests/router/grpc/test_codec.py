@@ -16,8 +16,8 @@ from anabranch.router.grpc.contents import FIELDS, decode_contents
 from anabranch.router.grpc.messages import InferRequest, InferResponse
 from anabranch.router.inference.contract import InferenceResponse, OutputTensor
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.raw_tensors import decode_raw, encode_raw
-from anabranch.router.oip.tensor_header import Header
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = RequestLimits()

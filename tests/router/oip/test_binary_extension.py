@@ -22,8 +22,8 @@ from anabranch.router.inference.contract import InferenceResponse, OutputTensor,
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import ResponseForm, encode_response
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.raw_tensors import decode_raw, encode_raw
-from anabranch.router.oip.tensor_header import Header
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = RequestLimits()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from anabranch.errors import InvalidRequest, RequestError, TooLarge
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.envelope import Header
 from anabranch.router.oip.raw_tensors import decode_raw, encode_raw
-from anabranch.router.oip.tensor_header import Header
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = RequestLimits()

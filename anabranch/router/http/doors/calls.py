@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.graph.calls.cache_status import HEADER
+from anabranch.graph.calls.generators import each, within
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.app import CancelOnDisconnect
@@ -180,12 +181,14 @@ def told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
     decoded.caller, decoded.trace = request.caller, request.trace
 
 
-async def _counted_each(
+def _counted_each(
     documents: AsyncGenerator[bytes, None], under_way: BytesUnderWay
 ) -> AsyncGenerator[bytes, None]:
     """Count each large part of an answer until the next one is asked for."""
-    with HeldBytes(under_way) as held:
-        async with aclosing(documents):
-            async for document in documents:
-                held.set(len(document) if len(document) > LARGE else 0)
-                yield document
+    held = HeldBytes(under_way)
+
+    def count(document: bytes) -> bytes:
+        held.set(len(document) if len(document) > LARGE else 0)
+        return document
+
+    return within(held, each(lambda: documents, count))

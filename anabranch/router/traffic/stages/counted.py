@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from collections.abc import Callable
+from functools import partial
 
 from anabranch.errors import InvalidRequest, RequestError
+from anabranch.graph.calls.generators import each, within
 from anabranch.graph.explain.answers import NoExplainer
 from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.inference.core import InferenceCore
@@ -25,7 +27,7 @@ def counted(
     ``stable`` is the core of the stable revision; None for an arm that is the stable one.
     ``tells_tokens``: outputs of the arm tell the tokens of its answers.
     """
-    within = inner.infer
+    answer = inner.infer
 
     def failed(request: InferenceRequest, error: Exception, started: float) -> None:
         if _is_to_blame(stable, request, error):
@@ -36,7 +38,7 @@ def counted(
     ) -> tuple[InferenceResponse, Answer]:
         started = time.perf_counter()
         try:
-            found = await within(request, encode)
+            found = await answer(request, encode)
         except Exception as error:
             failed(request, error, started)
             raise
@@ -50,33 +52,51 @@ def counted(
             tokens.whole(tally.tokens)
         return found
 
-    async def stream(request: InferenceRequest) -> Responses:
-        started = time.perf_counter()
-        seconds, is_kept = None, False
-        tokens = AnswerTokens()
-
-        def answered() -> None:
-            if is_kept:
-                return
-            tally.record(time.perf_counter() - started if seconds is None else seconds)
-            tokens.streamed(tally.tokens)
-
-        try:
-            async with aclosing(inner.stream(request)) as responses:
-                async for response in responses:
-                    seconds, is_kept = response.seconds, response.is_kept
-                    tokens.see(response)
-                    yield response
-        except Exception as error:
-            failed(request, error, started)
-            raise
-        except GeneratorExit:
-            if request.is_answered:
-                answered()
-            raise
-        answered()
+    def stream(request: InferenceRequest) -> Responses:
+        counting = _CountedStream(request, tally, failed)
+        return within(counting, each(partial(inner.stream, request), counting.see))
 
     return Answering(infer, stream)
+
+
+class _CountedStream:
+    """Counts one stream, which ends with this context."""
+
+    def __init__(
+        self,
+        request: InferenceRequest,
+        tally: Tally,
+        failed: Callable[[InferenceRequest, Exception, float], None],
+    ) -> None:
+        self._request = request
+        self._tally = tally
+        self._failed = failed
+        self._tokens = AnswerTokens()
+        self._started = 0.0
+        self._seconds: float | None = None
+        self._is_kept = False
+
+    def see(self, response: InferenceResponse) -> InferenceResponse:
+        """Look at a response, and return it."""
+        self._seconds, self._is_kept = response.seconds, response.is_kept
+        self._tokens.see(response)
+        return response
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            self._failed(self._request, error, self._started)
+        elif error is None or (isinstance(error, GeneratorExit) and self._request.is_answered):
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._is_kept:
+            return
+        seconds = self._seconds
+        self._tally.record(time.perf_counter() - self._started if seconds is None else seconds)
+        self._tokens.streamed(self._tally.tokens)
 
 
 def _is_to_blame(stable: InferenceCore | None, request: InferenceRequest, error: Exception) -> bool:
@@ -94,9 +114,10 @@ def _is_to_blame(stable: InferenceCore | None, request: InferenceRequest, error:
 def sketched(inner: Answering, tally: Tally) -> Answering:
     """Count the values of outputs."""
 
-    def look(response: InferenceResponse) -> None:
+    def look(response: InferenceResponse) -> InferenceResponse:
         for output in response.outputs:
             observe(tally.outputs, output.name, output.array)
+        return response
 
     async def infer(
         request: InferenceRequest, encode: Encode[Answer]
@@ -105,10 +126,7 @@ def sketched(inner: Answering, tally: Tally) -> Answering:
         look(found[0])
         return found
 
-    async def stream(request: InferenceRequest) -> Responses:
-        async with aclosing(inner.stream(request)) as responses:
-            async for response in responses:
-                look(response)
-                yield response
+    def stream(request: InferenceRequest) -> Responses:
+        return each(partial(inner.stream, request), look)
 
     return Answering(infer, stream)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
-from contextlib import AbstractContextManager, aclosing
+from functools import partial
 
+from anabranch.graph.calls.generators import each, within
 from anabranch.router.inference.contract import InferenceRequest, InferenceResponse
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.signing import Signatures
@@ -28,57 +29,55 @@ def limited(inner: Evaluation, limit: ConcurrencyLimit) -> Evaluation:
         with limit:
             return await inner.infer(request)
 
-    return Evaluation(infer, lambda request: _within(limit, inner.stream(request)))
+    def stream(request: InferenceRequest) -> Responses:
+        return within(limit, inner.stream(request))
+
+    return Evaluation(infer, stream)
 
 
 def traced(inner: Evaluation, revision: int) -> Evaluation:
     """Record the evaluation as a span, of a request that is traced."""
-    name, within = f"arm r{revision}", inner.infer
+    name, evaluate = f"arm r{revision}", inner.infer
 
     async def recorded(request: InferenceRequest) -> InferenceResponse:
         with below(request, name, revision=revision):
-            return await within(request)
+            return await evaluate(request)
 
     def infer(request: InferenceRequest) -> Awaitable[InferenceResponse]:
-        return within(request) if request.trace is None else recorded(request)
+        return evaluate(request) if request.trace is None else recorded(request)
 
     def stream(request: InferenceRequest) -> Responses:
         responses = inner.stream(request)
         if request.trace is None:
             return responses
-        return _within(below(request, name, revision=revision), responses)
+        return within(below(request, name, revision=revision), responses)
 
     return Evaluation(infer, stream)
-
-
-async def _within(held: AbstractContextManager[None], responses: Responses) -> Responses:
-    with held:
-        async with aclosing(responses):
-            async for response in responses:
-                yield response
 
 
 def decided(inner: Evaluation, revision: int, made: Made, signatures: Signatures) -> Evaluation:
     """Remember what was decided about a request, and tell it signed in its response."""
 
-    def tell(request: InferenceRequest, response: InferenceResponse) -> None:
+    def tell(request: InferenceRequest, response: InferenceResponse) -> InferenceResponse:
         decision = decision_of(request.known_as, revision, response.path)
         response.parameters[ROUTING] = routing(decision, signatures)
         made.add(decision, response.outputs)
-
-    async def infer(request: InferenceRequest) -> InferenceResponse:
-        response = await inner.infer(request)
-        tell(request, response)
         return response
 
-    async def stream(request: InferenceRequest) -> Responses:
+    async def infer(request: InferenceRequest) -> InferenceResponse:
+        return tell(request, await inner.infer(request))
+
+    def stream(request: InferenceRequest) -> Responses:
         untold = True
-        async with aclosing(inner.stream(request)) as responses:
-            async for response in responses:
-                if untold:
-                    tell(request, response)
-                    untold = False
-                yield response
+
+        def tell_once(response: InferenceResponse) -> InferenceResponse:
+            nonlocal untold
+            if not untold:
+                return response
+            untold = False
+            return tell(request, response)
+
+        return each(partial(inner.stream, request), tell_once)
 
     return Evaluation(infer, stream)
 
@@ -90,28 +89,28 @@ def explained(
 
     ``others`` are the explainers of the stable revision; None for an arm that is the stable one.
     """
-    within = inner.infer
+    evaluate = inner.infer
 
     async def both(request: InferenceRequest) -> InferenceResponse:
         with beside(explainers, others, request, limit) as told:
-            response = await within(request)
+            response = await evaluate(request)
             response.parameters |= await told()
         return response
 
     def infer(request: InferenceRequest) -> Awaitable[InferenceResponse]:
-        return both(request) if EXPLAIN in request.parameters else within(request)
+        return both(request) if EXPLAIN in request.parameters else evaluate(request)
 
     return Evaluation(infer, inner.stream)
 
 
 def encoded(inner: Evaluation) -> Answering:
     """Encode the response."""
-    within = inner.infer
+    evaluate = inner.infer
 
     async def infer(
         request: InferenceRequest, encode: Encode[Answer]
     ) -> tuple[InferenceResponse, Answer]:
-        response = await within(request)
+        response = await evaluate(request)
         answer = encode(response)
         return response, await answer if isinstance(answer, Coroutine) else answer
 
