@@ -90,22 +90,17 @@ class Link(FrameChannel):
             self._leave(number)
             del answer  # its error holds this frame, which would hold the error
 
-    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+    def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
         """Give what a method yields; closing this closes it there. Raises as ``call`` does.
 
         The method makes at most AHEAD values that were not taken here.
         """
         pieces = IncomingPieces(self._loop)
-        number = await self._begin(frames.STREAM, pieces, method, args)
-        try:
-            while await pieces.more():
-                piece = pieces.take()
-                granted = pieces.grant()
-                if granted:
-                    self.send(credit(number, granted, frames.CREDIT))
-                yield piece
-        finally:
-            self._leave(number)
+        begin = partial(self._begin, frames.STREAM, pieces, method, args)
+        return pieces.taken(begin, self._grant, self._leave)
+
+    def _grant(self, number: int, pieces: int) -> None:
+        self.send(credit(number, pieces, frames.CREDIT))
 
     def close(self) -> None:
         """Close the connection; calls that are under way are lost, and cancelled there."""
@@ -146,8 +141,8 @@ class Link(FrameChannel):
             return message(kind, number, method, args, self._most)
         except CannotCross as error:
             raise heard(self._name, told(error)) from None
-        except TooLargeToCross as error:
-            raise TooLarge(f"a call to segment {self._name!r}: {error}") from None
+        except TooLargeToCross as large:
+            raise TooLarge(f"a call to segment {self._name!r}: {large}") from None
 
     def _leave(self, number: int) -> None:
         """Cancel a call there if it is still under way."""

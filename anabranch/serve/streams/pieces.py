@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from anabranch.serve.streams.frames import MalformedFrame
@@ -36,8 +37,29 @@ class IncomingPieces:
         self._ended, self._error = True, error
         self._wake()
 
-    async def more(self) -> bool:
-        """Wait for a piece; False at the end. Raises the error of the stream, after its pieces."""
+    async def taken(
+        self,
+        begin: Callable[[], Awaitable[int]],
+        grant: Callable[[int, int], None],
+        leave: Callable[[int], None],
+    ) -> AsyncGenerator[Any, None]:
+        """Begin a call, and give its pieces; raise the error of the stream after them.
+
+        ``grant`` asks the replica for more of them, ``leave`` ends the call. Both get its number.
+        """
+        number = await begin()
+        try:
+            while await self._more():
+                piece = self._take()
+                granted = self._granted()
+                if granted:
+                    grant(number, granted)
+                yield piece
+        finally:
+            leave(number)
+
+    async def _more(self) -> bool:
+        """Wait for a piece; False at the end."""
         while not self._pieces:
             if self._error is not None:
                 raise self._error
@@ -47,12 +69,12 @@ class IncomingPieces:
             await self._news
         return True
 
-    def take(self) -> Any:
+    def _take(self) -> Any:
         """Return the next piece that has come."""
         self._taken += 1
         return self._pieces.popleft()
 
-    def grant(self) -> int:
+    def _granted(self) -> int:
         """How many more pieces to ask the replica for now; 0 for none."""
         if self._ended or self._taken < _GRANT:
             return 0

@@ -9,6 +9,7 @@ types. Objects of other classes do not cross.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Self, TypeAlias, cast
 
 import msgspec
@@ -71,7 +72,8 @@ def _itself(value: Any, parts: Parts) -> Any:
     return value
 
 
-def _pack_int(value: int, parts: Parts) -> Any:
+def _pack_int(value: Any, parts: Parts) -> Any:
+    # An ``Any``: where Python has no more recursion, compiled comparisons of large ``int`` abort.
     if _LEAST <= value <= _MOST:
         return value
     return [INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)]
@@ -132,11 +134,8 @@ def _pack_pairs(value: dict[Any, Any], parts: Parts) -> list[Any]:
     return packed
 
 
-def _packer_of_items(tag: int) -> Callable[[Iterable[Any], Parts], list[Any]]:
-    def pack_items(value: Iterable[Any], parts: Parts) -> list[Any]:
-        return [tag, *_pack_each(value, parts)]
-
-    return pack_items
+def _pack_items(tag: int, value: Iterable[Any], parts: Parts) -> list[Any]:
+    return [tag, *_pack_each(value, parts)]
 
 
 def _pack_array(value: Any, parts: Parts) -> list[Any]:
@@ -167,13 +166,14 @@ def _pack_error(error: AnabranchError, parts: Parts) -> list[Any]:
         return [ERROR_TAG, [], [_pack_str(str(error), parts)]]
 
 
-def _packer_of_record(tag: int, take: Callable[[Any], Iterable[Any]]) -> Callable[..., list[Any]]:
-    def pack_record(value: Any, parts: Parts) -> list[Any]:
-        return [tag, *_pack_each(take(value), parts)]
+def _pack_record(
+    tag: int, take: Callable[[Any], Iterable[Any]], value: Any, parts: Parts
+) -> list[Any]:
+    return [tag, *_pack_each(take(value), parts)]
 
-    return pack_record
 
-
+# Python counts the recursion of calls of functions and partials, of compiled ones too; of lambdas
+# and inner functions that are compiled it does not, so there are none in these tables.
 _PACKERS: dict[type, _Packer] = {
     type(None): _itself,
     bool: _itself,
@@ -183,12 +183,12 @@ _PACKERS: dict[type, _Packer] = {
     bytes: _pack_bytes,
     dict: _pack_dict,
     RequestHeaders: _pack_headers,
-    list: _packer_of_items(LIST),
-    tuple: _packer_of_items(TUPLE),
-    set: _packer_of_items(SET),
-    frozenset: _packer_of_items(FROZEN_SET),
+    list: partial(_pack_items, LIST),
+    tuple: partial(_pack_items, TUPLE),
+    set: partial(_pack_items, SET),
+    frozenset: partial(_pack_items, FROZEN_SET),
     np.ndarray: _pack_array,
-    **{one.cls: _packer_of_record(FIRST_RECORD + n, one.take) for n, one in enumerate(RECORDS)},
+    **{one.cls: partial(_pack_record, FIRST_RECORD + n, one.take) for n, one in enumerate(RECORDS)},
 }
 
 
@@ -205,6 +205,10 @@ def _items(packed: list[Any], rest: memoryview, start: int = 1) -> list[Any]:
     return [
         unpackers[item[0]](item, rest) if type(item) is list else item for item in packed[start:]
     ]
+
+
+def _of_items(make: Callable[[list[Any]], Any], packed: list[Any], rest: memoryview) -> Any:
+    return make(_items(packed, rest))
 
 
 def _dict(packed: list[Any], rest: memoryview) -> dict[str, Any]:
@@ -228,6 +232,18 @@ def _objects(packed: list[Any], rest: memoryview) -> Any:
     return flat.reshape(packed[1])
 
 
+def _scalar(packed: list[Any], rest: memoryview) -> Any:
+    return unpack(packed[1], rest)[()]
+
+
+def _integer(packed: list[Any], rest: memoryview) -> int:
+    return int.from_bytes(packed[1], "little", signed=True)
+
+
+def _surrogates(packed: list[Any], rest: memoryview) -> str:
+    return cast(str, packed[1].decode("utf-8", "surrogatepass"))
+
+
 def _long(packed: list[Any], rest: memoryview) -> bytes:
     _, place, size = packed
     found = bytes(rest[place : place + size])
@@ -241,24 +257,24 @@ def _error(packed: list[Any], rest: memoryview) -> AnabranchError:
     return make_error(names, [unpack(arg, rest) for arg in args])
 
 
-def _maker_of_record(make: Callable[..., Any]) -> Callable[[list[Any], memoryview], Any]:
-    return lambda packed, rest: make(*_items(packed, rest))
+def _record(make: Callable[..., Any], packed: list[Any], rest: memoryview) -> Any:
+    return make(*_items(packed, rest))
 
 
 _UNPACKERS: dict[int, Callable[[list[Any], memoryview], Any]] = {
     LIST: _items,
-    TUPLE: lambda packed, rest: tuple(_items(packed, rest)),
-    SET: lambda packed, rest: set(_items(packed, rest)),
-    FROZEN_SET: lambda packed, rest: frozenset(_items(packed, rest)),
+    TUPLE: partial(_of_items, tuple),
+    SET: partial(_of_items, set),
+    FROZEN_SET: partial(_of_items, frozenset),
     PAIRS: _pairs,
     DICT: _dict,
     ARRAY: restore,
     TEXTS: restore_texts,
     OBJECTS: _objects,
-    SCALAR: lambda packed, rest: unpack(packed[1], rest)[()],
-    INTEGER: lambda packed, rest: int.from_bytes(packed[1], "little", signed=True),
-    SURROGATES: lambda packed, rest: packed[1].decode("utf-8", "surrogatepass"),
+    SCALAR: _scalar,
+    INTEGER: _integer,
+    SURROGATES: _surrogates,
     LONG: _long,
     ERROR_TAG: _error,
-    **{FIRST_RECORD + n: _maker_of_record(one.make) for n, one in enumerate(RECORDS)},
+    **{FIRST_RECORD + n: partial(_record, one.make) for n, one in enumerate(RECORDS)},
 }

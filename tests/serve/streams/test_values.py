@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from anabranch.graph.calls.values import Skipped
 from anabranch.serve.streams import frames
 from anabranch.serve.streams.frames import FrameReader, MalformedFrame
 from anabranch.serve.streams.messages import content, message
-from anabranch.serve.streams.values import CannotCross
+from anabranch.serve.streams.records import RECORDS
+from anabranch.serve.streams.values import DICT, FIRST_RECORD, CannotCross
 from tests.examples import examples
 from tests.serve.streams.ends import same
 
@@ -187,6 +190,35 @@ def test_no_other_object_crosses(value: Any, path: list[str]) -> None:
     with pytest.raises(CannotCross) as raised:
         message(frames.ANSWER, 1, 0, value, 2**30)
     assert raised.value.path == path
+
+
+DEEP = 100_000
+"""More levels than Python's recursion may have."""
+LEVELS: dict[str, Callable[[Any], Any]] = {
+    "list": lambda one: [one],
+    "tuple": lambda one: (one,),
+    "frozenset": lambda one: frozenset((one,)),
+    "dict": lambda one: {"a": one},
+    "pairs": lambda one: {1: one},
+    "record": lambda one: Skipped(one),
+}
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_no_value_crosses_that_is_nested_too_deep(level: Callable[[Any], Any]) -> None:
+    value = None
+    for _ in range(DEEP):
+        value = level(value)
+    with pytest.raises(CannotCross, match="nested too deep"):
+        message(frames.ANSWER, 1, 0, value, 2**30)
+
+
+@pytest.mark.parametrize("tag", range(FIRST_RECORD + len(RECORDS)))
+def test_a_message_that_is_nested_too_deep_is_malformed(tag: int) -> None:
+    pair, text_key = b"\x92", b"\x81\xa1a"
+    level = pair + bytes([tag]) + (text_key if tag == DICT else b"")
+    with pytest.raises(MalformedFrame):
+        content(memoryview(pair + b"\x00" + level * DEEP + b"\xc0"), memoryview(b""))
 
 
 @settings(max_examples=examples(300))
