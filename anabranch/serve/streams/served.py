@@ -1,11 +1,11 @@
-"""What all connections of one server share: the methods, and the calls under way."""
+"""What all connections of one server share: the methods, the calls under way, and each other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.errors import EngineError
 from anabranch.serve.streams.limits import CallLimits
@@ -47,6 +47,44 @@ class ServedCalls:
         """Wait until no task is left, for so many seconds at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+
+class Endable(Protocol):
+    """A connection, as its server ends it."""
+
+    def go_away(self) -> None:
+        """Tell the caller to make no further calls, and to close once it has its answers."""
+
+    def abort(self) -> None:
+        """Close the connection now."""
+
+
+class CallSessions:
+    """The connections that there are."""
+
+    def __init__(self) -> None:
+        self._open: set[Endable] = set()
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+
+    def add(self, session: Endable) -> None:
+        """Note a connection that has begun."""
+        self._open.add(session)
+        self.none_left.clear()
+
+    def discard(self, session: Endable) -> None:
+        """Forget one that has ended, if it had begun."""
+        self._open.discard(session)
+        if not self._open:
+            self.none_left.set()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Endable]:
+        """Those of now, while others begin and end."""
+        return iter(tuple(self._open))
 
 
 def _named(methods: Mapping[str, T], name: str) -> T:

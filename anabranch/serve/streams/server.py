@@ -10,7 +10,7 @@ from functools import partial
 
 from anabranch.router.between_nodes import of_server
 from anabranch.serve.streams.limits import CallLimits
-from anabranch.serve.streams.served import Method, ServedCalls, StreamMethod
+from anabranch.serve.streams.served import CallSessions, Method, ServedCalls, StreamMethod
 from anabranch.serve.streams.session import CallSession
 from anabranch.waiting import within
 
@@ -36,7 +36,7 @@ class CallServer:
             raise ValueError("calls need a secret")
         self._served = ServedCalls(methods, streams, secret, limits or CallLimits())
         self._listening: list[asyncio.Server] = []
-        self._sessions = _Sessions()
+        self._sessions = CallSessions()
 
     @property
     def under_way(self) -> int:
@@ -66,28 +66,10 @@ class CallServer:
         self._served.is_closing = True
         for server in self._listening:
             server.close()
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.go_away()
         await within(seconds, self._sessions.none_left)
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.abort()
         await self._sessions.none_left.wait()
         await self._served.all_done(HEED_S)
-
-
-class _Sessions(set[CallSession]):
-    """The connections that there are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.none_left = asyncio.Event()
-        self.none_left.set()
-
-    def add(self, session: CallSession) -> None:
-        super().add(session)
-        self.none_left.clear()
-
-    def discard(self, session: object) -> None:
-        super().discard(session)
-        if not self:
-            self.none_left.set()

@@ -31,7 +31,7 @@ from anabranch.serve.streams.messages import (
     message,
     told,
 )
-from anabranch.serve.streams.served import ServedCalls
+from anabranch.serve.streams.served import CallSessions, ServedCalls
 from anabranch.telemetry.activity import ACTIVITY
 
 
@@ -41,7 +41,7 @@ class CallSession(FrameChannel):
     _calls: dict[int, asyncio.Task[None] | None]
     """Calls for whose end the caller waits; None for one that has not waited yet."""
 
-    def __init__(self, served: ServedCalls, sessions: set[CallSession]) -> None:
+    def __init__(self, served: ServedCalls, sessions: CallSessions) -> None:
         super().__init__(CALLED_MS)
         self._served = served
         self._sessions = sessions

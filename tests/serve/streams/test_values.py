@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from anabranch.graph.calls.values import Skipped
+from anabranch.router.inference.contract import Evaluated
 from anabranch.serve.streams import frames
 from anabranch.serve.streams.frames import FrameReader, MalformedFrame
 from anabranch.serve.streams.messages import content, message
@@ -200,7 +200,7 @@ LEVELS: dict[str, Callable[[Any], Any]] = {
     "frozenset": lambda one: frozenset((one,)),
     "dict": lambda one: {"a": one},
     "pairs": lambda one: {1: one},
-    "record": lambda one: Skipped(one),
+    "record": lambda one: Evaluated({"a": one}, 0.0, {}),
 }
 
 
