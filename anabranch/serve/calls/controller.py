@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -21,6 +22,10 @@ from anabranch.router.traffic.polling import ASK_S, LEAVE_S, POLL_S, SEND_S
 
 ACTOR = "anabranch-controller"
 NAMESPACE = "anabranch"
+_AGAIN_S = 0.5
+"""Time before a router that ends tells a controller again that was away. By then the edges, which
+try every fifth of a second, have asked it for addresses, so that it waits for them.
+"""
 
 
 class NamedActor:
@@ -152,11 +157,25 @@ class ControllerSource:
     async def leave(self) -> None:
         """Say that this router ends, so that no change waits for it and nobody sends it requests.
 
-        Returns once that is so. It matters little if it is not heard.
+        Returns once that is so. A controller that is away is told once it is back, and again when
+        those who send requests have had the time to ask it; one that has gone is not told, nor one
+        that is away for more than ``ASK_S``.
         """
         self.address = None
-        with suppress(Exception):
-            await self._call(LEAVE_S + ASK_S, "leave")
+        patience, was_away = time.monotonic() + ASK_S, False
+        while True:
+            try:
+                await self._call(LEAVE_S + ASK_S, "leave")
+                if not was_away:
+                    return
+                was_away = False
+            except ValueError:  # Ray's, for an actor that is not there any more
+                return
+            except Exception:
+                if time.monotonic() >= patience:
+                    return
+                was_away = True
+            await asyncio.sleep(_AGAIN_S)
 
     async def _call(self, seconds: float, method: str, *arguments: object) -> Any:
         return await self._controller.call(

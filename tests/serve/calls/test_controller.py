@@ -103,6 +103,39 @@ def test_the_controller_is_found_again_whenever_it_is_away(
     assert source.breaks == 3
 
 
+def test_a_router_that_ends_tells_a_controller_that_was_away_and_again_once_others_have_asked_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead, alive = FakeActor(ConnectionError("died")), FakeActor()
+    monkeypatch.setattr(controller, "ray", FakeRay(dead, alive))
+    monkeypatch.setattr(controller, "_AGAIN_S", 0)
+    asyncio.run(ControllerSource("demo", "one").leave())
+    assert dead.calls == [("leave", "demo", "one")]
+    assert alive.calls == [("leave", "demo", "one")] * 2
+
+
+def test_a_router_that_ends_tells_a_controller_that_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive = FakeActor()
+    monkeypatch.setattr(controller, "ray", FakeRay(alive))
+    asyncio.run(ControllerSource("demo", "one").leave())
+    assert alive.calls == [("leave", "demo", "one")]
+
+
+@pytest.mark.parametrize("patience", [600, 0])
+def test_a_router_ends_though_its_controller_has_gone_or_stays_away(
+    patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = FakeActor(ConnectionError("died"))
+    ends = ValueError("no such actor")
+    monkeypatch.setattr(controller, "ray", FakeRay(away, ends) if patience else FakeRay(away))
+    monkeypatch.setattr(controller, "_AGAIN_S", 0)
+    monkeypatch.setattr(controller, "ASK_S", patience)
+    asyncio.run(ControllerSource("demo", "one").leave())
+    assert away.calls == [("leave", "demo", "one")]
+
+
 def test_a_report_that_did_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     dead, alive = FakeActor(ConnectionError("died")), FakeActor()
     monkeypatch.setattr(controller, "ray", FakeRay(dead, alive))
