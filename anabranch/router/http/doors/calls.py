@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.graph.calls.cache_status import HEADER
-from anabranch.graph.calls.generators import each, within
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.app import CancelOnDisconnect
@@ -181,14 +180,12 @@ def told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
     decoded.caller, decoded.trace = request.caller, request.trace
 
 
-def _counted_each(
+async def _counted_each(
     documents: AsyncGenerator[bytes, None], under_way: BytesUnderWay
 ) -> AsyncGenerator[bytes, None]:
     """Count each large part of an answer until the next one is asked for."""
-    held = HeldBytes(under_way)
-
-    def count(document: bytes) -> bytes:
-        held.set(len(document) if len(document) > LARGE else 0)
-        return document
-
-    return within(held, each(lambda: documents, count))
+    with HeldBytes(under_way) as held:
+        async with aclosing(documents):
+            async for document in documents:
+                held.set(len(document) if len(document) > LARGE else 0)
+                yield document
