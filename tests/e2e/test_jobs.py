@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import signal
 import subprocess
-import time
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,21 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
+Victims = Callable[[], Sequence[psutil.Process]]
+"""Processes of which one is to be killed; none while they are not there."""
 BAD, ENDS = -1.0, -2.0
-HELD = 7000
-"""The first row that waits for a gate, where there is one."""
 CODE = f"""
 import os
 import time
 
 
 class Sums:
-    def __init__(self, gate=""):
-        self.gate = gate
+    def __init__(self, gate="", held=0):
+        \"\"\"Rows from ``held`` on wait for a file, the gate, where there is one.\"\"\"
+        self.gate, self.held = gate, held
 
     def predict(self, x):
-        while self.gate and x[:, 0].max() >= {HELD} and not os.path.exists(self.gate):
+        while self.gate and x[:, 0].max() >= self.held and not os.path.exists(self.gate):
             time.sleep(0.01)
         if (x == {BAD}).any():
             raise ValueError("a bad row")
@@ -100,7 +101,7 @@ def arguments(name: str, rows: Path, output: Path) -> list[object]:
 
 def test_a_command_that_was_killed_goes_on(engine: Engine, given: Given, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    given.deployed(graph("batch-killed", args={"gate": str(gate)}), CODE)
+    given.deployed(graph("batch-killed", args={"gate": str(gate), "held": 7000}), CODE)
     rows, output = write_rows(tmp_path / "rows.csv", 8000), tmp_path / "answers.csv"
     asked = arguments("batch-killed", rows, output)
     process = command(engine, *asked)
@@ -166,62 +167,62 @@ def test_jobs_keep_to_what_is_allowed_and_can_be_cancelled(
 
 
 @contextmanager
-def killing(engine: Engine, seconds: float, *names: str) -> Iterator[Counter[str]]:
-    """Kill a process of one name after the other, by turns, every so many seconds."""
-    import threading
+def killing(gate: Path, seconds: float, victims: Sequence[Victims]) -> Iterator[None]:
+    """Kill one process of each kind, by turns and so many seconds apart; then do so once more.
 
-    killed: Counter[str] = Counter()
+    The gate is open after that. What was killed has to be back before it is killed again.
+    """
     ended = threading.Event()
+    killed: list[psutil.Process] = []
+
+    def kill_one(of: Victims) -> bool:
+        with suppress(IndexError, psutil.NoSuchProcess):
+            one = of()[0]
+            one.kill()
+            killed.append(one)
+            return True
+        return ended.is_set()
 
     def work() -> None:
-        for name in itertools.cycle(names):
-            if ended.wait(seconds):
-                return
-            for process in actor_processes(engine, name)[:1]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-                    killed[name] += 1
+        try:
+            for of in (*victims, *victims):
+                if not ended.wait(seconds):
+                    until(partial(kill_one, of))
+        finally:
+            gate.touch()
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield killed
+        yield
     finally:
         ended.set()
         thread.join()
+    assert len(killed) == 2 * len(victims), killed
 
 
-def run_with_kills(engine: Engine, asked: Sequence[object], seconds: float) -> int:
-    """Run a command, kill it after so many seconds, and run it again until it ends by itself.
-
-    Each run has a second more than the one before, so that it ends on a busy machine too.
-    """
-    for kills in itertools.count():
-        process = command(engine, *asked)
-        try:
-            _, said = process.communicate(timeout=seconds + kills)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            continue
-        assert process.returncode == 1, said.decode()
-        return kills
-    raise AssertionError
+def commands() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if "batch" in one.cmdline()]
 
 
 @pytest.mark.nightly
 def test_a_hundred_thousand_rows_are_there_once_while_everything_is_killed(
     engine: Engine, given: Given, tmp_path: Path
 ) -> None:
-    given.deployed(graph("batch-loop", placement={"isolate": True}), CODE)
+    gate = tmp_path / "gate"
+    args = {"gate": str(gate), "held": 90_000}
+    given.deployed(graph("batch-loop", placement={"isolate": True}, args=args), CODE)
     rows, output = write_rows(tmp_path / "rows.csv", 100_000), tmp_path / "answers.csv"
-    began = time.monotonic()
-    replica = "ServeReplica:batch-loop.r1:sums"
-    with killing(engine, 3.0, replica, "Controller") as killed:
-        kills = run_with_kills(engine, arguments("batch-loop", rows, output), 7.0)
-    print(f"{time.monotonic() - began:.0f} s, {kills} kills of the command, {dict(killed)}")
-    assert kills >= 2
-    assert min(killed[replica], killed["Controller"]) >= 2
+    replicas = partial(actor_processes, engine, "ServeReplica:batch-loop.r1:sums")
+    controllers = partial(actor_processes, engine, "Controller")
+    kills = 0
+    with killing(gate, 2.5, [replicas, controllers, commands]):
+        while process := command(engine, *arguments("batch-loop", rows, output)):
+            _, said = process.communicate()
+            if process.returncode != -signal.SIGKILL:
+                break
+            kills += 1
+    assert (process.returncode, kills) == (1, 2), said.decode()
     check_once(output, 100_000)
 
 
@@ -230,8 +231,9 @@ def test_a_hundred_thousand_rows_are_there_once_while_everything_is_killed(
 def test_jobs_of_the_engine_end_while_their_processes_are_killed(
     engine: Engine, given: Given, tmp_path: Path, replicas: int
 ) -> None:
-    name = f"batch-loop-{replicas}"
-    given.deployed(graph(name, placement={"isolate": True}), CODE)
+    name, gate = f"batch-loop-{replicas}", tmp_path / "gate"
+    args = {"gate": str(gate), "held": 90_000}
+    given.deployed(graph(name, placement={"isolate": True}, args=args), CODE)
     rows, output = write_rows(tmp_path / "rows.csv", 100_000), tmp_path / "answers.csv"
     body = {
         "graph": name, "input": str(rows), "output": str(output), "kept": ["id"],
@@ -239,12 +241,10 @@ def test_jobs_of_the_engine_end_while_their_processes_are_killed(
     }  # fmt: skip
     id = engine.api("POST", "/jobs", json=body).json()["id"]
     worker = "MapWorker" if replicas else f"ServeReplica:{name}.r1:sums"
-    began = time.monotonic()
-    with killing(engine, 4.0, worker, "JobWorker", "Controller") as killed:
+    killed = [partial(actor_processes, engine, one) for one in (worker, "JobWorker", "Controller")]
+    with killing(gate, 2.5, killed):
         found = json.loads(done(engine.process("job", "status", id, "--wait", "-o", "json")).stdout)
-    print(f"{time.monotonic() - began:.0f} s, {dict(killed)}")
     assert (found["state"], found["reason"]) == ("finished", "")
-    assert min(killed[worker], killed["JobWorker"]) >= 1
     check_once(output, 100_000)
 
 

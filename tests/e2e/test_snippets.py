@@ -151,17 +151,23 @@ class Typist:
         return f"{text} --timeout 280s" if text.startswith("anabranch deploy") else text
 
     def _begin(self, command: Command) -> None:
-        """Run a command until it has printed a line, and end it by Ctrl-C."""
+        """Run a command until it has printed a line, and end it by Ctrl-C.
+
+        What begins the tests in the background may have them ignore that, and their children too.
+        """
         programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         with subprocess.Popen(
-            ["bash", "-c", f"exec {command.text}"],
+            ["bash", "-c", f"exec env --default-signal=INT {command.text}"],
             cwd=self.folder, env={**os.environ, **self.env, "PATH": programs},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process:  # fmt: skip
             assert process.stdout is not None
-            first = process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=300)
+            try:
+                first = process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+                rest, _ = process.communicate(timeout=300)
+            finally:
+                process.kill()
         assert first.strip() and process.returncode in (0, 130), f"{command.text}\n{first}{rest}"
 
 
