@@ -39,7 +39,8 @@ from benchmarks.machine import is_compiled
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
 
-LEAN, UVICORN = "lean", "uvicorn"
+LEAN, UVICORN, ASLEEP = "lean", "uvicorn", "lean, after a sleep"
+SLEEP_S = 50e-6
 GOAL, GOAL_US = 0.8, 30
 """Most that the lean protocol may take: of uvicorn's time, and in microseconds."""
 _BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1.0,2.0,3.0,4.0]}]}'
@@ -52,21 +53,29 @@ REQUEST = (
 class Wire(asyncio.Transport):
     """A connection whose client sends its next request as soon as it has the last reply."""
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: asyncio.Protocol, sleep: float = 0.0) -> None:
         super().__init__()
         self._protocol = protocol
+        self._sleep = sleep
+        self._start = self._spent = 0.0
         self._loop = asyncio.get_running_loop()
         self._left = 0
         self._over: asyncio.Future[None]
         protocol.connection_made(self)
 
     async def seconds(self, requests: int) -> float:
-        """Processor time of a request, the mean of so many."""
+        """Processor time of a request, the mean of so many; that of sleeping does not count."""
         self._left, self._over = requests, self._loop.create_future()
-        start = time.process_time()
-        self._loop.call_soon(self._protocol.data_received, REQUEST)
+        self._spent, self._start = 0.0, time.process_time()
+        self._loop.call_soon(self._ask)
         await self._over
-        return (time.process_time() - start) / requests
+        return self._spent / requests
+
+    def _ask(self) -> None:
+        if self._sleep:
+            time.sleep(self._sleep)
+            self._start = time.process_time()
+        self._protocol.data_received(REQUEST)
 
     def write(self, data: Any) -> None:
         """Take a reply, or a part of one: its body ends with that of the graph's answer."""
@@ -74,8 +83,10 @@ class Wire(asyncio.Transport):
             assert b" 200 OK\r\n" in data, data
             return
         self._left -= 1
+        if self._sleep or not self._left:
+            self._spent += time.process_time() - self._start
         if self._left:
-            self._loop.call_soon(self._protocol.data_received, REQUEST)
+            self._loop.call_soon(self._ask)
         else:
             self._over.set_result(None)
 
@@ -131,6 +142,7 @@ def _wires(app: GraphApp) -> Mapping[str, Wire]:
     return {
         UVICORN: Wire(HttpToolsProtocol(config, ServerState(), {})),
         LEAN: Wire(LeanServer(app).protocol()),
+        ASLEEP: Wire(LeanServer(app).protocol(), SLEEP_S),
     }
 
 

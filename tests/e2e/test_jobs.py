@@ -241,8 +241,8 @@ def test_jobs_of_the_engine_end_while_their_processes_are_killed(
     }  # fmt: skip
     id = engine.api("POST", "/jobs", json=body).json()["id"]
     worker = "MapWorker" if replicas else f"ServeReplica:{name}.r1:sums"
-    killed = [partial(actor_processes, engine, one) for one in (worker, "JobWorker", "Controller")]
-    with killing(gate, 2.5, killed):
+    victims = [partial(actor_processes, engine, one) for one in (worker, "JobWorker", "Controller")]
+    with killing(gate, 2.5, victims):
         found = json.loads(done(engine.process("job", "status", id, "--wait", "-o", "json")).stdout)
     assert (found["state"], found["reason"]) == ("finished", "")
     check_once(output, 100_000)
