@@ -35,6 +35,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anabranch.graph.calls.timer_slack import PUNCTUAL_NS, set_timer_slack
 from anabranch.serve.workers.launcher import HOOK, JOB, MODULES, RAYLET, ZYGOTE
 
 BASE = (
@@ -218,6 +219,9 @@ def _work(order: dict[str, Any], files: Sequence[int], connection: socket.socket
         for number, file in enumerate(files):
             os.dup2(file, number)
         os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
+        set_timer_slack(
+            PUNCTUAL_NS
+        )  # this is Ray's main thread, which asks for Python's lock all the time
         _settle(order["environment"], order["folder"], order["argv"])
         if not _is_wanted(connection):
             return

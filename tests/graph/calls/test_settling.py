@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from anabranch.graph.calls.settling import SWITCH_S, YOUNG
+from anabranch.graph.calls.timer_slack import PATIENT_NS
 
 SETTLED = """
 import gc, sys
@@ -28,3 +29,10 @@ def test_there_are_fewer_collections_than_usual_or_as_few_as_a_component_asks_fo
     code = SETTLED.format(asked=asked)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{(kept, 7, 5)} True {SWITCH_S}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is of Linux only")
+def test_threads_of_components_are_patient() -> None:
+    code = SETTLED.format(asked=700) + "print(open('/proc/self/timerslack_ns').read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) == PATIENT_NS

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from anabranch.graph.calls.timer_slack import PUNCTUAL_NS
 from anabranch.serve.workers import launcher
 from anabranch.serve.workers.launcher import FORK, HOOK, MODULES, ORDINARY, ZYGOTE
 from tests.waiting import until
@@ -30,6 +31,7 @@ import numpy
 found = {
     "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path, "pid": os.getpid(),
     "parent": os.getppid(), "group": os.getpgid(0), "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    "slack": int(open("/proc/self/timerslack_ns").read()),
     "environment": dict(os.environ), "wave": "wave" in sys.modules, "main": __name__,
     "random": float(numpy.random.rand()), "hooked": getattr(sys, "hooked", None),
 }
@@ -152,6 +154,10 @@ def test_a_fork_is_what_a_new_process_would_be(launching: Launching) -> None:
     assert found["main"] == "__main__"
     assert found["environment"]["GREETING"] == "hello"
     assert found["environment"]["RAY_JOB_ID"] == "01000000"
+
+
+def test_the_main_thread_of_a_fork_is_punctual(launching: Launching) -> None:
+    assert launching.found()["slack"] == PUNCTUAL_NS
 
 
 def test_what_workers_do_first_was_done_before_anything_was_imported(launching: Launching) -> None:
