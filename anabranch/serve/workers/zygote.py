@@ -219,9 +219,8 @@ def _work(order: dict[str, Any], files: Sequence[int], connection: socket.socket
         for number, file in enumerate(files):
             os.dup2(file, number)
         os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
-        set_timer_slack(
-            PUNCTUAL_NS
-        )  # this is Ray's main thread, which asks for Python's lock all the time
+        # Ray's main thread asks for Python's lock all the time.
+        set_timer_slack(PUNCTUAL_NS)
         _settle(order["environment"], order["folder"], order["argv"])
         if not _is_wanted(connection):
             return
