@@ -72,11 +72,12 @@ class NodeStep:
         _set_node(self._node)
         invoke = self._invoke if context.trace is None else self._recorded
         finish = self._finish
-        if not WATCH.awake:
-            WATCH.wake()
+        watch = WATCH
+        if not watch.awake:
+            watch.wake()
         PULSE.called[0] = self._number
-        started = WATCH.since = clock()
-        WATCH.lane = self._lane
+        started = watch.since = clock()
+        watch.lane = self._lane
         try:
             frame[self.slot] = finish(invoke(frame, context))
         except BaseException as error:
@@ -85,7 +86,7 @@ class NodeStep:
                 self._counts.failed(found)
             raise found from error
         finally:
-            WATCH.lane = None
+            watch.lane = None
             now = clock()
             seconds = now - started
             if seconds > SLOW or self._pace.was_slow:
