@@ -216,13 +216,14 @@ def test_monitors_that_hang_cost_only_what_they_would_have_seen(
         return metric(engine, f"anabranch_outlet_{what}", **labels)
 
     (replica,) = actor_processes(engine, f"ServeReplica:{watched}.r1:monitors")
-    lost = outlet("dropped_total")
+    lost, selected = outlet("dropped_total"), outlet("selected_total")
+    big, times = digits(2000, 4), 12
     with held(replica.pid):
-        big = digits(2000, 4)
-        for _ in range(12):  # each is half a megabyte of what is watched, and four fit
+        for _ in range(times):  # each is half a megabyte of what is watched, and four fit
             reply = engine.infer(watched, body(big))
             assert reply.status_code == 200
         send(engine, watched, digits(100, 5))
+    until(lambda: outlet("selected_total") >= selected + times)  # reports come once a second
     until(lambda: outlet("waiting") == 0)
     until(
         lambda: outlet("selected_total") == outlet("sent_total") + outlet("dropped_total"),
