@@ -26,8 +26,8 @@ from anabranch.telemetry.registry import REGISTRY, Labels, Registry, Snapshot, V
 INTERVAL_S = 1.0
 """Time between two flushes while requests come."""
 REFRESH_S = 8.0
-"""Time after which all is shown and told again, though nothing has changed. Ray drops what it has
-not been shown for 20 seconds, and takes what it is shown every 10 seconds.
+"""Time after which all is shown and told again, though nothing has changed, where Ray takes what it
+is shown every 10 seconds.
 """
 ASK_S = 5.0
 """Longest time that the controller's answer is waited for."""
@@ -52,17 +52,19 @@ class Exporter:
         show: Show,
         tell: Tell | None,
         interval: float = INTERVAL_S,
+        refresh: float = REFRESH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._show = show
         self._tell = tell
-        self._pace = Pace(ACTIVITY, interval, REFRESH_S)
+        self._pace = Pace(ACTIVITY, interval, refresh)
+        self._refresh = refresh
         self._clock = clock
         self._process = os.urandom(8).hex()
         self._told: dict[str, dict[Labels, Value]] = {}
         """Values that the controller has acknowledged, by metric and labels."""
-        self._told_at = self._shown_at = -REFRESH_S
+        self._told_at = self._shown_at = -refresh
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="anabranch-metrics", daemon=True)
 
@@ -92,7 +94,7 @@ class Exporter:
 
     def _to_ray(self, snapshot: Snapshot, is_last: bool) -> None:
         now = self._clock()
-        again = now - self._shown_at >= REFRESH_S
+        again = now - self._shown_at >= self._refresh
         self._show(snapshot, again)
         if again:
             self._shown_at = now
@@ -100,7 +102,7 @@ class Exporter:
     def _to_controller(self, snapshot: dict[str, dict[Labels, Value]], is_last: bool) -> None:
         news = {name: cells for name, cells in snapshot.items() if cells != self._told.get(name)}
         now = self._clock()
-        if self._tell is None or not (news or is_last or now - self._told_at >= REFRESH_S):
+        if self._tell is None or not (news or is_last or now - self._told_at >= self._refresh):
             return
         if not self._tell(self._process, news, None, is_last):
             self._tell(self._process, snapshot, self._told, is_last)
@@ -118,6 +120,17 @@ def _through_ray() -> Tell:
     return tell
 
 
+def refresh_s() -> float:
+    """Return after how many seconds all is to be shown again, so that Ray drops nothing.
+
+    Ray takes what it was shown since it last did, every 10 seconds unless its setting
+    ``metrics_report_interval_ms`` says otherwise, and drops what it has not taken for two of these
+    times. At rest, things are shown one interval late.
+    """
+    taken_s: float = ray._config.metrics_report_interval_ms() / 1000
+    return max(INTERVAL_S, taken_s - 2 * INTERVAL_S)
+
+
 _HERE: list[Exporter] = []
 """The exporter of this process, if there is one."""
 
@@ -128,7 +141,8 @@ def start_exporting(tells: bool = True) -> None:
     The controller itself has nobody to tell.
     """
     if not _HERE and ray.is_initialized():
-        exporter = Exporter(REGISTRY, RayMetrics().show, _through_ray() if tells else None)
+        tell = _through_ray() if tells else None
+        exporter = Exporter(REGISTRY, RayMetrics().show, tell, refresh=refresh_s())
         exporter.start()
         _HERE.append(exporter)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
-from anabranch.serve.export.exporter import REFRESH_S, Exporter
+import pytest
+import ray
+
+from anabranch.serve.export.exporter import REFRESH_S, Exporter, refresh_s
 from anabranch.telemetry.definitions import ARM_REQUESTS, REQUESTS_IN_FLIGHT
 from anabranch.telemetry.registry import Registry, Snapshot
 
@@ -132,3 +136,12 @@ def test_the_thread_exports_a_last_time() -> None:
     exporter.close()
     assert world.told()[-1][0] in (sums(9), {})
     assert len(world.controller.last) == 1
+
+
+@pytest.mark.parametrize("taken_ms, refresh", [(10_000, REFRESH_S), (5_000, 3.0), (1_000, 1.0)])
+def test_ray_is_shown_all_between_two_times_at_which_it_takes_it(
+    monkeypatch: pytest.MonkeyPatch, taken_ms: int, refresh: float
+) -> None:
+    config = SimpleNamespace(metrics_report_interval_ms=lambda: taken_ms)
+    monkeypatch.setattr(ray, "_config", config)
+    assert refresh_s() == refresh
