@@ -239,7 +239,7 @@ def test_a_database_that_is_held_up_is_away_until_it_goes_on(
     fill(engine)
     args = {"store": "env:STORE", "table": "users", "defaults": DEFAULTS}
     secrets = {"STORE": {"env": "POSTGRES_OF_TEST"}}
-    running = lookup_graph(Path(), args, secrets=secrets, timeout="2s")
+    running = lookup_graph(Path(), args, secrets=secrets, timeout="10s")
 
     def ages() -> list[int]:
         found: list[int] = running.run({"user_id": np.array([1, 9])})["age"].tolist()
