@@ -26,8 +26,8 @@ from anabranch.telemetry.registry import REGISTRY, Labels, Registry, Snapshot, V
 INTERVAL_S = 1.0
 """Time between two flushes while requests come."""
 REFRESH_S = 8.0
-"""Time after which all is shown and told again, though nothing has changed, where Ray takes what it
-is shown every 10 seconds.
+"""Longest time after which all is shown and told again, though nothing has changed; see
+``refresh_s``.
 """
 ASK_S = 5.0
 """Longest time that the controller's answer is waited for."""
@@ -125,10 +125,10 @@ def refresh_s() -> float:
 
     Ray takes what it was shown since it last did, every 10 seconds unless its setting
     ``metrics_report_interval_ms`` says otherwise, and drops what it has not taken for two of these
-    times. At rest, things are shown one interval late.
+    times. So all is shown within each of them; at rest, that is an interval later than asked for.
     """
     taken_s: float = ray._config.metrics_report_interval_ms() / 1000
-    return max(INTERVAL_S, taken_s - 2 * INTERVAL_S)
+    return max(0.0, min(REFRESH_S, taken_s - 2 * INTERVAL_S))
 
 
 _HERE: list[Exporter] = []

@@ -138,8 +138,11 @@ def test_the_thread_exports_a_last_time() -> None:
     assert len(world.controller.last) == 1
 
 
-@pytest.mark.parametrize("taken_ms, refresh", [(10_000, REFRESH_S), (5_000, 3.0), (1_000, 1.0)])
-def test_ray_is_shown_all_between_two_times_at_which_it_takes_it(
+@pytest.mark.parametrize(
+    "taken_ms, refresh",
+    [(60_000, REFRESH_S), (10_000, REFRESH_S), (5_000, 3.0), (2_000, 0.0), (1_000, 0.0)],
+)
+def test_ray_is_shown_all_each_time_before_it_takes_it(
     monkeypatch: pytest.MonkeyPatch, taken_ms: int, refresh: float
 ) -> None:
     config = SimpleNamespace(metrics_report_interval_ms=lambda: taken_ms)
