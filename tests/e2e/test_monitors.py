@@ -245,9 +245,12 @@ def test_a_rollout_stops_a_candidate_whose_data_drift(given: Given, load: Any) -
         done = given.deploy(graph("drifting", shift=1, rollout=rollout), CODE, FILES)
         assert done.returncode == 0, done.stderr
         until(lambda: engine.graph(name)["rollout"]["phase"] not in ("running", "paused"))
+        # The rollout may end before the stable revision has seen a window.
+        until(lambda: monitors(engine, name, 1)["prepared"]["state"] != "waiting")
     found = engine.graph(name)
     assert found["rollout"]["phase"] == "aborted"
     assert "drift" in found["rollout"]["reason"]
     until(lambda: monitors(engine, name, 2)["prepared"]["state"] == "drift")
     assert monitors(engine, name, 1)["prepared"]["state"] == "ok"
+    until(lambda: monitors(engine, name, 2)["pixels"]["state"] != "waiting")
     assert monitors(engine, name, 2)["pixels"]["state"] == "ok"
