@@ -12,8 +12,10 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +38,8 @@ _INIT = (
 ended processes that the first one inherits."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+_inside: Counter[int] = Counter()
+"""How many networks each thread has entered and not left."""
 
 
 @dataclass
@@ -81,16 +85,25 @@ class Machine:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Have this thread open its connections from the machine; those that are open stay."""
+        """Have this thread open its connections from the machine; those that are open stay.
+
+        AssertionError where a thread has begun there and would stay, and reach nothing later. gRPC
+        begins all of its own anew wherever this process forks, as for a command of another user.
+        """
+        thread = threading.get_native_id()
         with (
             Path("/proc/thread-self/ns/net").open() as own,
             Path(f"/proc/{self.init.pid}/ns/net").open() as other,
         ):
+            _inside[thread] += 1
             _set_network(other.fileno())
             try:
                 yield
             finally:
                 _set_network(own.fileno())
+                _inside[thread] -= 1
+            left = list(_strangers(os.fstat(other.fileno()).st_ino))
+            assert not left, f"{left} have begun in the network of {self.name}: begin them outside"
 
     def cut(self) -> None:
         """Pull the cable: nothing comes and goes, and no connection is closed by that."""
@@ -215,3 +228,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 def _set_network(namespace: int) -> None:
     if _libc.setns(namespace, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "this thread cannot enter the machine's network")
+
+
+def _strangers(network: int) -> Iterator[str]:
+    """Names of this process' threads in a network that they have not entered themselves."""
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if (task / "ns/net").stat().st_ino == network and not _inside[int(task.name)]:
+                yield (task / "comm").read_text().strip()

@@ -131,12 +131,16 @@ def _start(programs: Path, folder: Path, host: str, user: pwd.struct_passwd | No
 
 
 def _call(command: list[str], folder: Path, user: pwd.struct_passwd | None) -> None:
-    switch = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
+    """Run a command as that user; not as ``subprocess`` would, which forks this process for that:
+    gRPC then begins its threads anew, in the network where the calling thread happens to be.
+    """
+    ids = () if user is None else (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}")
+    switch = ["setpriv", *ids, "--clear-groups"] if ids else []
     output = folder / "output"
     with output.open("w") as file:  # not a pipe: the server would keep it open
         done = subprocess.run(
-            command, cwd=folder, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
-            extra_groups=None if user is None else [], timeout=300, check=False, **switch,
+            [*switch, *command], cwd=folder, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
+            timeout=300, check=False,
         )  # fmt: skip
     log = folder / "log"
     text = output.read_text() + (log.read_text() if log.exists() else "")
