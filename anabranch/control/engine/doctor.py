@@ -146,7 +146,7 @@ def _asked(helper: Helper, home: Path) -> Diagnosis:
         time.sleep(_AGAIN_S)
     if error is None:
         return Diagnosis(helper.name, "answers")
-    silent = f"does not answer ({type(error).__name__})"
+    silent = f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
     waits = f"wait {helper.patience:.0f} s for its supervisor, else {_ANEW}"
     return Diagnosis(helper.name, silent, f"{waits}; see {home / 'logs' / 'head.log'}")
 

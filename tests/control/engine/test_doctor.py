@@ -20,6 +20,7 @@ from anabranch.control.engine.doctor import (
 )
 from anabranch.control.engine.supervision.helpers import Helper
 from anabranch.control.settings.tls import in_force
+from anabranch.errors import EngineError
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority
 from tests.clock import Clock
@@ -60,16 +61,23 @@ def test_a_machine_that_was_given_up_says_why(tmp_path: Path, joined: bool, reme
     assert (found.state, found.remedy) == (problem, remedy)
 
 
-@pytest.mark.parametrize("times", [2, 10**6])
+@pytest.mark.parametrize(
+    ("times", "error", "said"),
+    [
+        (2, TimeoutError(), None),
+        (10**6, TimeoutError(), "TimeoutError"),
+        (10**6, EngineError("UNAUTHENTICATED: another\n token"), "UNAUTHENTICATED: another token"),
+    ],
+)
 def test_a_helper_that_a_busy_machine_holds_up_is_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, error: Exception, said: str | None
 ) -> None:
     left = iter(range(times))
     clock = Clock(0.0)
 
     def ask() -> None:
         if next(left, None) is not None:
-            raise TimeoutError
+            raise error
 
     def sleep(seconds: float) -> None:
         clock.now += seconds
@@ -77,10 +85,10 @@ def test_a_helper_that_a_busy_machine_holds_up_is_asked_again(
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(time, "sleep", sleep)
     found = _asked(Helper("GCS", ask, "gcs_server", 20.0), tmp_path)
-    if times == 2:
+    if said is None:
         assert found == Diagnosis("GCS", "answers")
         return
-    assert found.state == "does not answer (TimeoutError)"
+    assert found.state == f"does not answer ({said})"
     assert found.remedy.startswith("wait 20 s for its supervisor, else anabranch down")
     assert clock.now == pytest.approx(5.0, abs=0.3)
 

@@ -29,6 +29,7 @@ from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from anabranch.control.settings.process_bounds import ProcessBounds
 from anabranch.control.settings.ray_tls import RayTls
+from anabranch.errors import EngineError
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -223,7 +224,11 @@ def _grpc(address: str, bearer: str, tls: RayTls | None) -> Ask:
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
 
     def ask() -> None:
-        check(b"", timeout=_TIMEOUT_S, metadata=(("authorization", bearer),), wait_for_ready=True)
+        said = ("authorization", bearer)
+        try:
+            check(b"", timeout=_TIMEOUT_S, metadata=(said,), wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise EngineError(f"{error.code().name}: {error.details()}") from None
 
     return ask
 

@@ -15,6 +15,7 @@ import pytest
 from anabranch.control.engine.supervision import helpers
 from anabranch.control.engine.supervision.helpers import Helper, Helpers, helpers_of
 from anabranch.control.settings.ray_tls import RayTls
+from anabranch.errors import EngineError
 from tests.certificates import Authority
 from tests.control.web import Answer, running
 from tests.ports import free_ports
@@ -147,7 +148,7 @@ def test_where_ray_speaks_tls_it_is_asked_with_the_machine_s_certificate(tmp_pat
     with health(raylet, RayTls.from_env(env)):
         helpers_of(options, tmp_path / "token", env)[0].ask()
         monkeypatch.setattr(helpers, "_TIMEOUT_S", 1.0)
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(EngineError, match=r"^DEADLINE_EXCEEDED: "):
             helpers_of(options, tmp_path / "token", {})[0].ask()
 
 
@@ -169,5 +170,5 @@ def test_a_server_that_refuses_the_token_has_not_answered(tmp_path):
     )  # fmt: skip
     with health(gcs):
         found = helpers_of({**options, "--dashboard-host": "127.0.0.1"}, tmp_path / "token")
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(EngineError, match=r"^UNAUTHENTICATED: no token$"):
             found[0].ask()
