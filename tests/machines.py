@@ -40,6 +40,8 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _inside: Counter[int] = Counter()
 """How many networks each thread has entered and not left."""
+_moving = threading.Lock()
+"""Held by a thread that enters or leaves a network, so that another finds it in or out."""
 
 
 @dataclass
@@ -95,14 +97,16 @@ class Machine:
             Path("/proc/thread-self/ns/net").open() as own,
             Path(f"/proc/{self.init.pid}/ns/net").open() as other,
         ):
-            _inside[thread] += 1
-            _set_network(other.fileno())
+            with _moving:
+                _set_network(other.fileno())
+                _inside[thread] += 1
             try:
                 yield
             finally:
-                _set_network(own.fileno())
-                _inside[thread] -= 1
-            left = list(_strangers(os.fstat(other.fileno()).st_ino))
+                with _moving:
+                    _set_network(own.fileno())
+                    _inside[thread] -= 1
+                    left = list(_strangers(os.fstat(other.fileno()).st_ino))
             assert not left, f"{left} have begun in the network of {self.name}: begin them outside"
 
     def cut(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,29 @@ def test_a_slow_cable_delays_and_loses_what_passes_and_ends_no_connection() -> N
                 asking.settimeout(20)
             assert asking.recv(1) == b"x"  # what was lost is sent again
             assert answers(asking)
+
+
+def test_a_thread_that_would_stay_in_a_machine_s_network_is_told_and_no_other() -> None:
+    with Network() as network:
+        near = network.machine("near")
+
+        def visit(times: int) -> int:
+            for _ in range(times):
+                with near.inside():
+                    pass
+            return times
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(visit, [100] * 8)) == [100] * 8
+        over = threading.Event()
+        staying = threading.Thread(target=over.wait)
+        try:
+            with pytest.raises(AssertionError, match="begun in the network of near"), near.inside():
+                staying.start()
+        finally:
+            over.set()
+            staying.join()
+        visit(1)
 
 
 def answer(echo: socket.socket) -> None:
