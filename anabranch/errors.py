@@ -40,6 +40,11 @@ MAX_MESSAGE = 4096
 """Longest text of a SpecError, in bytes."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return the text of any error in one line, or the name of its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class AnabranchError(Exception):
     """Base of all errors that anabranch raises on purpose."""
 

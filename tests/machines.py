@@ -38,7 +38,7 @@ _INIT = (
 ended processes that the first one inherits."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
-_inside: Counter[int] = Counter()
+_entered: Counter[int] = Counter()
 """How many networks each thread has entered and not left."""
 _moving = threading.Lock()
 """Held by a thread that enters or leaves a network, so that another finds it in or out."""
@@ -99,13 +99,13 @@ class Machine:
         ):
             with _moving:
                 _set_network(other.fileno())
-                _inside[thread] += 1
+                _entered[thread] += 1
             try:
                 yield
             finally:
                 with _moving:
                     _set_network(own.fileno())
-                    _inside[thread] -= 1
+                    _entered[thread] -= 1
                     left = list(_strangers(os.fstat(other.fileno()).st_ino))
             assert not left, f"{left} have begun in the network of {self.name}: begin them outside"
 
@@ -238,5 +238,5 @@ def _strangers(network: int) -> Iterator[str]:
     """Names of this process' threads in a network that they have not entered themselves."""
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-            if (task / "ns/net").stat().st_ino == network and not _inside[int(task.name)]:
+            if (task / "ns/net").stat().st_ino == network and not _entered[int(task.name)]:
                 yield (task / "comm").read_text().strip()

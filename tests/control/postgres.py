@@ -134,8 +134,9 @@ def _call(command: list[str], folder: Path, user: pwd.struct_passwd | None) -> N
     """Run a command as that user; not as ``subprocess`` would, which forks this process for that:
     gRPC then begins its threads anew, in the network where the calling thread happens to be.
     """
-    ids = () if user is None else (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}")
-    switch = ["setpriv", *ids, "--clear-groups"] if ids else []
+    switch = []
+    if user is not None:
+        switch = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     output = folder / "output"
     with output.open("w") as file:  # not a pipe: the server would keep it open
         done = subprocess.run(

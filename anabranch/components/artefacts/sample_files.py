@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from anabranch.components.contract import CannotLoad
+from anabranch.errors import in_one_line
 
 MAX_BYTES = 256 * 2**20
 """Largest sample, unpacked."""
@@ -23,8 +24,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except CannotLoad as error:
         raise CannotLoad(f"{what}: {error}") from None
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, csv.Error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CannotLoad(f"{what} cannot be read: {reason}") from None
+        raise CannotLoad(f"{what} cannot be read: {in_one_line(error)}") from None
 
 
 def _check_size(path: Path) -> None:

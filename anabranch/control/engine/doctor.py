@@ -21,7 +21,7 @@ from anabranch.control.engine.home import examine_store, open_mode, store_file
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
 from anabranch.control.settings.tls import in_force
-from anabranch.errors import AnabranchError, EngineError
+from anabranch.errors import AnabranchError, EngineError, in_one_line
 from anabranch.serve.edge.binary import OVERRIDE, haproxy_binary, haproxy_problem
 from anabranch.serve.edge.tls.certificates import moment
 from anabranch.serve.sockets import tcp_connection
@@ -146,7 +146,7 @@ def _asked(helper: Helper, home: Path) -> Diagnosis:
         time.sleep(_AGAIN_S)
     if error is None:
         return Diagnosis(helper.name, "answers")
-    silent = f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
+    silent = f"does not answer ({in_one_line(error)})"
     waits = f"wait {helper.patience:.0f} s for its supervisor, else {_ANEW}"
     return Diagnosis(helper.name, silent, f"{waits}; see {home / 'logs' / 'head.log'}")
 

@@ -27,7 +27,7 @@ from anabranch.control.release.bundles import BundleStore
 from anabranch.control.release.digest_store import DigestStore
 from anabranch.control.store.database import Database
 from anabranch.control.store.soundness import log_of, require_sound
-from anabranch.errors import EngineError, NotFound, RequestError
+from anabranch.errors import EngineError, NotFound, RequestError, in_one_line
 from anabranch.files import disk_errors, replacing, require_room
 
 FORMAT = 1
@@ -235,7 +235,7 @@ def _open(source: Path) -> zipfile.ZipFile:
     except OSError as error:
         raise EngineError(f"{source} cannot be read: {error.strerror}") from error
     except _UNREADABLE as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = in_one_line(error)
         raise EngineError(f"{source} is no backup, or a damaged one: {text}") from error
     return archive
 
