@@ -51,7 +51,8 @@ def test_a_template_answers_its_own_request(template: Template, tmp_path: Path) 
     written = {path.name for path in folder.iterdir()}
     assert set(done.stdout.splitlines()) == {str(folder / name) for name in written}
     steps = [shlex.split(line, comments=True) for line in done.stderr.splitlines()]
-    assert ["anabranch", "run", f"{folder}/graph.yaml"] in steps
+    for command in ("serve", "run"):
+        assert ["anabranch", command, f"{folder}/graph.yaml"] in steps
     assert ["anabranch", "infer", template, "--data", f"@{folder}/request.json"] in steps
     if (folder / "train.py").exists():
         trained = subprocess.run(

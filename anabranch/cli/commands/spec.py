@@ -46,8 +46,10 @@ def init(
     steps = []
     if extras := EXTRAS[template]:
         steps += [f"pip install 'anabranch[{extras}]'", f"python {quote(f'{folder}/train.py')}"]
+    spec = quote(f"{folder}/graph.yaml")
     steps += [
-        f"anabranch run {quote(f'{folder}/graph.yaml')}",
+        f"anabranch serve {spec}   # in this terminal, without Ray",
+        f"anabranch run {spec}   # or on an engine, which deploys each change",
         f"anabranch infer {name} --data {quote(f'@{folder}/request.json')}   # in another terminal",
     ]
     note("\n  ".join(["next:", *steps]))
