@@ -30,7 +30,7 @@ APART := $(wildcard tests/e2e/test_cluster_*.py) tests/e2e/test_tls.py tests/e2e
 	tests/e2e/test_engine.py tests/e2e/test_portable.py tests/e2e/test_watch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-native test-steady test-gpu test-mlserver test-feast check native pure audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-upper test-lower test-models test-engines test-shared test-apart test-nightly test-native test-steady test-gpu test-mlserver test-feast check native pure audit format bench schema reference docs pictures proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -159,6 +159,9 @@ reference: setup ## Write the parts of docs/ that come from code
 
 docs: setup ## Build the documentation site in build/site, without the network
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+
+pictures: setup ## Draw the pictures of the README and the docs; the console is photographed in Chromium
+	$(BIN)/python docs/pictures.py
 
 proto: setup ## Compile the messages of the protocol over gRPC
 	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/grpc \
