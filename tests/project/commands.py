@@ -18,7 +18,7 @@ REGISTRY = "installs from a registry"
 MEASURES = "measures for minutes"
 MACHINES = "needs several machines: test_cluster_nodes.py has them"
 NOT_TYPED: Mapping[str, str] = {
-    "README.md: pip install anabranch": REGISTRY,
+    "README.md:": "test_readme.py runs the README from top to bottom",
     "install.md: pip install anabranch": REGISTRY,
     "install.md: pip install --no-deps anabranch": REGISTRY,
     "protocol.md: python -m venv client": REGISTRY,
@@ -212,18 +212,20 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         UP,
         "anabranch deploy examples/quickstart/graph.yaml",
         "anabranch infer quickstart --data '{\"fruit\": [[0.9, 0.2]]}'",
-        "anabranch status",
+        Own("anabranch status"),
         'curl -i localhost:8000/v2/models/quickstart/infer -H "Prefer: respond-async" --json '
         '\'{"inputs": [{"name": "fruit", '
         '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\'',
         "anabranch infer quickstart --data '{\"fruit\": [[0.9, 0.2]]}' --async",
-        'curl localhost:8000/v2/models/quickstart/infer --json \'{"inputs": [{"name": "fruit", '
-        '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\'',
+        Own(
+            'curl localhost:8000/v2/models/quickstart/infer --json \'{"inputs": [{"name": "fruit", '
+            '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\''
+        ),
         Own("echo '# sharper' >> examples/quickstart/components.py"),
-        'anabranch deploy examples/quickstart/graph.yaml --canary 5 --message "sharper"',
-        "anabranch status quickstart --watch",
-        "anabranch promote quickstart",
-        "anabranch rollback quickstart",
+        Own('anabranch deploy examples/quickstart/graph.yaml --canary 5 --message "sharper"'),
+        Own("anabranch status quickstart --watch"),
+        Own("anabranch promote quickstart"),
+        Own("anabranch rollback quickstart"),
         "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.anabranch/ray-token",
         "export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0",
         "ray status",
@@ -293,9 +295,11 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "curl -N localhost:8000/v2/models/chat/generate_stream -d "
         '\'{"text_input": "Hello", "parameters": {"max_tokens": 2}}\'',
         Own("python examples/explained/train.py"),
-        "anabranch deploy examples/explained/graph.yaml",
-        "anabranch explain explained --explainer shap --plot shap.png --data "
-        "'{\"cells\": [[14, 19, 92, 655, 0.1, 0.1, 0.09, 0.05, 0.18, 0.06]]}'",
+        Own("anabranch deploy examples/explained/graph.yaml"),
+        Own(
+            "anabranch explain explained --explainer shap --plot shap.png --data "
+            "'{\"cells\": [[14, 19, 92, 655, 0.1, 0.1, 0.09, 0.05, 0.18, 0.06]]}'"
+        ),
         DOWN,
     ),
     "switching": (
@@ -332,7 +336,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch infer shop -i 'x=[[1, 2]]' -i text=hello --revision r3",
         asked("shop", "7f3a", f"{X}, {TEXT}"),
         "anabranch feedback shop 7f3a --reward 1",
-        "anabranch bandit shop",
+        Own("anabranch bandit shop"),
         "anabranch bandit shop --reset",
         "anabranch experiment shop split",
         "anabranch monitors shop",

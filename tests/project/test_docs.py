@@ -91,11 +91,6 @@ def test_python_compiles() -> None:
         compile(text, "<docs>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def test_the_rollout_in_the_readme_is_the_example_s() -> None:
-    (text,) = [one.text for one in blocks(ROOT / "README.md") if one.text.startswith("  rollout:")]
-    assert text in (ROOT / "examples" / "canary" / "graph.yaml").read_text()
-
-
 def test_the_ten_line_graph_is_the_quickstart_and_has_ten_lines() -> None:
     text = (QUICKSTART / "graph.yaml").read_text()
     assert text in fences("yaml")

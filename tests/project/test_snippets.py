@@ -68,10 +68,7 @@ NOT_RUN = {
     "metrics.md: scrape_configs:": "configuration of Prometheus",
     "tls.md: scrape_configs:": "configuration of Prometheus",
     "editor.md: # yaml-language-server: $schema=anabranch.schema.json": "the head of a spec",
-    "README.md: rollout:": "part of examples/canary, as test_docs.py shows",
-    "README.md: shap: {type: explainer, explains: forest, method: tree_shap}": (
-        "part of examples/explained"
-    ),
+    "README.md": "test_readme.py runs the README from top to bottom",
     "bentoml.md: import bentoml": "a service of BentoML, which is not installed here",
     "bentoml.md: import asyncio": "a service of BentoML, which is not installed here",
     "client.md": "its programs are one, which tests/e2e/test_client.py runs",
@@ -383,14 +380,6 @@ def ripe(text: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(component(text)().predict(given), expected, rtol=1e-5)
 
 
-def built(text: str, tmp_path: Path) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    names: dict[str, Any] = {}
-    exec(compile(text, "<docs>", "exec"), names)
-    assert names["graph"].plan == Graph.load(QUICKSTART / "graph.yaml").plan
-    names["graph"].close()
-
-
 def ripens(text: str, tmp_path: Path) -> None:
     write_model("sklearn", tmp_path / "ripeness.joblib", data_of([-1, 2]))
     (tmp_path / "service.py").write_text(text)
@@ -560,8 +549,7 @@ def shakes_hands(text: str, tmp_path: Path) -> None:
 
 
 PROGRAMS: Mapping[str, Callable[..., None]] = {
-    "README.md: class Linear:": ripe,
-    "README.md: import numpy as np": built,
+    "index.md: class Linear:": ripe,
     'CONTRIBUTING.md: @register("transformer", "negate")': negated,
     "bentoml.md: import joblib": ripens,
     "bentoml.md: import numpy as np": means,
