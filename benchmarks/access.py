@@ -37,7 +37,7 @@ from benchmarks.outcome import outcome
 
 GRAPH = "team-a-shop"
 ISSUER, AUDIENCE, KID = "https://login.example.com", "anabranch", "one"
-GRANTS = (Grant("caller", "team-a-*"), Grant("teacher", "team-a-*"), Grant("viewer", "demo"))
+GRANTS = (Grant("invoker", "team-a-*"), Grant("feedback", "team-a-*"), Grant("viewer", "demo"))
 KEYS, TOKENS, CHECKS, TURNS, FEW = 1_000, 200, 20_000, 7, 8
 KEY_GOAL_US, TOKEN_GOAL_US, FIRST_TOKEN_GOAL_US = 5.0, 20.0, 500.0
 WIDTH = 120

@@ -179,7 +179,7 @@ def _engine() -> Iterator[Callers]:
             for name in KEYS:
                 graph = f"{name}/shared"
                 url = one.deploy(root, graph, SPEC)
-                callers[name] = url, str(control.create_key(name, ["caller"], [graph])["key"])
+                callers[name] = url, str(control.create_key(name, ["invoker"], [graph])["key"])
             control.set_access(POLICY)
         yield callers
 
@@ -200,7 +200,7 @@ def _router(limits: CallerLimits | None) -> Iterator[Callers]:
 
 
 def _identity(name: str) -> Identity:
-    return Identity("key", name, (Grant("caller"),))
+    return Identity("key", name, (Grant("invoker"),))
 
 
 def _serve(told: Connection, limits: CallerLimits | None) -> None:

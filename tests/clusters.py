@@ -125,7 +125,7 @@ class Cluster:
         return f"{self.url(machine)}/v2/models/{name}/infer"
 
     def up(self, *options: object) -> None:
-        host = "--host", self.head.address, "--anonymous", "caller"
+        host = "--host", self.head.address, "--anonymous", "invoker"
         done(self.head.run("anabranch", "up", *host, *options, env=self.env))
 
     def join(

@@ -8,17 +8,20 @@ from typing import Literal, TypeAlias, get_args
 
 from anabranch.environment import listed
 
-Action: TypeAlias = Literal["describe", "view", "call", "teach", "deploy", "operate", "administer"]
+Action: TypeAlias = Literal[
+    "describe", "view", "call", "feedback", "deploy", "operate", "administer"
+]
 """``describe``: metadata, readiness, API pages of a graph; ``view``: its state, traffic, events,
-logs; ``call``: inference and explanations; ``teach``: feedback; ``deploy``: new revisions and
-deletion; ``operate``: traffic, rollouts, loading; ``administer``: keys, rules, all else."""
-Role: TypeAlias = Literal["viewer", "caller", "teacher", "deployer", "operator", "admin"]
+logs; ``call``: inference and explanations; ``feedback``: rewards and true labels; ``deploy``: new
+revisions and deletion; ``operate``: traffic, rollouts, loading; ``administer``: keys, rules, and
+everything else."""
+Role: TypeAlias = Literal["viewer", "invoker", "feedback", "deployer", "operator", "admin"]
 
 ACTIONS: frozenset[Action] = frozenset(get_args(Action))
 ALLOWED: Mapping[Role, frozenset[Action]] = {
     "viewer": frozenset({"describe", "view"}),
-    "caller": frozenset({"describe", "call"}),
-    "teacher": frozenset({"describe", "teach"}),
+    "invoker": frozenset({"describe", "call"}),
+    "feedback": frozenset({"describe", "feedback"}),
     "deployer": frozenset({"describe", "view", "call", "deploy"}),
     "operator": frozenset({"describe", "view", "call", "operate"}),
     "admin": ACTIONS,
@@ -61,12 +64,15 @@ def covers(pattern: str, graph: str) -> bool:
 
 
 def allowed(grants: Iterable[Grant], graph: str) -> frozenset[Action]:
-    """Return what grants together allow for a graph, or with ``""`` for the engine as a whole."""
-    found: frozenset[Action] = frozenset()
+    """Return what grants together allow for a graph, or with ``""`` for the engine as a whole.
+
+    A role that does not exist, such as one in the store of an older engine, allows nothing.
+    """
+    actions: frozenset[Action] = frozenset()
     for grant in grants:
         if grant.covers(graph):
-            found |= ALLOWED[grant.role]
-    return found
+            actions |= ALLOWED.get(grant.role, frozenset())
+    return actions
 
 
 def roles_that_allow(action: Action) -> tuple[Role, ...]:

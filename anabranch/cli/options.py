@@ -298,8 +298,8 @@ Anonymous = Annotated[
     typer.Option(
         "--anonymous",
         metavar="ROLE,...",
-        help="Roles of callers without a key, or `none`. [default: caller,teacher on loopback, none"
-        " elsewhere]",
+        help="Roles of callers without a key, or `none`. [default: invoker,feedback on loopback,"
+        " none elsewhere]",
         envvar="ANABRANCH_ANONYMOUS",
         show_default=False,
     ),

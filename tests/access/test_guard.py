@@ -18,7 +18,7 @@ from anabranch.errors import Forbidden, TooManyRequests, Unauthenticated
 from tests.clock import Clock
 
 KEY = make_key()
-OPEN_DOOR = (Grant("caller"), Grant("teacher"))
+OPEN_DOOR = (Grant("invoker"), Grant("feedback"))
 
 
 def shown(secret: str, scheme: str = "Bearer") -> Credentials:
@@ -84,7 +84,7 @@ def test_whatever_is_shown_is_nobody_or_refused(data: bytes) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("space", ["", " ", "\t"])
 def test_the_scheme_and_the_space_around_a_key_do_not_matter(scheme: str, space: str) -> None:
-    guard = Guard(table(Grant("caller")), "shop")
+    guard = Guard(table(Grant("invoker")), "shop")
     assert guard.check("call", shown(f"{space}{KEY}{space}", scheme)).name == "ci"
 
 
@@ -92,7 +92,7 @@ def test_an_unknown_key_counts_as_none_where_nobody_needs_one() -> None:
     guard = Guard(table(anonymous=OPEN_DOOR), "shop")
     for _ in range(BURST + 5):
         assert guard.check("call", shown("other"), "10.0.0.1").kind == "anonymous"
-        assert guard.check_of("shop", "teach", shown("other")).kind == "anonymous"
+        assert guard.check_of("shop", "feedback", shown("other")).kind == "anonymous"
 
 
 def test_without_a_key_it_is_said_which_role_it_takes() -> None:
@@ -103,17 +103,17 @@ def test_without_a_key_it_is_said_which_role_it_takes() -> None:
 
 def test_a_key_counts_until_it_expires() -> None:
     clock = Clock(99.0)
-    guard = Guard(table(Grant("caller"), expires_at=100.0), "shop", clock)
+    guard = Guard(table(Grant("invoker"), expires_at=100.0), "shop", clock)
     guard.check("call", shown(KEY))
     clock.now = 100.0
     with pytest.raises(Unauthenticated, match="key 'ci' has expired"):
         guard.check("call", shown(KEY))
-    guard.apply(table(Grant("caller"), expires_at=101.0))
+    guard.apply(table(Grant("invoker"), expires_at=101.0))
     guard.check("call", shown(KEY))
 
 
 def test_another_table_is_in_force_at_once() -> None:
-    guard = Guard(table(Grant("caller")), "shop")
+    guard = Guard(table(Grant("invoker")), "shop")
     guard.check("call", shown(KEY))
     guard.apply(table(Grant("viewer")))
     with pytest.raises(Forbidden):
@@ -138,7 +138,7 @@ def test_where_somebody_else_decides_all_is_allowed() -> None:
 
 
 def test_certificates_have_the_roles_that_rules_give() -> None:
-    made = AccessTable(1, {}, (Grant("viewer"),), {("certificate", "trainer"): (Grant("caller"),)})
+    made = AccessTable(1, {}, (Grant("viewer"),), {("certificate", "trainer"): (Grant("invoker"),)})
     guard = Guard(made, "shop")
     assert str(guard.check("call", Credentials(None, b"trainer"))) == "certificate 'trainer'"
     guard.check("view", Credentials(None, b"other"))
@@ -160,7 +160,7 @@ def test_a_key_counts_before_a_certificate() -> None:
 
 
 def test_who_tries_keys_is_told_to_wait_and_who_has_one_is_not() -> None:
-    guard = Guard(table(Grant("caller")), "shop", failures=Failures(Clock()))
+    guard = Guard(table(Grant("invoker")), "shop", failures=Failures(Clock()))
     for number in range(BURST):
         with pytest.raises(Unauthenticated):
             guard.check("call", shown(f"try{number}"), "10.0.0.1")
@@ -172,7 +172,7 @@ def test_who_tries_keys_is_told_to_wait_and_who_has_one_is_not() -> None:
 
 
 def test_keys_that_are_made_up_take_no_memory() -> None:
-    guard = Guard(table(Grant("caller"), anonymous=OPEN_DOOR), "shop")
+    guard = Guard(table(Grant("invoker"), anonymous=OPEN_DOOR), "shop")
     before = sys.getsizeof(guard._known)
     for number in range(MAX_KNOWN):
         guard.check("call", shown(str(number)))

@@ -22,7 +22,7 @@ from tests.access.test_jwt import HERE, ISSUER, keys_of
 from tests.clock import Clock
 
 RULES = {
-    ("subject", "ada"): (Grant("caller", "shop"),),
+    ("subject", "ada"): (Grant("invoker", "shop"),),
     ("group", "makers"): (Grant("deployer", "shop-*"),),
 }
 TABLE = AccessTable(1, ruled=RULES, issuers=(ISSUER,))
@@ -63,7 +63,7 @@ def test_subjects_have_the_roles_of_their_rules_and_groups() -> None:
     token = shown(signer().token(claims(HERE)))
     found = Guard(TABLE, "shop", Clock(NOW)).check("call", token)
     assert (found.kind, found.name) == ("subject", "ada")
-    assert set(found.grants) == {Grant("caller", "shop"), Grant("deployer", "shop-*")}
+    assert set(found.grants) == {Grant("invoker", "shop"), Grant("deployer", "shop-*")}
     assert Guard(TABLE, "shop-b", Clock(NOW)).check("deploy", token) == found
     with pytest.raises(Forbidden, match="subject 'ada' may not deploy on graph 'shop'"):
         Guard(TABLE, "shop", Clock(NOW)).check("deploy", token)
@@ -74,7 +74,7 @@ def test_subjects_have_the_roles_of_their_rules_and_groups() -> None:
 
 def test_subjects_may_what_anybody_may() -> None:
     token = shown(signer().token(claims(HERE, sub="eve", groups=None)))
-    guard = Guard(replace(TABLE, anonymous=(Grant("caller"),)), "shop", Clock(NOW))
+    guard = Guard(replace(TABLE, anonymous=(Grant("invoker"),)), "shop", Clock(NOW))
     assert guard.check("call", token).name == "eve"
 
 
@@ -143,7 +143,7 @@ def test_a_key_that_stays_unknown_is_refused_and_counted() -> None:
 
 
 def test_a_key_that_stays_unknown_counts_like_none() -> None:
-    guard = Guard(table(anonymous=(Grant("caller"),)), "shop", Clock(NOW))
+    guard = Guard(table(anonymous=(Grant("invoker"),)), "shop", Clock(NOW))
     token = signer("other").token(claims(HERE))
     assert asyncio.run(called(guard, token)).kind == "anonymous"
 

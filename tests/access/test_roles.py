@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anabranch.access.roles import ALLOWED, PATTERN, ROLES, Grant, allowed
+from anabranch.access.roles import ALLOWED, PATTERN, ROLES, Grant, allowed, roles_in
 from tests.examples import examples
 
 NAMES = st.text("ab/-", min_size=1, max_size=8)
@@ -40,7 +40,7 @@ PATTERNS = st.text("ab/-*", min_size=1, max_size=8)
     ],
 )
 def test_patterns(pattern: str, graph: str, covered: bool) -> None:
-    assert Grant("caller", pattern).covers(graph) is covered
+    assert Grant("invoker", pattern).covers(graph) is covered
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_patterns_within_patterns(own: str, given_away: str, covered: bool) -> N
 @given(PATTERNS, NAMES)
 def test_a_pattern_fits_as_its_regular_expression_does(pattern: str, name: str) -> None:
     expected = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name)
-    assert Grant("caller", pattern).covers(name) is (expected is not None)
+    assert Grant("invoker", pattern).covers(name) is (expected is not None)
 
 
 @settings(max_examples=examples(400))
@@ -81,7 +81,7 @@ def test_nobody_gives_away_more_than_they_have(own: str, given_away: str, name: 
 
 def test_a_hostile_pattern_takes_no_time() -> None:
     """As a regular expression this one takes longer than the universe has."""
-    assert not Grant("caller", "*a" * 40 + "*b").covers("a" * 64)
+    assert not Grant("invoker", "*a" * 40 + "*b").covers("a" * 64)
     assert re.fullmatch(PATTERN, "*a" * 40 + "*b")
 
 
@@ -93,6 +93,16 @@ def test_a_role_allows_its_actions_where_it_holds(role: str) -> None:
 
 
 def test_roles_add_up() -> None:
-    grants = [Grant("viewer"), Grant("caller", "shop")]
+    grants = [Grant("viewer"), Grant("invoker", "shop")]
     assert allowed(grants, "shop") == {"describe", "view", "call"}
     assert allowed(grants, "other") == {"describe", "view"}
+
+
+def test_role_that_does_not_exist_allows_nothing() -> None:
+    assert allowed([Grant("teacher"), Grant("viewer")], "shop") == ALLOWED["viewer"]  # type: ignore[arg-type]
+
+
+def test_unknown_role_is_refused() -> None:
+    for role in ("caller", "teacher"):
+        with pytest.raises(ValueError):
+            roles_in(role)

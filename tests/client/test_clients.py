@@ -611,10 +611,10 @@ def test_keys_are_made_and_revoked(do: Both, engine: ScriptedEngine) -> None:
     engine.will("POST /control/v1/keys/ci/rotate", (201, {"name": "ci", "key": "ab_y"}))
     engine.will("DELETE /control/v1/keys/ci", {"name": "ci", "state": "revoked"})
     engine.will("GET /control/v1/keys", {"keys": [{"name": "ci"}]})
-    made = do(lambda client: client.create_key("ci", ["caller"], ["team-a-*"], 60.0))
+    made = do(lambda client: client.create_key("ci", ["invoker"], ["team-a-*"], 60.0))
     assert made["key"] == "ab_x"
     assert do(lambda client: client.rotate_key("ci", 0.0))["key"] == "ab_y"
     assert do(lambda client: client.api_keys()) == [{"name": "ci"}]
     assert do(lambda client: client.revoke_key("ci"))["state"] == "revoked"
-    asked = {"name": "ci", "roles": ["caller"], "graphs": ["team-a-*"], "seconds": 60.0}
+    asked = {"name": "ci", "roles": ["invoker"], "graphs": ["team-a-*"], "seconds": 60.0}
     assert engine.bodies == [asked, {"overlap": 0.0}]

@@ -67,7 +67,7 @@ def code(engine: Engine, graph: str, key: str | None) -> grpc.StatusCode:
 
 
 def test_a_key_opens_its_graphs_at_both_doors_and_nothing_else(closed: Engine) -> None:
-    key = made(closed, "caller", "caller")
+    key = made(closed, "caller", "invoker")
     assert [status(closed, OWN, one) for one in (key, None, "wrong")] == [200, 401, 401]
     assert [status(closed, OTHER, one) for one in (key, None)] == [403, 401]
     unauthenticated = grpc.StatusCode.UNAUTHENTICATED
@@ -130,7 +130,7 @@ class Clients:
 def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     closed: Engine,
 ) -> None:
-    gone, stays = made(closed, "gone", "caller"), made(closed, "stays", "caller")
+    gone, stays = made(closed, "gone", "invoker"), made(closed, "stays", "invoker")
     revoked, others = Clients(closed, gone, 4), Clients(closed, stays, 4)
     try:
         revoked.until_more(50)
@@ -152,7 +152,7 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
 
 @pytest.mark.nightly
 def test_routers_decide_by_themselves_while_the_controller_is_away(closed: Engine) -> None:
-    key = made(closed, "alone", "caller")
+    key = made(closed, "alone", "invoker")
     (controller,) = actor_processes(closed, "Controller")
     controller.kill()
     assert [status(closed, OWN, one) for one in (key, None)] == [200, 401]

@@ -80,7 +80,7 @@ def head() -> Iterator[Machine]:
         (folder / "graph.yaml").write_text(GRAPH)
         (folder / "code.py").write_text(CODE)
         try:
-            done(machine, "anabranch", "up", "--host", machine.address, "--anonymous", "caller")
+            done(machine, "anabranch", "up", "--host", machine.address, "--anonymous", "invoker")
             done(machine, "anabranch", "deploy", f"{HOME}/far/graph.yaml")
             yield machine
         finally:

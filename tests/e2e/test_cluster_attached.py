@@ -169,7 +169,7 @@ def test_the_machines_of_somebody_else_work_for_it_wherever_its_home_is(tmp_path
         assert theirs.answers()
         before = theirs.look()
         where = "--address", f"{theirs.head.address}:6379", "--host", two.address
-        done(two.run("anabranch", "up", *where, "--anonymous", "caller"))
+        done(two.run("anabranch", "up", *where, "--anonymous", "invoker"))
         expected = deploy(two, tmp_path, cpu=1, custom={"licence": 1})
         assert homes(two)["shift"] == three.address
         for machine in (theirs.head, two, three):

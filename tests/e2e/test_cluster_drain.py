@@ -73,7 +73,7 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     with Network() as network:
         found = Cluster(*(network.machine(name) for name in ("one", "two", "three")))
-        host = "--host", found.one.address, "--anonymous", "caller", "--resources", "CPU=0"
+        host = "--host", found.one.address, "--anonymous", "invoker", "--resources", "CPU=0"
         done(found.one.run("anabranch", "up", *host))
         for machine in (found.two, found.three):
             key = machine.path(f"{HOME}/key")

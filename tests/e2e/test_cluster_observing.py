@@ -98,7 +98,7 @@ def cluster() -> Iterator[Cluster]:
     }
     with Network() as network:
         found = Cluster(network.machine("one"), network.machine("two"))
-        host = "--host", found.one.address, "--anonymous", "caller"
+        host = "--host", found.one.address, "--anonymous", "invoker"
         done(found.one.run("anabranch", "up", *host))
         key = found.two.path(f"{HOME}/key")
         key.touch(0o600)

@@ -59,7 +59,7 @@ def test_a_machine_joins_and_who_has_no_certificate_is_told_nothing(
     machines: tuple[Machine, Machine], authority: Authority
 ) -> None:
     head, worker = machines
-    options = "--host", head.address, "--anonymous", "caller", "--resources", "CPU=0"
+    options = "--host", head.address, "--anonymous", "invoker", "--resources", "CPU=0"
     done(head.run("anabranch", "up", *options, env=ENV))
     token = worker.path(f"{HOME}/key")
     token.touch(0o600)

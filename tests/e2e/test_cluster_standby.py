@@ -124,7 +124,7 @@ def traffic(cluster: Cluster) -> Any:
 
 def stand_by(cluster: Cluster, machine: Machine) -> Any:
     with machine.path(LOG).open("wb") as log:
-        options = "--host", machine.address, "--anonymous", "caller", "--resources", "CPU=6"
+        options = "--host", machine.address, "--anonymous", "invoker", "--resources", "CPU=6"
         started = machine.start("anabranch", "up", "--standby", *options, env=cluster.env, log=log)
     until(lambda: "waiting for the engine" in machine.path(LOG).read_text(), 60)
     return started

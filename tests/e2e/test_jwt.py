@@ -32,7 +32,7 @@ class Same:
 POLICY = """
 anonymous: []
 issuers: [{{issuer: "{url}", audience: {audience}}}]
-rules: [{{group: makers, role: caller, graphs: [guarded]}}, {{subject: ops, role: viewer}}]
+rules: [{{group: makers, role: invoker, graphs: [guarded]}}, {{subject: ops, role: viewer}}]
 """
 HTTP, GRPC = 5, 3
 EACH = 20

@@ -39,7 +39,7 @@ class Tenant:
 
     def __init__(self, engine: Engine, name: str) -> None:
         with engine.control() as control:
-            self.key = str(control.create_key(name, ["caller"], [f"{name}/*"])["key"])
+            self.key = str(control.create_key(name, ["invoker"], [f"{name}/*"])["key"])
         self.url = f"{engine.graph_url(f'{name}/model')}/infer"
         self.seen: Counter[int] = Counter()
         self._lock = threading.Lock()

@@ -129,7 +129,7 @@ anonymous: []
 issuers:
   - {issuer: "https://login.example.com", audience: anabranch, jwks: $PWD/keys.json}
 rules:
-  - {subject: ada, role: caller, graphs: [shop]}
+  - {subject: ada, role: invoker, graphs: [shop]}
 END""")
 ORDERS = Own("""python - <<END
 import pyarrow as pa, pyarrow.parquet as pq
@@ -369,14 +369,14 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
     ),
     "standalone": (
         "anabranch serve examples/quickstart/graph.yaml",
-        'echo "ada caller,teacher sha256:$(printf %s "$KEY" | sha256sum | cut -d '
+        'echo "ada invoker,feedback sha256:$(printf %s "$KEY" | sha256sum | cut -d '
         "' ' -f 1)\" > keys",
         "anabranch serve examples/quickstart/graph.yaml --host 0.0.0.0 --keys keys",
         Own("cp double.yaml graph.yaml"),
         "anabranch serve graph.yaml --port 8081 --watch",
         "anabranch containerize graph.yaml -o shop.tar --tag shop:1.2.0",
         "anabranch containerize examples/quickstart/graph.yaml -o quickstart --tag quickstart:1.0 "
-        "--anonymous caller",
+        "--anonymous invoker",
     ),
     "access": (
         UP,
@@ -403,7 +403,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch access set policy.yaml",
         "anabranch access check key:ci deploy shop",
         REQUEST,
-        Own("anabranch keys create shop --role caller --graph shop > key"),
+        Own("anabranch keys create shop --role invoker --graph shop > key"),
         Own('export KEY="$(cat key)"'),
         'curl localhost:8000/v2/models/shop/infer --json @request.json -H "Authorization: Bearer '
         '$KEY"',

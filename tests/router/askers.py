@@ -20,7 +20,7 @@ class LetsIn:
 
     node = ""
     secret: ClassVar[str] = "secret"
-    anonymous: ClassVar[tuple[Role, ...]] = ("caller", "teacher")
+    anonymous: ClassVar[tuple[Role, ...]] = ("invoker", "feedback")
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
         return Asker(self._guard.identify(shown, address), address, request_id)

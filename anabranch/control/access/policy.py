@@ -3,7 +3,7 @@
 apiVersion: anabranch/v1
 kind: AccessPolicy
 anonymous:
-  - {role: caller, graphs: [demo-*]}
+  - {role: invoker, graphs: [demo-*]}
 rules:
   - {certificate: trainer, role: deployer, graphs: [digits]}
   - {key: ci, role: operator}

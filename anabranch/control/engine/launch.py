@@ -155,8 +155,8 @@ def anonymous_text(roles: str) -> str:
     """Return what callers without a key may do at an address that others reach."""
     if roles in ("", "none"):
         return (
-            "callers need keys there: `anabranch keys create NAME --role caller` makes one, and"
-            " `up --anonymous caller,teacher` does without"
+            "callers need keys there: `anabranch keys create NAME --role invoker` makes one, and"
+            " `up --anonymous invoker,feedback` does without"
         )
     return f"whoever reaches the engine there has the roles {roles}, without a key"
 

@@ -6,7 +6,7 @@
 | ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
-| ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
+| ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `invoker,feedback` on loopback |
 | ANABRANCH_PROTOCOLS | of all graphs: `seldon`, `v1`, `openai`, `json`, `document` | none |
 | ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
 | ANABRANCH_HAPROXY | HAProxy of the edge: 2.8 or newer, Lua, for TLS OpenSSL | Ray's or PATH's |
@@ -94,7 +94,7 @@ class Settings:
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     grpc_port: int = 9000
-    anonymous: tuple[Role, ...] = ("caller", "teacher")
+    anonymous: tuple[Role, ...] = ("invoker", "feedback")
     ingress: Ingress = field(default_factory=Ingress)
     tls: TlsFiles | None = None
     max_body: int = 64 * 2**20

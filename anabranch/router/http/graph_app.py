@@ -112,7 +112,7 @@ class GraphApp(HttpApp):
         }
         self._routes = {path: self._bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
-            give = self._guarded("teach", partial(self._feedback, feedback))
+            give = self._guarded("feedback", partial(self._feedback, feedback))
             self._routes["/feedback"] = {"POST": give}
         self._direct = {
             (method, self._prefix + path): handler

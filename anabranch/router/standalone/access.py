@@ -3,7 +3,7 @@
 A line of the file is a name, roles with commas between, and a key or ``sha256:`` with the digest of
 one, in hexadecimal; empty lines and those that begin with ``#`` say nothing::
 
-    ada  caller,teacher  ab_4Vf1…
+    ada  invoker,feedback  ab_4Vf1…
     ci   caller          sha256:9f86d081…
 
 | variable | meaning | default |
@@ -25,7 +25,7 @@ from anabranch.access.roles import ROLES, Grant, Role, roles_in
 from anabranch.access.table import AccessTable, KnownKey
 from anabranch.errors import EngineError
 
-ON_LOOPBACK: tuple[Role, ...] = ("caller", "teacher")
+ON_LOOPBACK: tuple[Role, ...] = ("invoker", "feedback")
 """Roles of callers without a key where only this machine reaches the process."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _DIGEST = "sha256:"
@@ -48,7 +48,7 @@ def access_table(host: str, anonymous: str, keys: Path | None) -> AccessTable:
     if not roles and not known:
         raise EngineError(
             f"nobody may ask at {host}: give a file of keys by --keys, or have callers without a "
-            "key by --anonymous caller"
+            "key by --anonymous invoker"
         )
     return AccessTable(1, known, tuple(Grant(role) for role in roles))
 

@@ -44,7 +44,7 @@ def built(folder: Path) -> tuple[BuiltImage, Path]:
     graph = spec(serving={"port": free_ports(1)[0]})
     file = written(folder / "graph", graph)
     (folder / "graph/secret.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    return build(file, folder / "image", anonymous="caller"), folder / "image"
+    return build(file, folder / "image", anonymous="invoker"), folder / "image"
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +119,10 @@ def test_the_same_graph_gives_the_same_image_on_a_base_of_ones_own_too(
     built: tuple[BuiltImage, Path], folder: Path
 ) -> None:
     file = folder / "graph/graph.yaml"
-    again = build(file, folder / "again", anonymous="caller")
+    again = build(file, folder / "again", anonymous="invoker")
     assert again == built[0]
     # The image itself is a base: it has the interpreter where bases have it.
-    on_base = build(file, folder / "other.tar", base=folder / "again", anonymous="caller")
+    on_base = build(file, folder / "other.tar", base=folder / "again", anonymous="invoker")
     assert on_base.digest != again.digest
     assert on_base.packages == again.packages
 

@@ -19,13 +19,13 @@ from anabranch.control.store.store import Store
 from anabranch.errors import SpecError, Unauthenticated, Unavailable
 from tests.clock import Clock
 
-CALLER = [Grant("caller")]
+CALLER = [Grant("invoker")]
 
 
 @pytest.fixture
 def book(store: Store, tmp_path: Path) -> Iterator[AccessBook]:
     (tmp_path / "token").write_text("the-token\n")
-    yield AccessBook(store.database, tmp_path, ["teacher"], Clock(1000.0), 0.01)
+    yield AccessBook(store.database, tmp_path, ["feedback"], Clock(1000.0), 0.01)
 
 
 def who(book: AccessBook, secret: str) -> Identity:
@@ -42,7 +42,7 @@ def test_the_token_and_the_keys_are_known(book: AccessBook) -> None:
     _, key = book.keys.add("ci", CALLER, None)
     assert who(book, "the-token") == TOKEN
     # Nobody may do less for a key than without one.
-    assert who(book, key) == Identity("key", "ci", (Grant("caller"), Grant("teacher")))
+    assert who(book, key) == Identity("key", "ci", (Grant("invoker"), Grant("feedback")))
 
 
 def test_a_change_is_in_force_once_it_returns(book: AccessBook) -> None:
@@ -95,14 +95,14 @@ def test_versions_differ_and_do_not_begin_anew(book: AccessBook, store: Store) -
 
 def test_rules_add_to_keys_and_replace_what_anonymous_callers_may(book: AccessBook) -> None:
     _, key = book.keys.add("ci", CALLER, None)
-    text = "anonymous: [{role: caller, graphs: [demo]}]\nrules: [{key: ci, role: operator}]"
+    text = "anonymous: [{role: invoker, graphs: [demo]}]\nrules: [{key: ci, role: operator}]"
     asyncio.run(book.change(lambda: book.put_policy(text)))
     table = asyncio.run(book.now())
-    assert table.anonymous == (Grant("caller", "demo"),)
-    assert who(book, key).grants == (Grant("caller"), Grant("operator"), Grant("caller", "demo"))
+    assert table.anonymous == (Grant("invoker", "demo"),)
+    assert who(book, key).grants == (Grant("invoker"), Grant("operator"), Grant("invoker", "demo"))
     assert (book.policy_text(), book.ruled("ci")) == (text, (Grant("operator"),))
     asyncio.run(book.change(lambda: book.put_policy(" ")))
-    assert asyncio.run(book.now()).anonymous == (Grant("teacher"),)
+    assert asyncio.run(book.now()).anonymous == (Grant("feedback"),)
     assert (book.policy_text(), book.ruled("ci")) == ("", ())
 
 

@@ -67,7 +67,7 @@ class OneIssuer:
             await self.sets._caller.close()
 
     async def put(self, **others: Any) -> None:
-        rules = "rules: [{subject: ada, role: caller}]"
+        rules = "rules: [{subject: ada, role: invoker}]"
         given = {"audience": AUDIENCE, **others}
         extra = "".join(f", {name}: {value}" for name, value in given.items())
         text = f"{{issuer: '{self.server.url}'{extra}}}"

@@ -16,7 +16,7 @@ from anabranch.errors import Conflict, NotFound
 from tests.clock import Clock
 from tests.control.actors import acting
 
-GRANTS = [Grant("caller", "team-a-*"), Grant("viewer")]
+GRANTS = [Grant("invoker", "team-a-*"), Grant("viewer")]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ GOOD = """\
 apiVersion: anabranch/v1
 kind: AccessPolicy
 anonymous:
-  - {role: caller, graphs: [demo-*]}
+  - {role: invoker, graphs: [demo-*]}
 rules:
   - {certificate: trainer, role: deployer, graphs: [digits, "team-a/*"]}
   - {key: ci, role: operator}
@@ -27,7 +27,7 @@ rules:
 def test_a_policy_says_who_has_which_role() -> None:
     found = read_policy(GOOD)
     assert found.anonymous is not None
-    assert [list(rule.grants()) for rule in found.anonymous] == [[Grant("caller", "demo-*")]]
+    assert [list(rule.grants()) for rule in found.anonymous] == [[Grant("invoker", "demo-*")]]
     assert [rule.who for rule in found.rules] == [[("certificate", "trainer")], [("key", "ci")]]
     deployer = [Grant("deployer", "digits"), Grant("deployer", "team-a/*")]
     assert [list(rule.grants()) for rule in found.rules] == [deployer, [Grant("operator")]]
@@ -55,7 +55,7 @@ def test_mistakes_are_named_with_their_places(old: str, new: str, said: str) -> 
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    wrong = GOOD.replace("operator", "boss").replace("caller", "collar")
+    wrong = GOOD.replace("operator", "boss").replace("invoker", "collar")
     with pytest.raises(SpecError) as caught:
         read_policy(wrong)
     assert [str(one).split(":")[1] for one in caught.value.problems] == ["4", "7"]

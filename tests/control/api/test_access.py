@@ -34,7 +34,7 @@ def who(engine: TestControl, key: str) -> Identity:
     return Guard(table).identify(Credentials(f"Bearer {key}".encode()))
 
 
-def make(engine: TestControl, name: str, *graphs: str, role: str = "caller") -> str:
+def make(engine: TestControl, name: str, *graphs: str, role: str = "invoker") -> str:
     status, made = engine.send(
         "POST", "/keys", {"name": name, "roles": [role], "graphs": list(graphs)}
     )
@@ -43,7 +43,7 @@ def make(engine: TestControl, name: str, *graphs: str, role: str = "caller") -> 
 
 
 def test_a_key_is_shown_once(engine: TestControl) -> None:
-    asked = {"name": "ci", "roles": ["caller", "teacher"], "graphs": ["a", "b*"], "seconds": 60}
+    asked = {"name": "ci", "roles": ["invoker", "feedback"], "graphs": ["a", "b*"], "seconds": 60}
     status, made = engine.send("POST", "/keys", asked)
     assert status == 201
     identity = who(engine, made["key"])
@@ -73,16 +73,16 @@ def test_rotation_and_revocation(engine: TestControl) -> None:
     ("body", "said"),
     [
         ({}, "name"),
-        ({"name": "-", "roles": ["caller"]}, "name"),
-        ({"name": "a b", "roles": ["caller"]}, "name"),
-        ({"name": "a" * 64, "roles": ["caller"]}, "name"),
+        ({"name": "-", "roles": ["invoker"]}, "name"),
+        ({"name": "a b", "roles": ["invoker"]}, "name"),
+        ({"name": "a" * 64, "roles": ["invoker"]}, "name"),
         ({"name": "a", "roles": []}, "roles"),
         ({"name": "a", "roles": ["boss"]}, "roles.0"),
-        ({"name": "a", "roles": ["caller"], "graphs": []}, "graphs"),
-        ({"name": "a", "roles": ["caller"], "graphs": ["A"]}, "graphs.0"),
-        ({"name": "a", "roles": ["caller"], "seconds": 0}, "seconds"),
-        ({"name": "a", "roles": ["caller"], "seconds": 1e10}, "seconds"),
-        ({"name": "a", "roles": ["caller"], "key": "mine"}, "key"),
+        ({"name": "a", "roles": ["invoker"], "graphs": []}, "graphs"),
+        ({"name": "a", "roles": ["invoker"], "graphs": ["A"]}, "graphs.0"),
+        ({"name": "a", "roles": ["invoker"], "seconds": 0}, "seconds"),
+        ({"name": "a", "roles": ["invoker"], "seconds": 1e10}, "seconds"),
+        ({"name": "a", "roles": ["invoker"], "key": "mine"}, "key"),
     ],
 )
 def test_what_makes_no_key_is_named(engine: TestControl, body: dict[str, Any], said: str) -> None:
@@ -121,7 +121,7 @@ def test_roles_that_rules_give_to_a_name_are_not_taken_by_making_or_rotating_it(
     rules = [{"key": "ci", "role": "admin"}, {"key": "boss", "role": "admin"}]
     assert engine.send("PUT", "/access", {"rules": rules}) == (200, {"rules": 2, "issuers": []})
     assert call(engine, "POST", "/keys/ci/rotate")[0] == 403
-    body = {"name": "boss", "roles": ["caller"], "graphs": ["team-a-x"]}
+    body = {"name": "boss", "roles": ["invoker"], "graphs": ["team-a-x"]}
     assert call(engine, "POST", "/keys", body)[0] == 403
 
 
@@ -130,7 +130,7 @@ def test_only_who_administers_the_engine_reads_and_sets_the_policy(engine: TestC
         assert call(engine, method, "/access")[0] == 403
     assert call(engine, "GET", "/access/check")[0] == 403
     status, found = engine.send("GET", "/access")
-    both = [{"role": "caller", "graphs": "*"}, {"role": "teacher", "graphs": "*"}]
+    both = [{"role": "invoker", "graphs": "*"}, {"role": "feedback", "graphs": "*"}]
     assert (status, found) == (200, {"policy": "", "anonymous": both, "issuers": []})
     status, refused = engine.call("PUT", "/access", body=b"rules: [{key: ci, role: boss}]")
     assert status == 400 and "the policy:1:19: rules.0.role: " in refused["error"]

@@ -432,7 +432,7 @@ def test_an_approval_by_somebody_else_lets_a_rollout_go_on(two: TestControl) -> 
     refused(two.send("POST", path), 403, "token has deployed revision 3", "another operator")
     with two.asked_by(key("ann", "deployer")):
         refused(two.send("POST", path), 403, "key 'ann' may not approve", "the role operator")
-    with two.asked_by(key("eve", "caller")):
+    with two.asked_by(key("eve", "invoker")):
         refused(two.send("POST", path), 403, "may not view")
     refused(two.send("POST", "/graphs/digits/rollout/resume"), 409, "waits for an approval")
     refused(two.send("POST", path, {"by": "me"}), 400, "by")

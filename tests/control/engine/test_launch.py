@@ -80,11 +80,16 @@ def started(home: Path, block: PortBlock, host: str, anonymous: str) -> tuple[di
 @pytest.mark.parametrize(
     ("host", "anonymous", "roles", "said"),
     [
-        ("127.0.0.1", "", ("caller", "teacher"), ""),
+        ("127.0.0.1", "", ("invoker", "feedback"), ""),
         ("127.0.0.1", "none", (), ""),
         ("0.0.0.0", "", (), "callers need keys there: `anabranch keys create NAME"),
         ("0.0.0.0", "none", (), "callers need keys there"),
-        ("0.0.0.0", "caller", ("caller",), "whoever reaches the engine there has the roles caller"),
+        (
+            "0.0.0.0",
+            "invoker",
+            ("invoker",),
+            "whoever reaches the engine there has the roles invoker",
+        ),
     ],
 )
 def test_who_may_ask_without_a_key(

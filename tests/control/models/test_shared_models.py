@@ -162,11 +162,11 @@ def test_a_held_revision_does_not_expire(engine: TestControl) -> None:
 def test_the_caller_must_be_allowed_to_call_the_model(engine: TestControl) -> None:
     up(engine, "core/risk", MODEL)
     team = Identity("key", "team", (Grant("deployer", "team/*"),))
-    both = Identity("key", "both", (Grant("deployer", "team/*"), Grant("caller", "core/risk")))
+    both = Identity("key", "both", (Grant("deployer", "team/*"), Grant("invoker", "core/risk")))
     with engine.asked_by(team):
         said = refused(engine.deploy("team/pay", spec=user("core/risk")), 403)
     assert said == (
-        "key 'team' may not call on graph 'core/risk': that takes the role caller or deployer or "
+        "key 'team' may not call on graph 'core/risk': that takes the role invoker or deployer or "
         "operator or admin"
     )
     with engine.asked_by(both):

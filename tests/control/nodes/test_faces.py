@@ -47,7 +47,7 @@ def test_a_gateway_and_a_front_are_bound_to_their_machine(
 def test_only_on_loopback_the_console_is_read_without_a_key(
     settings: Settings, loopback: bool
 ) -> None:
-    settings = replace(settings, anonymous=("caller",))
+    settings = replace(settings, anonymous=("invoker",))
     made: Any = applications(settings, HEAD, loopback)[GATEWAY_APP]()
     assert made._bound_deployment.init_args[2] is loopback
 

@@ -429,7 +429,7 @@ def test_each_part_of_a_stream_is_a_token() -> None:
 def test_the_name_of_a_key_is_that_of_the_caller() -> None:
     async def main() -> None:
         known = {
-            digest_of(f"ab_{name}"): KnownKey(Identity("key", name, (Grant("caller"),)))
+            digest_of(f"ab_{name}"): KnownKey(Identity("key", name, (Grant("invoker"),)))
             for name in ("ada", "bob")
         }
         arms = make_arms()

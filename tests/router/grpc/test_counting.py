@@ -104,7 +104,7 @@ def test_calls_and_requests_of_streams_over_a_limit_count_as_refused(
     async def main() -> None:
         limited = arms(moody, RequestLimits(max_tensors=1))
         rule = LimitRule(None, "*", CallerLimits(rate=1e-3, burst=2))
-        limited.admit_by(AccessTable(1, anonymous=(Grant("caller"),), limits=(rule,)))
+        limited.admit_by(AccessTable(1, anonymous=(Grant("invoker"),), limits=(rule,)))
         async with served(limited) as stub:
             await stub("ModelInfer", infer_request())
             await failure(stub("ModelInfer", infer_request(x=BAD, y=BAD)))

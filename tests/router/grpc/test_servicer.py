@@ -621,8 +621,8 @@ def test_a_component_sees_no_key_of_the_engine_and_all_that_is_its_own(
 
     async def asked() -> None:
         arms = make_arms(watched)
-        keys = {digest_of("known"): KnownKey(Identity("key", "ci", (Grant("caller"),)))}
-        arms.guard.apply(AccessTable(1, keys, (Grant("caller"),)))
+        keys = {digest_of("known"): KnownKey(Identity("key", "ci", (Grant("invoker"),)))}
+        arms.guard.apply(AccessTable(1, keys, (Grant("invoker"),)))
         metadata = (("authorization", f"Bearer {secret}"), ("x-user", "ada"))
         async with served(arms) as stub:
             await stub("ModelInfer", infer_request(), metadata=metadata)

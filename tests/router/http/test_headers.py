@@ -85,8 +85,8 @@ def test_a_component_sees_no_key_of_the_engine_and_all_that_is_its_own(
     secret: str, reaches: bool
 ) -> None:
     demo = Demo({3: double})
-    keys = {digest_of("known"): KnownKey(Identity("key", "ci", (Grant("caller"),)))}
-    demo.arms.guard.apply(AccessTable(1, keys, (Grant("caller"),)))
+    keys = {digest_of("known"): KnownKey(Identity("key", "ci", (Grant("invoker"),)))}
+    demo.arms.guard.apply(AccessTable(1, keys, (Grant("invoker"),)))
     demo.apply({3: 100.0})
     headers = {"authorization": f"Bearer {secret}", "x-user": "ada"}
     status, _ = asyncio.run(demo.ask(headers=headers))

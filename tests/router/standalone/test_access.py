@@ -34,22 +34,22 @@ def refusal(*args: object, **kwargs: object) -> str:
 
 def test_on_loopback_everybody_may_call_and_teach() -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
-        assert [grant.role for grant in table(host).anonymous] == ["caller", "teacher"]
+        assert [grant.role for grant in table(host).anonymous] == ["invoker", "feedback"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_elsewhere_nobody_may_unless_that_is_said(host: str, tmp_path: Path) -> None:
-    assert "--anonymous caller" in refusal(host)
+    assert "--anonymous invoker" in refusal(host)
     assert "--keys" in refusal(host, "none")
-    assert [grant.role for grant in table(host, "caller").anonymous] == ["caller"]
-    keys = file_of(tmp_path, f"ada caller {KEY}\n")
+    assert [grant.role for grant in table(host, "invoker").anonymous] == ["invoker"]
+    keys = file_of(tmp_path, f"ada invoker {KEY}\n")
     assert table(host, keys=keys).anonymous == ()
 
 
 def test_a_file_of_keys(tmp_path: Path) -> None:
     other = make_key()
     text = (
-        f"# who may ask\n\nada  caller,teacher {KEY}\nci viewer sha256:{digest_of(other).upper()}"
+        f"# who may ask\n\nada  invoker,feedback {KEY}\nci viewer sha256:{digest_of(other).upper()}"
     )
     guard = Guard(table(anonymous="none", keys=file_of(tmp_path, text)))
 
@@ -57,15 +57,15 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
         return str(guard.identify(Credentials(f"Bearer {key}".encode())))
 
     assert (who(KEY), who(other)) == ("key 'ada'", "key 'ci'")
-    guard.check_of("g", "teach", Credentials(f"Bearer {KEY}".encode()))
+    guard.check_of("g", "feedback", Credentials(f"Bearer {KEY}".encode()))
     with pytest.raises(Unauthenticated):
         who(make_key())
 
 
 def test_keys_that_others_may_read_are_refused_but_digests_are_not(tmp_path: Path) -> None:
-    said = refusal(keys=file_of(tmp_path, f"ada caller {KEY}", 0o644))
+    said = refusal(keys=file_of(tmp_path, f"ada invoker {KEY}", 0o644))
     assert "chmod 600" in said and KEY not in said
-    table(keys=file_of(tmp_path, f"ada caller sha256:{digest_of(KEY)}", 0o644))
+    table(keys=file_of(tmp_path, f"ada invoker sha256:{digest_of(KEY)}", 0o644))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_keys_that_others_may_read_are_refused_but_digests_are_not(tmp_path: Pat
     [
         ("ada {key}", "a line is a name, roles with commas between, and a key"),
         ("ada king {key}", "'king' are not roles out of"),
-        ("a/da caller {key}", "the name has other characters"),
-        ("ada caller short", "less than 16 characters"),
-        ("ada caller sha256:abc", "64 hexadecimal digits"),
+        ("a/da invoker {key}", "the name has other characters"),
+        ("ada invoker short", "less than 16 characters"),
+        ("ada invoker sha256:abc", "64 hexadecimal digits"),
     ],
 )
 def test_a_wrong_line_is_named_without_its_key(tmp_path: Path, line: str, said: str) -> None:

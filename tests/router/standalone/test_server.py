@@ -130,7 +130,7 @@ def test_requests_and_nodes_are_in_the_metrics(tmp_path: Path) -> None:
 
 def test_keys_and_roles_hold(tmp_path: Path) -> None:
     key, keys = make_key(), tmp_path / "keys"
-    keys.write_text(f"ada caller {key}\n")
+    keys.write_text(f"ada invoker {key}\n")
     keys.chmod(0o600)
     access = access_table("127.0.0.1", "none", keys)
     with served(written(tmp_path / "g", spec()), access=access) as found:

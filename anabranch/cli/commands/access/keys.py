@@ -35,7 +35,7 @@ def create(
         typer.Option(
             "--role",
             metavar="ROLE",
-            help="viewer, caller, teacher, deployer, operator or admin. Repeatable.",
+            help="viewer, invoker, feedback, deployer, operator or admin. Repeatable.",
         ),
     ],
     graphs: Annotated[

@@ -56,7 +56,7 @@ def check(
 ) -> None:
     """Say whether somebody may do something; exits with 1 where they may not.
 
-    Actions are describe, view, call, teach, deploy, operate and administer.
+    Actions are describe, view, call, feedback, deploy, operate and administer.
     """
     kind, name = who
     with options.client(home) as client:

@@ -74,4 +74,4 @@ def containerize(
     result(f"{target}: {built.tag}, {built.size / 2**20:.0f} MiB, {built.digest}")
     if not anonymous:
         note("nobody may ask it without a key: give the container ANABRANCH_KEYS or "
-             "ANABRANCH_ANONYMOUS=caller, or build with --anonymous caller")  # fmt: skip
+             "ANABRANCH_ANONYMOUS=invoker, or build with --anonymous invoker")  # fmt: skip

@@ -28,7 +28,7 @@ function request(page, play) {
     h("label", { class: "hidden", for: "request" }, "Request in JSON"),
     h("textarea", { id: "request", spellcheck: "false", rows: 14, "data-input": "playText", "data-value": play.text }),
     h("div", { class: "actions" },
-      allowedButton("call", "caller", "send", "Send", { disabled: play.busy }, "main"),
+      allowedButton("call", "invoker", "send", "Send", { disabled: play.busy }, "main"),
       names.map((name) => button("explain", `Explain by ${name}`, { "data-name": name, disabled: play.busy })),
       button("example", "Example"),
       button("curl", "Copy as curl")),

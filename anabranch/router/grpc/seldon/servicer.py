@@ -57,7 +57,7 @@ class SeldonServicer:
         }
         if feedback is not None:
             give = partial(self._reward, feedback)
-            self._methods["SendFeedback"] = observe("SendFeedback", "teach", give)
+            self._methods["SendFeedback"] = observe("SendFeedback", "feedback", give)
 
     def handlers(self) -> Any:
         """Return the methods as gRPC's server takes them."""

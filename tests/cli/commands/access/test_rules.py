@@ -48,7 +48,7 @@ def test_a_policy_is_set_shown_and_taken_back(engine: Served, tmp_path: Path) ->
     file = tmp_path / "policy.yaml"
     done = engine.run("access", "show")
     assert done.stdout == "# no policy is set\n"
-    assert done.stderr == "callers without a key have caller on *, teacher on *\n"
+    assert done.stderr == "callers without a key have invoker on *, feedback on *\n"
     file.write_text(POLICY)
     assert engine.text("access", "set", str(file)) == "the policy is in force; rules: 1\n"
     assert engine.text("access", "show") == POLICY

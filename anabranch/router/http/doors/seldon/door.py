@@ -81,7 +81,7 @@ class SeldonDoor:
         posts: dict[str, Methods] = {"predictions": {"POST": ("call", self._told(self._predict))}}
         if self._feedback is not None:
             give = partial(self._reward, self._feedback)
-            posts["feedback"] = {"POST": ("teach", self._told(give))}
+            posts["feedback"] = {"POST": ("feedback", self._told(give))}
         ready: Methods = {"GET": ("describe", self._ready)}
         model: Methods = {"GET": ("describe", self._model)}
         doc: Methods = {"GET": ("describe", self._doc)}
