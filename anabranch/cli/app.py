@@ -69,7 +69,7 @@ _COMMANDS: Commands = {
     "history shop": revision.history,
     "diff shop r3 r4": revision.diff,
     "rollback shop --to r3": revision.rollback,
-    "bandit shop --reset": bandit.bandit,
+    "bandit shop --router learned": bandit.bandit,
     "experiment shop split": bandit.experiment,
     "monitors shop": monitors.monitors,
     "models": models.models,

@@ -56,13 +56,18 @@ def is_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def confirm(question: str) -> None:
-    """Ask on the terminal, and end the command unless the answer is yes.
+def confirm(question: str, otherwise: str = "--yes goes ahead") -> None:
+    """Ask a question on the terminal, and end the command unless the answer is yes.
 
-    Where there is no terminal to ask on, the usage is wrong.
+    Args:
+        question: The question.
+        otherwise: What a script does instead, for the error without a terminal.
+
+    Raises:
+        BadParameter: If stdin is no terminal.
     """
     if not is_terminal():
-        raise typer.BadParameter("there is no terminal to ask on; --yes goes ahead")
+        raise typer.BadParameter(f"there is no terminal to ask on; {otherwise} ({question})")
     typer.confirm(question, abort=True, err=True)
 
 

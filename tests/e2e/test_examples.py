@@ -147,7 +147,7 @@ def test_a_new_revision_of_the_canary_is_rolled_out(
     assert "in a rollout, step 1 of 3: 5 % of the traffic" in done.stdout, done.stderr
     done = engine.command("rollout", name, "status")
     assert "judged by error_rate <= 0.01, latency_p95 <= 50ms" in done.stdout, done.stderr
-    assert engine.command("rollout", name, "promote").returncode == 0
+    assert engine.command("rollout", name, "promote", "--full").returncode == 0
     assert engine.graph(name)["live"] == first + 1
 
 

@@ -148,6 +148,8 @@ class Typist:
         if text.endswith("ray status"):
             state = json.loads((Path(self.env["ANABRANCH_HOME"]) / "engine.json").read_text())
             return f"{text} --address {state['address']}"
+        if "--reset" in text:
+            return f"{text} --yes"
         return f"{text} --timeout 280s" if text.startswith("anabranch deploy") else text
 
     def _begin(self, command: Command) -> None:

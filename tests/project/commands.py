@@ -337,7 +337,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         asked("shop", "7f3a", f"{X}, {TEXT}"),
         "anabranch feedback shop 7f3a --reward 1",
         Own("anabranch bandit shop"),
-        "anabranch bandit shop --reset",
+        "anabranch bandit shop --router learned",
         "anabranch experiment shop split",
         "anabranch monitors shop",
         "anabranch explain shop --explainer shap -i 'x=[[1, 2]]' -i text=hello --plot shap.png",

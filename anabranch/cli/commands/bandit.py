@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.terminal import confirm
 
 
 def bandit(
@@ -18,6 +19,7 @@ def bandit(
     reset: Annotated[
         bool, typer.Option("--reset", help="Delete the state, and begin with the priors.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Reset without asking.")] = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -25,6 +27,9 @@ def bandit(
     from anabranch.cli.reports.bandit import bandits_text
     from anabranch.cli.reports.experiment import only
 
+    if reset and not yes:
+        routers = f"router {router!r}" if router else "all routers"
+        confirm(f"delete what {routers} of {graph} learned? It cannot be restored.")
     with options.client(home) as client:
         found = client.reset_bandits(graph, router) if reset else client.bandits(graph)
     options.show(only(found, "bandits", router), output, bandits_text)

@@ -11,16 +11,23 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import note
+from anabranch.cli.terminal import confirm, counted, note
+from anabranch.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from anabranch.client.client import ControlClient
 
 Json = dict[str, Any]
 
 
 Action = StrEnum("Action", ["status", "pause", "resume", "approve", "promote", "abort"])
 """Actions on a rollout."""
+Full = Annotated[
+    bool,
+    typer.Option("--full", help="Promote in the middle of a rollout, too, without asking."),
+]
 
 
 def traffic(
@@ -42,15 +49,29 @@ def traffic(
             " Repeatable.",
         ),
     ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Do not ask, even if the stable revision gets 0."),
+    ] = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show or set how requests are split between the revisions of a graph."""
+    """Show or set how requests are split between the revisions of a graph.
+
+    Asks before the stable revision loses all of its traffic: `promote` is the usual way to do so.
+    """
     from anabranch.cli.reports.traffic import traffic_text
 
     split, copied = shares.weights(weights or []), shares.percentages(mirror or [])
     with options.client(home) as client:
         changes = bool(split or copied)
+        if sum(split.values()) > 0 and not yes:
+            stable = client.traffic(graph)["live"]
+            if stable is not None and not split.get(stable):
+                confirm(
+                    f"the stable revision r{stable} of {graph} gets no more requests, and stays the"
+                    " stable one (`anabranch promote` makes another revision stable); continue?"
+                )
         found = client.set_traffic(graph, split, copied) if changes else client.traffic(graph)
     show_traffic(found, output, traffic_text)
 
@@ -65,12 +86,19 @@ def promote(
             autocompletion=revisions,
         ),
     ] = None,
+    full: Full = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Make a revision the stable one, with all traffic. The replaced revision stays warm."""
+    """Make a revision the stable one, with all traffic. The replaced revision stays warm.
+
+    In the middle of a rollout this skips its remaining steps and its analysis, so it asks first.
+    `rollout GRAPH resume` goes one step on.
+    """
     number = None if revision is None else shares.revision(revision)
     with options.client(home) as client:
+        if not full:
+            _confirm_promotion(client, graph)
         found = client.promote(graph, number)
     show_traffic(
         found, output, lambda now: f"{graph} revision {now['live']} is live, with all traffic"
@@ -121,15 +149,21 @@ def rollout(
             show_default=False,
         ),
     ] = inf,
+    full: Full = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show, pause, resume, approve, promote or abort a graph's rollout, or wait for its end."""
+    """Show, pause, resume, approve, promote or abort a graph's rollout, or wait for its end.
+
+    `resume` goes one step on. `promote` skips all remaining steps and the analysis, and asks first.
+    """
     from anabranch.cli.commands.deploy import until_rolled_out
     from anabranch.cli.reports.traffic import rollout_hint, rollout_now
     from anabranch.cli.watch import watch as watch_for_ever
 
     with options.client(home) as client:
+        if action is Action.promote and not full:
+            _confirm_promotion(client, graph)
         if action is not Action.status:
             client.move_rollout(graph, action)
         if watch:
@@ -140,6 +174,25 @@ def rollout(
     hint = rollout_hint(found, graph)
     if hint is not None:
         note(hint)
+
+
+def _confirm_promotion(client: ControlClient, graph: str) -> None:
+    """Ask before a promotion that skips steps of the rollout in progress."""
+    try:
+        state = client.rollout(graph)
+    except NotFound:
+        return
+    if state["phase"] not in ("running", "paused"):
+        return
+    step, step_count = state["step"], len(state["steps"])
+    skipped = "its analysis" if state["plan"].get("analysis") else "its last hold"
+    if remaining := step_count - step:
+        skipped = f"{counted(remaining, 'remaining step')} and {skipped}"
+    confirm(
+        f"the rollout of {graph} revision {state['revision']} is in step {step} of {step_count};"
+        f" a promotion now skips {skipped}; continue?",
+        f"`anabranch rollout {graph} resume` goes one step on, and --full promotes at once",
+    )
 
 
 def show_traffic(found: Json, output: options.Format, text: Callable[[Json], str]) -> None:

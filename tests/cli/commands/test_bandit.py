@@ -46,13 +46,26 @@ def test_one_router(duo):
     assert "did you mean 'linear'?" in str(done.exception)
 
 
+def test_reset_asks_and_without_a_terminal_needs_yes(duo, monkeypatch):
+    done = duo.run("bandit", "duo", "--reset")
+    assert done.exit_code == 2
+    assert "--yes goes ahead (delete what all routers of duo learned?" in done.stderr
+    monkeypatch.setattr("anabranch.cli.terminal.is_terminal", lambda: True)
+    assert duo.run("bandit", "duo", "--reset", "--router", "pick", answers="n\n").exit_code == 1
+    assert not [event for event in duo.store.events("duo") if "forgotten" in event.message]
+    assert duo.run("bandit", "duo", "--reset", "--router", "pick", answers="y\n").exit_code == 0
+    assert [event for event in duo.store.events("duo") if "forgotten" in event.message]
+
+
 def test_a_reset(duo):
-    found = duo.json("bandit", "duo", "--reset", "--router", "pick")
+    found = duo.json("bandit", "duo", "--reset", "--router", "pick", "--yes")
     assert [one["rewards"] for one in found["bandits"]] == [0]
     assert "what router 'pick' has learned was forgotten" in [
         event.message for event in duo.store.events("duo")
     ]
-    assert isinstance(duo.run("bandit", "duo", "--reset", "--router", "x").exception, NotFound)
+    assert isinstance(
+        duo.run("bandit", "duo", "--reset", "--router", "x", "--yes").exception, NotFound
+    )
 
 
 def test_a_graph_in_which_nothing_learns(engine):

@@ -172,7 +172,7 @@ def test_what_the_engine_refuses_is_in_its_words(two):
     with pytest.raises(InvalidRequest, match="sum"):
         two.text("traffic", "digits", "r1=0", "r2=0")
     with pytest.raises(NotFound, match="up are: r1"):
-        two.text("traffic", "digits", "r9=1")
+        two.text("traffic", "digits", "r9=1", "--yes")
     with pytest.raises(Conflict, match="no one candidate"):
         two.text("promote", "digits")
     with pytest.raises(Conflict, match="nothing to abort"):
@@ -226,10 +226,50 @@ def test_rollout(two):
     assert "rollout of r3: paused (user)" in done.stdout
     assert "`anabranch rollout digits resume`" in done.stderr
     assert two.json("rollout", "digits", "resume")["phase"] == "running"
-    assert "promoted" in two.text("rollout", "digits", "promote")
+    assert "promoted" in two.text("rollout", "digits", "promote", "--full")
     with pytest.raises(Conflict, match="over"):
         two.text("rollout", "digits", "abort")
     assert two.run("rollout", "digits", "hurry").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("promote", "digits"), ("rollout", "digits", "promote")])
+def test_promote_in_a_rollout_asks_and_says_what_it_skips(two, monkeypatch, command):
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    done = two.run(*command)
+    assert done.exit_code == 2
+    assert "`anabranch rollout digits resume` goes one step on, and --full promotes" in done.stderr
+    monkeypatch.setattr("anabranch.cli.terminal.is_terminal", lambda: True)
+    done = two.run(*command, answers="n\n")
+    assert done.exit_code == 1
+    assert "step 1 of 3; a promotion now skips 2 remaining steps and its analysis" in done.stderr
+    assert two.json("rollout", "digits")["phase"] == "running"
+    assert two.run(*command, answers="y\n").exit_code == 0
+    assert two.json("rollout", "digits")["phase"] == "promoted"
+
+
+def test_resume_goes_one_step_on(two):
+    steps_alone = SPEC + "  rollout:\n    steps: [5, 25, 50]\n"
+    two.text("deploy", two.file(steps_alone))
+    two.change("digits", partial(operations.paused, by="step", reason="waits"))
+    assert two.json("rollout", "digits", "resume")["phase"] == "running"
+    two.change("digits", operations.stepped)
+    state = two.json("rollout", "digits")
+    assert (state["step"], state["weight"]) == (2, 25)
+
+
+def test_traffic_that_takes_all_from_the_stable_revision_asks(two, monkeypatch):
+    for weights in (("r1=1",), ("r1=1", "r2=0")):
+        done = two.run("traffic", "digits", *weights)
+        assert done.exit_code == 2
+        assert "--yes goes ahead (the stable revision r2 of digits gets no more" in done.stderr
+    assert two.store.situation("digits").situation.weights == {2: 100}
+    monkeypatch.setattr("anabranch.cli.terminal.is_terminal", lambda: True)
+    assert two.run("traffic", "digits", "r1=1", answers="n\n").exit_code == 1
+    assert two.store.situation("digits").situation.weights == {2: 100}
+    assert two.run("traffic", "digits", "r1=1", answers="y\n").exit_code == 0
+    assert two.store.situation("digits").situation.weights == {1: 1, 2: 0}
+    two.text("traffic", "digits", "r1=2", "--yes")
+    assert two.store.situation("digits").situation.weights == {1: 2, 2: 0}
 
 
 def test_the_end_of_a_rollout_is_waited_for(two):
@@ -237,7 +277,7 @@ def test_the_end_of_a_rollout_is_waited_for(two):
     two.text("deploy", two.file(SPEC + ROLLOUT))
     with pytest.raises(EngineError, match="is not over after 1 s, in step 1 of 3"):
         two.text("rollout", "digits", "--wait", "--timeout", "1s")
-    done = two.run("rollout", "digits", "promote", "--wait")
+    done = two.run("rollout", "digits", "promote", "--full", "--wait")
     assert (done.exit_code, "promoted" in done.stdout) == (0, True)
     two.text("deploy", two.file(SPEC + ROLLOUT), "--force")
     with pytest.raises(DeployError, match="the rollout of digits revision 4 was aborted"):
@@ -350,7 +390,7 @@ def test_status_shows_a_rollout_that_is_over_while_its_candidate_is_up(two):
     two.expire()
     assert "rollout of" not in two.text("status", "digits")
     two.text("deploy", two.file(SPEC + ROLLOUT))
-    two.text("rollout", "digits", "promote")
+    two.text("promote", "digits", "--full")
     assert "rollout of" not in two.text("status", "digits")
 
 

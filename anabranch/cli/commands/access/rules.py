@@ -12,7 +12,7 @@ from anabranch.access.roles import ACTIONS
 from anabranch.cli import options
 from anabranch.cli.commands.access.keys import grants_text
 from anabranch.cli.completion import graph_names
-from anabranch.cli.terminal import note
+from anabranch.cli.terminal import confirm, note
 from anabranch.errors import InvalidRequest, SpecError
 
 Json = dict[str, Any]
@@ -80,11 +80,14 @@ def put(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="The policy in YAML; an empty file takes the policy back.",
+            help="The policy in YAML; an empty file removes the policy, after asking.",
             exists=True,
             dir_okay=False,
         ),
     ],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Remove the policy without asking.")
+    ] = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -100,6 +103,8 @@ def put(
             read_policy(text, str(file))
     except SpecError as error:
         raise InvalidRequest(f"the policy has mistakes, and is not set:\n{error}") from None
+    if not text.strip() and not yes:
+        confirm(f"{file} is empty: remove the policy, with all its roles, limits and quotas?")
     with options.client(home) as client:
         found = client.set_access(text.decode())
     options.show(found, output, lambda found: f"the policy is in force; rules: {found['rules']}")

@@ -53,7 +53,11 @@ def test_a_policy_is_set_shown_and_taken_back(engine: Served, tmp_path: Path) ->
     assert engine.text("access", "set", str(file)) == "the policy is in force; rules: 1\n"
     assert engine.text("access", "show") == POLICY
     file.write_text("")
-    engine.text("access", "set", str(file))
+    done = engine.run("access", "set", str(file))
+    assert done.exit_code == 2
+    assert f"--yes goes ahead ({file} is empty: remove the policy" in done.stderr
+    assert engine.text("access", "show") == POLICY
+    engine.text("access", "set", str(file), "--yes")
     assert engine.json("access", "show")["policy"] == ""
 
 

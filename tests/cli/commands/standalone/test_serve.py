@@ -144,7 +144,7 @@ def test_the_port_of_the_spec_counts_where_none_is_named(tmp_path: Path) -> None
 def test_elsewhere_than_on_loopback_it_wants_keys(tmp_path: Path) -> None:
     file, key = written(tmp_path / "g", spec()), make_key()
     assert "nobody may ask at 0.0.0.0" in refused(file, "--host", "0.0.0.0")
-    (tmp_path / "keys").write_text(f"ada caller {key}")
+    (tmp_path / "keys").write_text(f"ada invoker {key}")
     (tmp_path / "keys").chmod(0o600)
     with command(file, "--host", "0.0.0.0", ANABRANCH_KEYS=str(tmp_path / "keys")) as found:
         assert ask(f"{found.model}/infer", TRIP).status == 401
