@@ -183,26 +183,31 @@ class NodeError(AnabranchError):
 class StatusError(NodeError):
     """A node failed with a status of HTTP from 400 to 599, which the client gets.
 
-    The status is that of the server that the node asked, or 404 where no rule of a router holds.
+    The status is that of the server that the node called, or 404 if no rule of a router holds.
+    ``body`` is what that server answered; None if there is no such answer, or it is too large.
     """
 
-    def __init__(self, node: str, reason: str, status: int) -> None:
-        self.status = status
+    def __init__(self, node: str, reason: str, status: int, body: bytes | None = None) -> None:
+        self.status, self.body = status, body
         super().__init__(node, reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.node, self.reason, self.status))
+        return (type(self), (self.node, self.reason, self.status, self.body))
 
 
 class Unavailable(AnabranchError):
-    """A queue is full, or no replica is healthy; ``retry_after`` is in seconds."""
+    """A queue is full, or no replica is healthy; ``retry_after`` is in seconds.
 
-    def __init__(self, message: str, retry_after: int = 1) -> None:
-        self.retry_after = retry_after
+    ``body`` is the answer of a called server with the status 503; None for any other cause.
+    """
+
+    def __init__(self, message: str, retry_after: int = 1, body: bytes | None = None) -> None:
+        self.retry_after, self.body = retry_after, body
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (str(self), self.retry_after))
+        body = () if self.body is None else (self.body,)
+        return (type(self), (str(self), self.retry_after, *body))
 
 
 class Interrupted(Unavailable):
@@ -210,7 +215,18 @@ class Interrupted(Unavailable):
 
 
 class DeadlineExceeded(AnabranchError):
-    """The request's deadline passed before its outputs were computed."""
+    """The request's deadline passed before its outputs were computed.
+
+    ``body`` is the answer of a called server with the status 504; None for any other cause.
+    """
+
+    def __init__(self, message: str = "", body: bytes | None = None) -> None:
+        self.body = body
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        body = () if self.body is None else (self.body,)
+        return (type(self), (str(self), *body))
 
 
 class Conflict(AnabranchError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from anabranch.errors import AnabranchError, DeadlineExceeded, StatusError, Unavailable
 
 MAX_SAID = 1500
-"""Longest part of an answer in an error, in characters."""
+"""Longest part of an answer in an error's message, in characters."""
+MAX_ERROR_BODY = 64 * 1024
+"""Longest answer that an error carries as a whole, in bytes."""
 
 
 def is_success(status: int) -> bool:
@@ -14,17 +16,21 @@ def is_success(status: int) -> bool:
 
 
 def failure(node: str, status: int, body: bytes, retry_after: int = 1) -> AnabranchError:
-    """Return the error of a node whose server answered a status of no success.
+    """Return the error of a node whose server answered with another status than 200 to 299.
 
-    503 is Unavailable, 504 DeadlineExceeded, and any other status a StatusError: with the status
-    502 where that is no error's, such as a redirect's.
+    503 becomes Unavailable, 504 DeadlineExceeded, and any other status a StatusError. A status
+    below 400, such as that of a redirect, becomes 502. The error carries the body of an answer of
+    400 to 599, up to ``MAX_ERROR_BODY``, for the protocol ``document``.
     """
-    said = f"its server answered {status}{_said(body)}"
+    reason = f"its server answered {status}{_said(body)}"
+    if not 400 <= status <= 599:
+        return StatusError(node, reason, 502)
+    answer = body if len(body) <= MAX_ERROR_BODY else None
     if status == 503:
-        return Unavailable(f"node {node!r} failed: {said}", retry_after)
+        return Unavailable(f"node {node!r} failed: {reason}", retry_after, answer)
     if status == 504:
-        return DeadlineExceeded(f"node {node!r} failed: {said}")
-    return StatusError(node, said, status if 400 <= status <= 599 else 502)
+        return DeadlineExceeded(f"node {node!r} failed: {reason}", answer)
+    return StatusError(node, reason, status, answer)
 
 
 def _said(body: bytes) -> str:

@@ -167,7 +167,7 @@ class SharedModelCall:
             yield
         except StatusError as error:
             reason = f"{self._reference}: {error.reason}"
-            raise StatusError(self._node.name, reason, error.status) from None
+            raise StatusError(self._node.name, reason, error.status, error.body) from None
         except NodeError as error:
             if error.node == self._node.name:
                 raise

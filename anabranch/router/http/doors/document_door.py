@@ -1,7 +1,8 @@
 """The endpoint ``/v2/models/<graph>[/versions/<N>]/document``: the body is the only input.
 
 So clients of a service of JSON documents, such as an InferenceGraph of KServe, send what they sent,
-and get what they got.
+and get what they got: an error of a called service has its status and its body, as in KServe's
+router.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import orjson
 
 from anabranch.components.documents.tensors import to_document
 from anabranch.components.tensors.texts import as_raw
-from anabranch.errors import InvalidRequest
-from anabranch.router.errors import HttpReply, UnencodableOutput
+from anabranch.errors import DeadlineExceeded, InvalidRequest, StatusError, Unavailable
+from anabranch.router.errors import HttpReply, UnencodableOutput, error_reply
 from anabranch.router.http.doors.beside_outputs import revision_header
 from anabranch.router.http.doors.calls import GraphCalls
 from anabranch.router.http.doors.contract import Methods
@@ -31,6 +32,8 @@ from anabranch.router.oip.raw_tensors import Buffer
 from anabranch.router.traffic.feedback import Feedback
 from anabranch.specs.models import ProtocolName
 
+DOCUMENT = "/document"
+"""End of the path."""
 _OTHER = (
     (b"content-type", b"application/octet-stream"),
     (b"x-content-type-options", b"nosniff"),
@@ -46,7 +49,7 @@ class DocumentDoor:
 
     def __init__(self, calls: GraphCalls, feedback: Feedback | None = None) -> None:
         self._calls = calls
-        self.words: Mapping[str, Methods] = {"/document": {"POST": ("call", self._ask)}}
+        self.words: Mapping[str, Methods] = {DOCUMENT: {"POST": ("call", self._ask)}}
 
     def openapi(self, metadata: ModelMetadata) -> Mapping[str, Any]:
         """Return the path of ``document``."""
@@ -57,12 +60,22 @@ class DocumentDoor:
             "Inference with a JSON document",
             responses("The document that the graph gives", content),
             content,
-            description="The body is the only input, the answer the only output.",
+            description="The body is the only input, the answer the only output. If a service that "
+            "the graph calls answers with an error, the reply has its status and its body.",
         )
         return {f"/v2/models/{metadata.name}/document": {"post": document}}
 
     async def _ask(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return await self._calls.infer(request, _decode, _encode, revision)
+
+
+def document_error(error: Exception, request_id: str) -> HttpReply:
+    """Return the reply to an error: the called service's own answer, if the error carries one."""
+    reply = error_reply(error, request_id)
+    if not isinstance(error, StatusError | Unavailable | DeadlineExceeded) or error.body is None:
+        return reply
+    headers = reply.headers if _is_json(error.body) else (*reply.headers, *_OTHER)
+    return reply._replace(body=error.body, headers=headers)
 
 
 def _decode(body: Buffer, metadata: ModelMetadata) -> DecodedBody:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anabranch.router.errors import HttpReply, error_reply
 from anabranch.router.http.doors.contract import ErrorForm
+from anabranch.router.http.doors.document_door import DOCUMENT, document_error
 from anabranch.router.http.doors.openai.errors import openai_error
 from anabranch.router.http.doors.places import OPENAI, SELDON, V1
 from anabranch.router.seldon.status import seldon_error
@@ -20,7 +21,9 @@ FORMS: tuple[tuple[str, ErrorForm], ...] = (
 
 
 def form_of(path: str) -> ErrorForm:
-    """Return the form of errors at a path: that of its door, else Open Inference's."""
+    """Return the form of errors at a path: that of its protocol, else Open Inference's."""
+    if path.endswith(DOCUMENT):
+        return document_error
     return next((form for start, form in FORMS if path.startswith(start)), error_reply)
 
 

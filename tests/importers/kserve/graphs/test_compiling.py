@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from anabranch.errors import AnabranchError
 from anabranch.router.errors import status_of
+from anabranch.router.http.doors.document_door import document_error
 from tests.examples import examples
 from tests.importers.kserve.manifests import imported, inference_graph, node, running
 from tests.importers.kserve.router_model import Failed, answer
@@ -56,7 +57,8 @@ def posted(url: str, body: bytes) -> tuple[bytes, int]:
 def compared(services: Any, nodes: Any, request: Any = REQUEST, draw: int = 0) -> Any:
     """Return the answer that the imported graph and the model of KServe agree on.
 
-    It is a document, or the status of a failure. Calls are compared where the answer is a success.
+    It is a document, or the status of a failure. Both agree on the body of a service's error, too.
+    Calls are compared where the answer is a success.
     """
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
     expected: Any
@@ -72,7 +74,10 @@ def compared(services: Any, nodes: Any, request: Any = REQUEST, draw: int = 0) -
             found = graph.run({"request": [body.decode()]})["response"][0]
             found = json.loads(found)
         except AnabranchError as error:
-            found = status_of(error)
+            reply = document_error(error, "id")
+            found = reply.status
+            if not isinstance(expected, tuple):
+                assert reply.body == document
     if isinstance(expected, tuple):
         assert found == expected[1]
         return found

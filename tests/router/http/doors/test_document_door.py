@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.errors import StatusError
+from anabranch.components.documents.statuses import MAX_ERROR_BODY, failure
+from anabranch.errors import (
+    AnabranchError,
+    DeadlineExceeded,
+    NodeError,
+    StatusError,
+    Unavailable,
+)
+from anabranch.router.http.doors.document_door import document_error
+from anabranch.serve.streams.records import make_error, take_error
 from anabranch.specs.models import TensorSpec
 from tests.importers.kserve.manifests import imported, inference_graph, node
 from tests.router.http.doors.door_graphs import DoorGraph
@@ -56,13 +66,69 @@ def test_text_must_be_utf_8() -> None:
     assert "UTF-8" in graph().post(PATH, b"\xff").error(400)
 
 
-def test_the_status_of_a_service_is_that_of_the_answer() -> None:
+def failing(error: AnabranchError) -> DoorGraph:
     async def fails(inputs: Any, context: Any) -> dict[str, Any]:
-        raise StatusError("far", "its server answered 422: no", 422)
+        raise error
 
-    assert graph(fails).post(PATH, {}).error(422) == (
-        "node 'far' failed: its server answered 422: no"
+    return graph(fails)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"error": "no such loan", "cause": 7}', "application/json"),
+        (b"<script>alert(1)</script>", "application/octet-stream"),
+        (b"\xff\x00", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+        (b"x" * MAX_ERROR_BODY, "application/octet-stream"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 418, 422, 429, 500, 502, 503, 504, 599])
+def test_error_of_a_service_has_its_status_and_body(
+    status: int, body: bytes, content_type: str
+) -> None:
+    reply = failing(failure("far", status, body)).post(PATH, {})
+    assert (reply.status, reply.body) == (status, body)
+    assert reply.headers["content-type"] == content_type
+    if content_type != "application/json":
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    assert ("retry-after" in reply.headers) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (failure("far", 422, b"x" * (MAX_ERROR_BODY + 1)), 422),
+        (failure("far", 503, b"x" * (MAX_ERROR_BODY + 1)), 503),
+        (failure("far", 302, b"elsewhere"), 502),
+        (StatusError("pick", "no rule holds", 404), 404),
+        (Unavailable("the server of node 'far' cannot be reached: ConnectError"), 503),
+        (DeadlineExceeded("node 'far' did not answer in time"), 504),
+        (NodeError("far", "it broke"), 500),
+    ],
+)
+def test_other_errors_have_the_form_of_the_engine(error: AnabranchError, status: int) -> None:
+    assert failing(error).post(PATH, {}).error(status) == str(error)[:2000].rstrip()
+
+
+@pytest.mark.parametrize("path", ["/v2/models/demo/infer", "/v2/models/demo/versions/4/infer"])
+def test_error_of_a_service_has_the_form_of_the_engine_elsewhere(path: str) -> None:
+    error = failure("far", 422, b'{"error": "no such loan"}')
+    tensor = {"name": "question", "datatype": "BYTES", "shape": [1], "data": ["{}"]}
+    reply = failing(error).post(path, {"inputs": [tensor]})
+    assert (
+        reply.error(422)
+        == 'node \'far\' failed: its server answered 422: {"error": "no such loan"}'
     )
+
+
+@given(st.integers(400, 599), st.binary(max_size=100))
+def test_error_of_a_service_crosses_processes_with_its_body(status: int, body: bytes) -> None:
+    error = failure("far", status, body)
+    for copy in (make_error(*take_error(error)), pickle.loads(pickle.dumps(error))):
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert document_error(copy, "id") == document_error(error, "id")
 
 
 @pytest.mark.parametrize(
