@@ -26,28 +26,25 @@ class Format(StrEnum):
 
 
 def duration(text: Any) -> float:
-    """Return a duration such as 120s in seconds; raise BadParameter for any other text."""
-    from anabranch.specs.units import Duration
+    """Return the seconds of a duration such as 2m, or of a bare number.
+
+    Raise BadParameter for any other text.
+    """
+    from anabranch.specs.units import parse_seconds
 
     if isinstance(text, float):
         return text
     try:
-        return Duration.parse(text).seconds
+        return parse_seconds(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def age(text: Any) -> float:
-    """Return a length of time such as 90d or 12h in seconds; raise BadParameter for other text."""
-    if isinstance(text, str) and text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6:
-        return float(text[:-1]) * 86_400
-    return duration(text)
-
-
 def length(text: Any) -> str:
-    """Return a duration as text; raise BadParameter for any other text."""
-    duration(text)
-    return str(text)
+    """Return a duration as a spec has it; raise BadParameter for any other text."""
+    from anabranch.specs.units import Duration
+
+    return str(Duration(round(duration(text) * 1e9)))
 
 
 def source(text: str) -> str:
@@ -315,7 +312,15 @@ IngressRule = Annotated[
         show_default=False,
     ),
 ]
-MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
+MaxBody = Annotated[
+    str,
+    typer.Option(
+        "--max-body",
+        metavar="SIZE",
+        help="Largest request body, such as 64MiB.",
+        envvar="ANABRANCH_MAX_BODY",
+    ),
+]
 Address = Annotated[
     str,
     typer.Option(
@@ -326,7 +331,9 @@ Address = Annotated[
         show_default=False,
     ),
 ]
-ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]
+ObjectStore = Annotated[
+    str, typer.Option("--object-store", metavar="SIZE", help="Size of Ray's object store.")
+]
 Labels = Annotated[
     str,
     typer.Option(

@@ -1,21 +1,31 @@
-"""Durations, sizes and percentages: numbers that always carry their unit.
+"""Durations, sizes and percentages: numbers with a unit.
 
-Bare numbers are refused, since a reader cannot tell seconds from milliseconds.
+Specs refuse bare numbers, since a reader cannot tell seconds from milliseconds. Settings and
+options of the command line accept them, as seconds or bytes.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from math import isfinite
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
+from anabranch.environment import Environment
 from anabranch.specs.excerpts import in_words
 
-_DURATION_UNITS = {"us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION_UNITS = {
+    "us": 1_000,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 24 * 3600 * 10**9,
+}
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MAX_DURATION = 365 * 24 * 3600 * 10**9
 _MAX_SIZE = 2**60
@@ -91,13 +101,13 @@ class _Quantity(int):
 
 
 class Duration(_Quantity):
-    """A length of time in whole nanoseconds; written ``250us``, ``2ms``, ``5s``, ``2m``, ``1h``."""
+    """A length of time in whole nanoseconds; written ``2ms``, ``5s``, ``2m``, ``1h``, ``90d``."""
 
     _units = _DURATION_UNITS
     _limit = _MAX_DURATION
     _example = "250ms"
     _zero = "0s"
-    _pattern = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(us|ms|s|m|h)")
+    _pattern = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(us|ms|s|m|h|d)")
 
     @property
     def seconds(self) -> float:
@@ -128,3 +138,62 @@ class Percentage(_Quantity):
     def share(self) -> float:
         """The percentage as a number from 0 to 1."""
         return int(self) / self._limit
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a duration with a unit, or of a bare number; raise ValueError."""
+    return _parse_setting(text, Duration) / 1e9
+
+
+def parse_bytes(text: str) -> float:
+    """Return the bytes of a size with a unit, or of a bare number; raise ValueError."""
+    return _parse_setting(text, Size)
+
+
+def read_seconds(variables: Environment, name: str, default: float, least: str = "0s") -> float:
+    """Return a duration that an environment variable sets, in seconds.
+
+    The variable's error names the variable, its value, ``least`` and the units.
+    """
+    return _read(variables, name, Duration, default * 1e9, least) / 1e9
+
+
+def read_bytes(variables: Environment, name: str, default: float, least: str = "0B") -> float:
+    """Return a size that an environment variable sets, in bytes; errors as of `read_seconds`."""
+    return _read(variables, name, Size, default, least)
+
+
+_BARE = {Duration: ("seconds", 10**9), Size: ("bytes", 1)}
+"""What a bare number counts, and how many base units that is."""
+
+
+def _read(
+    variables: Environment, name: str, kind: type[_Quantity], default: float, least: str
+) -> float:
+    def parse(text: str) -> float:
+        value = _parse_setting(text, kind)
+        if value < kind.parse(least):
+            raise ValueError
+        return value
+
+    expected = f"a {kind.__name__.lower()} of at least {least}: write {_forms(kind)}"
+    return variables.read(name, parse, default, expected)
+
+
+def _parse_setting(text: str, kind: type[_Quantity]) -> float:
+    """Return a quantity in base units; unlike a spec's it has no upper limit."""
+    match = kind._pattern.fullmatch(text)
+    if match is not None:
+        return float(Fraction(match[1]) * kind._units[match[2]])
+    try:
+        bare = float(text) * _BARE[kind][1]
+    except ValueError:
+        bare = -1.0
+    if not (isfinite(bare) and bare >= 0):
+        raise ValueError(f"{in_words(text)} is not a {kind.__name__.lower()}: write {_forms(kind)}")
+    return bare
+
+
+def _forms(kind: type[_Quantity]) -> str:
+    units, bare = ", ".join(kind._units), _BARE[kind][0]
+    return f"a number with a unit ({units}), such as {kind._example}, or a number of {bare}"

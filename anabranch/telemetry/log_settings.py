@@ -2,10 +2,10 @@
 
 | variable | meaning | default |
 |---|---|---|
-| ANABRANCH_LOG_SIZE | most bytes of the log of a process, and of its raw output | 16 MiB |
-| ANABRANCH_LOG_TOTAL | most bytes of all logs; the oldest of ended processes go first | 1 GiB |
+| ANABRANCH_LOG_SIZE | size of the log of a process, and of its raw output | 16MiB |
+| ANABRANCH_LOG_TOTAL | size of all logs; the oldest of ended processes go first | 1GiB |
 | ANABRANCH_LOG_FILES | most files of logs; likewise | 10000 |
-| ANABRANCH_LOG_AGE | seconds that the log of an ended process is kept | none |
+| ANABRANCH_LOG_AGE | how long the log of an ended process is kept | none |
 | ANABRANCH_LOG_RATE | most lines a second that the components of a process log, on average | 200 |
 """
 
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from anabranch.environment import Environment, number
+from anabranch.specs.units import read_bytes, read_seconds
 
-_LEAST_SIZE = 64 * 2**10
+_LEAST_SIZE = "64KiB"
 _LEAST_RATE = 1.0
 
 
@@ -37,10 +38,9 @@ class LogBounds:
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
         variables = Environment(env)
-        size = f"a number of bytes, at least {_LEAST_SIZE}"
         return cls(
-            int(variables.read("ANABRANCH_LOG_SIZE", number(_LEAST_SIZE), float(cls.size), size)),
-            int(variables.read("ANABRANCH_LOG_TOTAL", number(_LEAST_SIZE), float(cls.total), size)),
+            int(read_bytes(variables, "ANABRANCH_LOG_SIZE", cls.size, _LEAST_SIZE)),
+            int(read_bytes(variables, "ANABRANCH_LOG_TOTAL", cls.total, _LEAST_SIZE)),
             variables.read(
                 "ANABRANCH_LOG_RATE", number(_LEAST_RATE), cls.rate, "a number of at least 1"
             ),
@@ -49,5 +49,5 @@ class LogBounds:
                     "ANABRANCH_LOG_FILES", number(1), float(cls.files), "a number of at least 1"
                 )
             ),
-            variables.read("ANABRANCH_LOG_AGE", number(), cls.age, "a number of at least 0"),
+            read_seconds(variables, "ANABRANCH_LOG_AGE", cls.age),
         )

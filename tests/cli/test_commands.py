@@ -157,7 +157,7 @@ def test_schema_is_a_json_schema(home, run):
     [
         (("validate", "missing.yaml"), "missing.yaml"),
         (("deploy", "missing.yaml"), "missing.yaml"),
-        (("delete", "x", "--timeout", "3"), "duration"),
+        (("delete", "x", "--timeout", "3x"), "duration"),
         (("traffic", "x", "r1=nan"), "nan"),
         (("traffic", "x", "--mirror", "r1"), "REVISION=NUMBER"),
         (("promote", "x", "newest"), "newest"),

@@ -57,7 +57,7 @@ INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES (did you mean `FP32`?)
 f:10:7: spec.nodes.forest.type: unknown node type `predictr` (did you mean `predictor`?)
 f:17:7: spec.nodes.net.modle: unknown field (did you mean `model`?)
 f:18:7: spec.nodes.net.timeout: the number 5 is not a duration: write a number with a unit \
-(us, ms, s, m, h), such as 250ms
+(us, ms, s, m, h, d), such as 250ms
 f:20:5: spec.nodes.net: this key is already used on line 14
 f:22:5: spec.nodes.vote: needs either `component`, your class, or a built-in `strategy` such as mean
 f:25:7: spec.nodes.vote.on_error: `ignore` is not one of fail, skip (choose from fail, skip)
@@ -192,7 +192,7 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
          "traffic.compare.atol: must be a finite number, not the number .inf"),
         ("traffic: {grace: 10}",
          "traffic.grace: the number 10 is not a duration: write a number with a unit (us, ms, s, "
-         "m, h), such as 250ms"),
+         "m, h, d), such as 250ms"),
         ("traffic: {stiky: {header: x}}",
          "traffic.stiky: unknown field (did you mean `sticky`?)"),
         ("scaling: {replica: 2}", "scaling.replica: unknown field (did you mean `replicas`?)"),

@@ -46,16 +46,18 @@ def moment(text: Any) -> float:
 
     Raise BadParameter for any other text.
     """
+    from anabranch.specs.units import Duration
+
     if isinstance(text, float):
         return text
     reads: tuple[Callable[[str], float], ...] = (
-        lambda given: time.time() - options.age(given),
+        lambda given: time.time() - Duration.parse(given).seconds,
         lambda given: datetime.fromisoformat(given).timestamp(),
     )
     for read in reads:
         try:
             return read(text)
-        except (ValueError, OverflowError, typer.BadParameter):
+        except (ValueError, OverflowError):
             continue
     raise typer.BadParameter(
         f"{text[:64]!r} is neither a duration such as 2h or 1d nor a time such as 2026-01-31T12:00"

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from anabranch.client.bundle.folder import IGNORE_FILE, LeftOut, survey
 from anabranch.components.artefacts.bundled import MANIFEST
-from anabranch.environment import Environment, number
+from anabranch.environment import Environment
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.specs.units import Size
+from anabranch.specs.units import Size, read_bytes
 
 ROOT = "bundle"
 """The folder that holds everything inside the zip."""
@@ -34,8 +34,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def max_bytes(variables: Mapping[str, str] = os.environ) -> int:
     """Return the largest size of a bundle, in bytes: ``ANABRANCH_MAX_BUNDLE``, else MAX_BYTES."""
-    read = Environment(variables).read
-    return int(read("ANABRANCH_MAX_BUNDLE", number(), float(MAX_BYTES), "a number of at least 0"))
+    return int(read_bytes(Environment(variables), "ANABRANCH_MAX_BUNDLE", MAX_BYTES))
 
 
 @dataclass(frozen=True)

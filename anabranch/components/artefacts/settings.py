@@ -3,9 +3,9 @@
 | variable | meaning | default |
 |---|---|---|
 | ANABRANCH_CACHE | folder for what was downloaded, on each machine | `artefacts` in the home |
-| ANABRANCH_CACHE_SIZE | how much it keeps, such as 20GiB | 20GiB |
+| ANABRANCH_CACHE_SIZE | size of what it keeps | 20GiB |
 | ANABRANCH_MAX_ARTEFACT | largest model, as it comes and unpacked | 20GiB |
-| ANABRANCH_DOWNLOAD_TIMEOUT | most seconds for one model | 3600 |
+| ANABRANCH_DOWNLOAD_TIMEOUT | longest time for one model | 1h |
 | MLFLOW_TRACKING_URI | the tracking server that models:/ and runs:/ mean | none |
 | MLFLOW_TRACKING_TOKEN | token that the tracking server asks for | none |
 | MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD | user that it asks for instead | none |
@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from anabranch.environment import Environment, listed, number
+from anabranch.environment import Environment, listed
 from anabranch.errors import ArtefactError
-from anabranch.specs.units import Size
+from anabranch.specs.units import read_bytes, read_seconds
 
 PINS = "ANABRANCH_PINS"
 
@@ -50,14 +49,9 @@ class ArtefactSettings:
         variables = Environment(env, ArtefactError)
         return cls(
             cache=variables.read("ANABRANCH_CACHE", Path, variables.home / "artefacts").absolute(),
-            cache_size=variables.read("ANABRANCH_CACHE_SIZE", _bytes, cls.cache_size),
-            max_size=variables.read("ANABRANCH_MAX_ARTEFACT", _bytes, cls.max_size),
-            timeout=variables.read(
-                "ANABRANCH_DOWNLOAD_TIMEOUT",
-                number(least=sys.float_info.min),
-                cls.timeout,
-                "a number of seconds above 0",
-            ),
+            cache_size=int(read_bytes(variables, "ANABRANCH_CACHE_SIZE", cls.cache_size)),
+            max_size=int(read_bytes(variables, "ANABRANCH_MAX_ARTEFACT", cls.max_size)),
+            timeout=read_seconds(variables, "ANABRANCH_DOWNLOAD_TIMEOUT", cls.timeout, "1us"),
             tracking=variables.text("MLFLOW_TRACKING_URI").strip().rstrip("/"),
             trusted=_servers(variables.text("ANABRANCH_MLFLOW_TRUSTED")),
             refuses_code=variables.read(
@@ -73,10 +67,6 @@ class ArtefactSettings:
     def trusts_tracking(self) -> bool:
         """Whether models from the tracking server may run code when they are loaded."""
         return bool(self.tracking) and self.tracking in self.trusted
-
-
-def _bytes(text: str) -> int:
-    return int(Size.parse(text))
 
 
 def _servers(text: str) -> tuple[str, ...]:

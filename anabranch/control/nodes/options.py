@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from anabranch.control.nodes.node import INGRESS, MACHINE, OWN_LABELS
 from anabranch.environment import listed
 from anabranch.errors import EngineError
-from anabranch.specs.units import Size
+from anabranch.specs.units import parse_bytes
 
 _WHOLE = {"CPU": "--num-cpus", "GPU": "--num-gpus"}
 """Resources with options of Ray's of their own, of which there are whole numbers."""
@@ -49,7 +49,7 @@ class MachineOptions:
 def size(option: str, text: str) -> int:
     """A size in bytes; EngineError names the option where it is none."""
     try:
-        return int(Size.parse(text))
+        return int(parse_bytes(text))
     except ValueError as error:
         raise EngineError(f"{option}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 |---|---|---|
-| ANABRANCH_REPLICA_MEMORY | most bytes of a process, unless the spec says | half of the machine |
+| ANABRANCH_REPLICA_MEMORY | most memory of a process, unless the spec says | half of the machine |
 | ANABRANCH_REPLICA_THREADS | most threads of a process of a graph | 4096 |
 | ANABRANCH_REPLICA_PROCESSES | most processes that one of a graph starts, at a time | 256 |
 | ANABRANCH_REPLICA_FILES | most files and sockets that a process of a graph has open | 16384 |
@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from anabranch.environment import Environment, number
+from anabranch.specs.units import read_bytes
 
-_LEAST_MEMORY = 64 * 2**20
+_LEAST_MEMORY = "64MiB"
 _LEAST_THREADS = 64
 _LEAST_FILES = 256
 
@@ -45,8 +46,9 @@ class ProcessBounds:
             expected = f"a number of at least {least}"
             return int(variables.read(name, number(least), float(default), expected))
 
+        half = machine_memory() // 2
         return cls(
-            whole("ANABRANCH_REPLICA_MEMORY", _LEAST_MEMORY, machine_memory() // 2),
+            int(read_bytes(variables, "ANABRANCH_REPLICA_MEMORY", half, _LEAST_MEMORY)),
             whole("ANABRANCH_REPLICA_THREADS", _LEAST_THREADS, cls.threads),
             whole("ANABRANCH_REPLICA_PROCESSES", 1, cls.processes),
             whole("ANABRANCH_REPLICA_FILES", _LEAST_FILES, cls.files),

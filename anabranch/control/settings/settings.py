@@ -1,5 +1,8 @@
 """Settings of an engine, read from its environment; all its Ray processes read the same.
 
+Durations (`10m`, `30d`) and sizes (`64MiB`) take the units of the spec; a bare number is in seconds
+or bytes.
+
 | variable | meaning | default |
 |---|---|---|
 | ANABRANCH_HOME | folder of the store, the token, bundles, environments and logs | ~/.anabranch |
@@ -10,25 +13,25 @@
 | ANABRANCH_PROTOCOLS | of all graphs: `seldon`, `v1`, `openai`, `json`, `document` | none |
 | ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
 | ANABRANCH_HAPROXY | HAProxy of the edge: 2.8 or newer, Lua, for TLS OpenSSL | Ray's or PATH's |
-| ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
+| ANABRANCH_MAX_BODY | largest body of a request | 64MiB |
 | ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
 | ANABRANCH_SOURCE_CONNECTIONS | most of these from one address, of which half may lie idle | 2048 |
-| ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
-| ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
+| ANABRANCH_MAX_BUNDLE | largest bundle, packed or not | 1GiB |
+| ANABRANCH_DEPLOY_TIMEOUT | longest time until a revision must be healthy | 10m |
 | ANABRANCH_AUTOSCALING | 1 if machines may be added, which revisions then wait for | 0 |
-| ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
-| ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
+| ANABRANCH_INSTALL_TIMEOUT | longest time to install a bundle's requirements.txt | 10m |
+| ANABRANCH_GRACE | how long a replaced or aborted revision stays up | 10m |
 | ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
-| ANABRANCH_MAX_WARM_MEMORY | most bytes of their memory on the engine's machine | a quarter of it |
+| ANABRANCH_MAX_WARM_MEMORY | most memory of these on the engine's machine | a quarter of it |
 | ANABRANCH_BUNDLE_KEYS | file of public keys, in PEM; bundles must be signed by one | none |
-| ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
+| ANABRANCH_BUNDLE_AGE | how long a bundle is kept that no revision uses | 1d |
 | ANABRANCH_BUNDLE_STORE | URL of a folder, such as s3://bucket/x, for bundles of clusters | none |
-| ANABRANCH_BUNDLE_TOTAL | most bytes of all; the oldest that no revision uses go first | none |
-| ANABRANCH_ENVIRONMENT_AGE | seconds that one is kept which nothing that runs uses | 2592000 |
-| ANABRANCH_ENVIRONMENT_TOTAL | most bytes of all; the oldest such ones go first | none |
+| ANABRANCH_BUNDLE_TOTAL | size of all bundles; the oldest that no revision uses go first | none |
+| ANABRANCH_ENVIRONMENT_AGE | how long an environment is kept that nothing uses | 30d |
+| ANABRANCH_ENVIRONMENT_TOTAL | size of all environments; the oldest unused go first | none |
 | ANABRANCH_MAX_REVISIONS | most of a graph that do not run; the oldest leave the record | 1000 |
-| ANABRANCH_REVISION_AGE | seconds that such a one stays on record | none |
-| ANABRANCH_EVENT_AGE | seconds that an event is kept | 7776000 |
+| ANABRANCH_REVISION_AGE | how long such a revision stays on record | none |
+| ANABRANCH_EVENT_AGE | how long an event is kept | 90d |
 | ANABRANCH_MAX_EVENTS | most events; the oldest go | 100000 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_GRAFANA | URL of Grafana; the console links to its dashboards of anabranch | none |
@@ -36,8 +39,8 @@
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
 | ANABRANCH_JOBS | paths and URLs for batch jobs, by comma; `team=/srv` for one namespace | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
-| ANABRANCH_ASYNC_AGE | seconds that the reply to an asynchronous request is kept | 86400 |
-| ANABRANCH_ASYNC_TOTAL | most bytes of asynchronous requests and their replies | 1 GiB |
+| ANABRANCH_ASYNC_AGE | how long the reply to an asynchronous request is kept | 1d |
+| ANABRANCH_ASYNC_TOTAL | size of all asynchronous requests and their replies | 1GiB |
 | ANABRANCH_CACHE_URL | Redis of caches with `store: redis`, such as redis://host:6379/0 | none |
 
 Those about TLS are in ``control.settings.tls``, those about models that come by URI in
@@ -77,6 +80,7 @@ from anabranch.router.request_log.settings import LogSettings
 from anabranch.serve.cache.opening import URL
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.tls.certificates import TlsFiles
+from anabranch.specs.units import read_bytes, read_seconds
 from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
@@ -151,26 +155,32 @@ class Settings:
             anonymous=_anonymous(variables),
             ingress=variables.read("ANABRANCH_INGRESS", Ingress.parse, Ingress(), INGRESS_EXPECTED),
             tls=tls_files(env),
-            max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
+            max_body=int(read_bytes(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
             connections=_connections(variables),
             max_bundle=max_bytes(env),
-            deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
+            deploy_timeout=read_seconds(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
             autoscaling=variables.read("ANABRANCH_AUTOSCALING", _switch, cls.autoscaling, "0 or 1"),
-            install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
-            grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
+            install_timeout=read_seconds(
+                variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout
+            ),
+            grace=read_seconds(variables, "ANABRANCH_GRACE", cls.grace),
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
-            max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
+            max_warm_memory=read_bytes(
+                variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4
+            ),
             bundle_keys=variables.read("ANABRANCH_BUNDLE_KEYS", _key_file, cls.bundle_keys),
             bundle_store=bundle_store_url(env),
-            bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
-            bundle_total=_number(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
-            environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
-            environment_total=_number(
+            bundle_age=read_seconds(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
+            bundle_total=read_bytes(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
+            environment_age=read_seconds(
+                variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age
+            ),
+            environment_total=read_bytes(
                 variables, "ANABRANCH_ENVIRONMENT_TOTAL", cls.environment_total
             ),
             max_revisions=_whole(variables, "ANABRANCH_MAX_REVISIONS", cls.max_revisions),
-            revision_age=_number(variables, "ANABRANCH_REVISION_AGE", cls.revision_age),
-            event_age=_number(variables, "ANABRANCH_EVENT_AGE", cls.event_age),
+            revision_age=read_seconds(variables, "ANABRANCH_REVISION_AGE", cls.revision_age),
+            event_age=read_seconds(variables, "ANABRANCH_EVENT_AGE", cls.event_age),
             max_events=_whole(variables, "ANABRANCH_MAX_EVENTS", cls.max_events),
             prometheus=_url(variables, "ANABRANCH_PROMETHEUS"),
             grafana=_url(variables, "ANABRANCH_GRAFANA"),
@@ -180,8 +190,8 @@ class Settings:
             ),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             jobs=variables.read("ANABRANCH_JOBS", read_places, cls.jobs, JOB_PLACES),
-            async_age=_number(variables, "ANABRANCH_ASYNC_AGE", cls.async_age),
-            async_total=_number(variables, "ANABRANCH_ASYNC_TOTAL", cls.async_total),
+            async_age=read_seconds(variables, "ANABRANCH_ASYNC_AGE", cls.async_age),
+            async_total=read_bytes(variables, "ANABRANCH_ASYNC_TOTAL", cls.async_total),
             cache_url=variables.read(URL, _redis_url, ""),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),

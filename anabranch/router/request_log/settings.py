@@ -3,7 +3,7 @@
 | variable | meaning | default |
 |---|---|---|
 | ANABRANCH_REQUEST_LOG_DIR | folder of the files, one below it a graph | requests in the home |
-| ANABRANCH_REQUEST_LOG_SIZE | most bytes of a graph's files: the oldest are deleted | 1 GiB |
+| ANABRANCH_REQUEST_LOG_SIZE | size of a graph's files; the oldest are deleted | 1GiB |
 | ANABRANCH_KAFKA_CONFIG | file of properties for librdkafka, a ``name=value`` a line | none |
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Self
 
 from anabranch.environment import Environment
+from anabranch.specs.units import read_bytes
 
 SIZE = 2**30
-_LEAST = 2**20
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,9 @@ class LogSettings:
         folder = variables.home / "requests"
         return cls(
             variables.read("ANABRANCH_REQUEST_LOG_DIR", Path, folder).absolute(),
-            variables.read(
-                "ANABRANCH_REQUEST_LOG_SIZE", _size, SIZE, f"a number of bytes from {_LEAST} on"
-            ),
+            int(read_bytes(variables, "ANABRANCH_REQUEST_LOG_SIZE", SIZE, "1MiB")),
             variables.read("ANABRANCH_KAFKA_CONFIG", _properties, {}),
         )
-
-
-def _size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and _LEAST <= int(text) < 2**63):
-        raise ValueError
-    return int(text)
 
 
 def _properties(path: str) -> dict[str, str]:

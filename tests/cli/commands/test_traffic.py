@@ -107,7 +107,7 @@ def test_a_deploy_that_fails_gives_the_reason(engine):
         (("--canary", "101"), "101"),
         (("--mirror", "-5"), "-5"),
         (("--rollout", "50,25"), "50,25"),
-        (("--hold", "2"), "2"),
+        (("--hold", "2x"), "2x"),
         (("--hold", "2m"), "--rollout"),
         (("--canary", "5", "--mirror", "5"), "only one of"),
         (("--canary", "5", "--now"), "only one of"),

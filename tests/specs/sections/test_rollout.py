@@ -116,7 +116,7 @@ def test_which_limits_suit_which_metric(
          ["max: 250 has no unit: write a latency with its unit, such as 250ms, or a multiple of "
           "stable, such as 1.2x"]),
         ({"metric": "latency_p99", "max": "99999999999h"},
-         ["max: 99999999999h is over the limit of 8760h"]),
+         ["max: 99999999999h is over the limit of 365d"]),
         ({"metric": "error_rate", "max": 5}, [f"max: {RATE}"]),
         ({"metric": "error_rate", "max": "5s", "min": -1}, [f"min: {RATE}", f"max: {RATE}"]),
         ({"metric": "agreement", "min": "1.2x"}, [f"min: {SHARE}"]),

@@ -50,7 +50,7 @@ def create(
         float | None,
         typer.Option(
             "--expires",
-            parser=options.age,
+            parser=options.duration,
             metavar="DURATION",
             help="Time for which the key counts, such as 90d; without end if left out.",
         ),
@@ -69,7 +69,7 @@ def rotate(
         float,
         typer.Option(
             "--overlap",
-            parser=options.age,
+            parser=options.duration,
             metavar="DURATION",
             help="Time for which the key before counts, too; 0s revokes it at once.",
             show_default="1d",

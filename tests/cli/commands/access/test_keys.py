@@ -60,6 +60,6 @@ def test_mistakes_are_named(engine: Served) -> None:
     ]:
         with pytest.raises(error, match=said):
             engine.text("keys", *words)
-    for age in ("90", "1y", "-1d", "1.5d", ""):
+    for age in ("1y", "-1d", "nan", ""):
         done = engine.run("keys", "create", "x", "--role", "invoker", "--expires", age)
         assert done.exit_code == 2
