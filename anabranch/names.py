@@ -42,8 +42,8 @@ def refuse_path_word(name: str) -> str:
     word = name.partition("/")[2]
     if word in PATH_WORDS:
         raise ValueError(
-            f"{name!r} cannot be a graph's name: `{word}` follows graphs' names in paths; "
-            f"choose another word than {', '.join(sorted(PATH_WORDS))}"
+            f"{name!r} cannot be a graph's name: {word!r} is reserved, since it is part of URL "
+            "paths; choose another name"
         )
     return name
 

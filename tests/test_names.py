@@ -75,7 +75,7 @@ def test_a_name_has_one_or_two_parts(name: str, is_one: bool) -> None:
 
 @pytest.mark.parametrize("word", sorted(PATH_WORDS))
 def test_words_of_paths_are_no_second_parts(word: str) -> None:
-    with pytest.raises(ValueError, match=f"`{re.escape(word)}` follows graphs' names in paths"):
+    with pytest.raises(ValueError, match=f"{re.escape(repr(word))} is reserved"):
         refuse_path_word(f"team/{word}")
     assert refuse_path_word(f"{word}/team") == f"{word}/team"
     assert refuse_path_word(word) == word

@@ -288,7 +288,7 @@ def unreachable(url: str, error: httpx.HTTPError) -> EngineError:
         )
     if isinstance(error, httpx.TimeoutException):
         return EngineUnreachable(f"the engine at {url} did not answer in time")
-    up = "is it still up?"
+    up = "is it still up, and is its address right (--url, ANABRANCH_URL or `anabranch login`)?"
     if isinstance(error, _CLOSED) and not url.lower().startswith("https:"):
         up += " If it speaks TLS, its URL begins with https"
     kind = ConnectionBroken if isinstance(error, _CLOSED) else EngineUnreachable

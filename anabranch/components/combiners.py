@@ -22,6 +22,7 @@ from anabranch.components.tensors.types import (
     TypeConflict,
     Types,
     axis_of,
+    both,
     check_ranks,
     common,
     dtype_of,
@@ -50,11 +51,13 @@ class _Elementwise:
     def infer(cls, inputs: Types, args: Args) -> Types:
         """Return the type of the output: the shape of all inputs, the dtype of ``result``."""
         known = [spec for spec in inputs.values() if spec is not None]
-        shape = unify([spec.shape for spec in known]) if known else ()
-        dtype = cls.result([dtype_of(spec) for spec in known]) if known else None
-        if dtype is None or len(known) < len(inputs):
+        if not known:
             return {DEFAULT_OUTPUT: None}
-        return {DEFAULT_OUTPUT: typed(dtype, shape)}
+        shape, dtype = both(
+            lambda: unify([spec.shape for spec in known]),
+            lambda: cls.result([dtype_of(spec) for spec in known]),
+        )
+        return {DEFAULT_OUTPUT: typed(dtype, shape) if len(known) == len(inputs) else None}
 
     def agreed(self, inputs: Sequence[Array]) -> np.dtype[Any]:
         """Return the dtype of the result; raise ValueError for shapes or dtypes at odds."""
@@ -216,6 +219,13 @@ class Max(_Elementwise):
             return np.asarray(reduce(np.maximum, arrays), dtype)
 
 
+def no_quorum(node: Combiner) -> Iterable[Mistake]:
+    """Find a quorum of a combiner that needs all its inputs."""
+    if node.quorum is not None:
+        said = "cannot skip inputs: give each input that may fail `on_error: {value: …}` or"
+        yield ("quorum",), f"{node.strategy} {said} `on_error: {{use: …}}`, and remove `quorum`"
+
+
 @register("combiner", "concat")
 class Concat:
     """Joins the inputs side by side along ``axis``, the last if left out.
@@ -233,8 +243,7 @@ class Concat:
     @staticmethod
     def check(node: Combiner) -> Iterable[Mistake]:
         """Find a quorum: without one of its inputs the result would have another shape."""
-        if node.quorum is not None:
-            yield ("quorum",), "concat needs every input; give each that may fail a stand-in"
+        yield from no_quorum(node)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -242,8 +251,10 @@ class Concat:
         known = [spec for spec in inputs.values() if spec is not None]
         if not known:
             return {DEFAULT_OUTPUT: None}
-        shape = _joined(known, args.get("axis", -1))
-        dtype = common([dtype_of(spec) for spec in known], "concat", texts=True)
+        shape, dtype = both(
+            lambda: _joined(known, args.get("axis", -1)),
+            lambda: common([dtype_of(spec) for spec in known], "concat", texts=True),
+        )
         return {DEFAULT_OUTPUT: typed(dtype, shape) if len(known) == len(inputs) else None}
 
     def combine(self, inputs: Sequence[Array]) -> Array:

@@ -171,7 +171,12 @@ def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Mistake]:
         if getattr(node, "watch", False):
             yield ("watch",), f"{what}, and no digest vouches for what moves; {_WATCHABLE}"
         else:
-            yield ("sha256",), f"{what}, so its sha256 must be given"
+            yield ("sha256",), f"{what}: add `sha256:` ({_digest_of(model)})"
+
+
+def _digest_of(model: str) -> str:
+    url = redacted(model)
+    return f"run `curl -L {url} | sha256sum`" if url.startswith("http") else "run `sha256sum` on it"
 
 
 def may_run_code(node: NodeBase) -> bool:

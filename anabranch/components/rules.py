@@ -19,6 +19,7 @@ from anabranch.specs.excerpts import hint, shown
 _VARIABLES = ("request", "inputs")
 _TRAFFIC_VARIABLES = ("request",)
 _REQUEST = ("headers", "id", "parameters")
+_OF_REQUEST = frozenset(_REQUEST)
 _BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 _FIELD = re.compile(r"(?<![\w.])(request|inputs)\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
@@ -140,7 +141,9 @@ def _unknown_variables(text: str, program: Any, known: tuple[str, ...]) -> Itera
                 "looked at; use request.headers or request.parameters"
             )
         else:
-            yield f"unknown name {shown(name)}{hint(name, known)}"
+            inside = name in _OF_REQUEST and "request" in known
+            write = f": write request.{name}" if inside else hint(name, known)
+            yield f"unknown name {shown(name)}{write}"
 
 
 def _unknown_functions(program: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from anabranch.errors import FieldPath, Mistake, Problem
 from anabranch.specs.excerpts import nearest
 from anabranch.specs.indentation import misplaced
+from anabranch.specs.kinds import foreign
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.messages import ALL_FIELDS, explain
 from anabranch.specs.models import (
@@ -127,6 +128,8 @@ def check(document: Document) -> Checked:
 
     Where fields stand in the wrong place by their indentation, what is below them is not judged.
     """
+    if (mistake := foreign(document.data, document.file)) is not None:
+        return Checked(None, Partial(), (document.problem(*mistake),), document)
     return _check_model(document) if is_model(document.data) else _check_graph(document)
 
 
@@ -147,7 +150,7 @@ def _check_graph(document: Document) -> Checked:
     graph, refused = _validate(document.data, InferenceGraph)
     told = islice(chain(refused, broken_rules(document.data)), MAX_KEPT_PROBLEMS)
     said = list(dict.fromkeys(told))
-    found = [document.problem(path, message) for path, message in said]
+    found = [document.problem(path, _step(path) + message) for path, message in said]
     problems = tuple(sorted([*document.problems, *found], key=_place))
     if astray := misplaced(document, [path for path, _ in said]):
         above = _with_those_above(problems, astray, document)
@@ -177,6 +180,14 @@ def _validate(data: Any, kind: type[KindT]) -> tuple[KindT | None, list[Mistake]
         if error.error_count() > MAX_EXPLAINED:
             return None, [((), f"has {error.error_count()} mistakes; is it a graph at all?")]
         return None, list(islice(explain(error, kind, data), MAX_KEPT_PROBLEMS))
+
+
+def _step(path: FieldPath) -> str:
+    """Return which step of a rollout a mistake is in, counted from 1 as elsewhere."""
+    match path:
+        case ("spec", "rollout", "steps", int(index), *_):
+            return f"step {index + 1}: "
+    return ""
 
 
 def _place(problem: Problem) -> tuple[int, int]:

@@ -23,6 +23,15 @@ _MAX_LISTED = 12
 """Most names that a message lists."""
 _MAX_REPR = 80
 """Longest ``repr`` in a message, in characters."""
+_ALIASES = {
+    "average": "mean", "canary": "candidate", "ensemble": "combiner", "model": "predictor",
+    "preprocess": "transformer", "scikit-learn": "sklearn", "shap": "kernel_shap",
+    "switch": "router",
+    "bfloat16": "BF16", "bool_": "BOOL", "double": "FP64", "float": "FP32", "float16": "FP16",
+    "float32": "FP32", "float64": "FP64", "half": "FP16", "int": "INT64", "object": "BYTES",
+    "single": "FP32", "str": "BYTES", "string": "BYTES",
+}  # fmt: skip
+"""Words of Seldon, KServe, NumPy and others, and what the language calls the same."""
 
 
 def clean(text: str, limit: int = MAX_EXCERPT) -> str:
@@ -56,8 +65,21 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
 
 
+def as_written(value: Any) -> str:
+    """Return a value of a spec as it is written: ``'x'``, ``3``; in words if it is long."""
+    match value:
+        case str() if value:
+            return f"'{clean(value)}'"
+        case int() | float() if not isinstance(value, bool) and abs(value) < 1e30:
+            return _number(value)
+    return in_words(value)
+
+
 def in_words(value: Any) -> str:
-    """Return a value of a spec in words: ``the text 'x'``, ``the number 3``, ``a map``."""
+    """Return a value of a spec with its type: ``the text 'x'``, ``the number 3``, ``a map``.
+
+    This is for messages about a wrong type; elsewhere ``as_written`` is shorter.
+    """
     match value:
         case None:
             return "nothing"
@@ -86,6 +108,9 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     if len(word) > _MAX_COMPARED:
         return None
     folded = {choice.casefold(): choice for choice in islice(choices, _MAX_CHOICES)}
+    alias = _ALIASES.get(word.casefold(), "").casefold()
+    if alias in folded and word.casefold() not in folded:
+        return folded[alias]
     matches = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else None
 

@@ -13,6 +13,8 @@ from typing import Any
 from anabranch.errors import FieldPath, Mistake
 from anabranch.specs.excerpts import quoted, quoted_all
 from anabranch.specs.loader import Document
+from anabranch.specs.messages import fields_at
+from anabranch.specs.models import InferenceGraph
 
 _MOST_NAMED = 6
 
@@ -31,6 +33,8 @@ def misplaced(document: Document, mistakes: Iterable[FieldPath]) -> list[Mistake
             found += _too_deep(document, wrong, parent, path)
         elif parent[path[-1]] is None:
             found += _beside(document, wrong, list(parent), path)
+        elif (empty := _optional_before(parent, path)) is not None:
+            found += _beside(document, wrong, list(parent), empty)
     return list(dict.fromkeys(found))
 
 
@@ -44,9 +48,22 @@ def _beside(
     above = document.position(path)
     places = [document.position((*before, one)) for one in inner]
     if inner and all(one.line > above.line and one.column == above.column for one in places):
+        if len(inner) == 1:
+            yield path, f"is empty: {quoted(str(inner[0]))} belongs under it; indent that deeper"
+            return
         fields = quoted_all(inner) if len(inner) <= _MOST_NAMED else f"{len(inner)} fields"
-        begin, them = ("begins", "it") if len(inner) == 1 else ("begin", "them")
-        yield path, f"is empty: {fields} below it {begin} in the same column; indent {them} deeper"
+        yield path, f"is empty: {fields} below it begin in the same column; indent them deeper"
+
+
+def _optional_before(parent: Mapping[Any, Any], path: FieldPath) -> FieldPath | None:
+    """Return the empty field before an unknown one that knows it, such as ``resources`` for cpu."""
+    *before, name = path
+    names = list(parent)
+    for other in reversed(names[: names.index(name)]):
+        if parent[other] is None:
+            empty = (*before, other)
+            return empty if name in fields_at(InferenceGraph, empty) else None
+    return None
 
 
 def _too_deep(

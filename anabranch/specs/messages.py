@@ -16,16 +16,13 @@ from pydantic import BaseModel, ValidationError
 from anabranch.errors import FieldPath, Mistake
 from anabranch.names import GRAPH_NAME
 from anabranch.specs import models
-from anabranch.specs.excerpts import did_you_mean, in_words, nearest, quoted
+from anabranch.specs.excerpts import as_written, did_you_mean, in_words, nearest, quoted
 
 DATATYPES: tuple[str, ...] = get_args(models.Datatype)
+_OPEN_INFERENCE = frozenset({"v2", "oip", "rest", "http", "grpc", "open-inference"})
+_OF_FIELDS = frozenset({"dict_type", "model_type", "model_attributes_type"})
 _TAGS = frozenset({models.TEXT, models.NUMBER, models.LIST, models.MAP})
 _UNKNOWN_TYPE = frozenset({"union_tag_invalid", "union_tag_not_found"})
-_NUMPY_NAMES = {
-    "bool_": "BOOL", "float16": "FP16", "half": "FP16", "bfloat16": "BF16", "float": "FP32",
-    "float32": "FP32", "single": "FP32", "float64": "FP64", "double": "FP64", "int": "INT64",
-    "str": "BYTES", "string": "BYTES", "object": "BYTES",
-}  # fmt: skip
 _PLAIN_NAME = (
     "at most 63 lower-case letters, digits and dashes, starting with a letter and not ending in a "
     "dash"
@@ -56,6 +53,15 @@ _NAMES = {
     models.URL: "an http:// or https:// URL without user, password and fragment",
     models.LOG_SINK: "`file`, an http:// or https:// URL, or kafka://host:port/topic",
 }
+_EXAMPLES = {
+    "batching": "{max_size: 32}",
+    "cache": "{ttl: 10m}",
+    "inputs": "{x: fruit}",
+    "metadata": "{name: shop}",
+    "resources": "{cpu: 1}",
+    "scaling": "{replicas: 2}",
+}
+"""What to write in fields that have fields of their own, where something else is written."""
 ALL_FIELDS = sorted({name for node in models.NODE_TYPES.values() for name in node.model_fields})
 
 
@@ -89,7 +95,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any) -> Iterat
             yield path, f"unknown field{did_you_mean(str(path[-1]), fields_at(model, loc[:-1]))}"
         else:
             say = _MESSAGES.get(kind, _otherwise)
-            yield path, say(item.get("ctx", {}), value, item["msg"])
+            yield path, say(item.get("ctx", {}), value, item["msg"]) + _example(kind, path)
 
 
 def guess_type(node: Mapping[str, Any]) -> str | None:
@@ -110,6 +116,15 @@ def fields_at(model: type[BaseModel], loc: FieldPath) -> list[str]:
         for name, info in kind.model_fields.items()
     }
     return sorted(found)
+
+
+def _example(kind: str, path: FieldPath) -> str:
+    """Return what to write in a field that has fields of its own."""
+    field = path[-1] if path else None
+    if kind not in _OF_FIELDS or field not in _EXAMPLES:
+        return ""
+    example = "{x: {datatype: FP32, shape: [-1, 4]}}" if path == ("spec", "inputs") else None
+    return f"; write `{field}: {example or _EXAMPLES[str(field)]}`"
 
 
 def _unknown_type(path: FieldPath, node: Any) -> Iterator[Mistake]:
@@ -201,12 +216,17 @@ def _arms(kind: Any) -> list[Any]:
 def _literal(context: Any, value: Any, _: str) -> str:
     choices = re.findall(r"'([^']*)'", context["expected"])
     if choices == ["fail"]:
-        choices.append("a map such as {use: other-node}")
-        return f"must be {' or '.join(choices)}, not {in_words(value)}"
-    if not isinstance(value, str) or len(choices) == 1:
-        return f"must be {' or '.join(choices)}, not {in_words(value)}"
-    meant = _NUMPY_NAMES.get(value.casefold()) if choices == list(DATATYPES) else None
-    hint = f" (did you mean `{meant}`?)" if meant else did_you_mean(value, choices)
+        choices.append("fields such as {use: other-node}")
+    if choices == ["InferenceGraph"]:
+        choices.append("Model")
+    if not isinstance(value, str) or len(choices) <= 2:
+        meant = nearest(value, choices) if isinstance(value, str) else None
+        hint = f" (did you mean `{meant}`?)" if meant else ""
+        return f"must be {' or '.join(choices)}, not {as_written(value)}{hint}"
+    if choices == list(models.PROTOCOLS) and value.casefold() in _OPEN_INFERENCE:
+        return f"{quoted(value)} is always on: it is the Open Inference Protocol; remove it"
+    meant = nearest(value, choices)
+    hint = f" (did you mean `{meant}`?)" if meant else ""
     return f"{quoted(value)} is not one of {', '.join(choices)}{hint}"
 
 
@@ -216,7 +236,25 @@ def _text(_: Any, value: Any, __: str) -> str:
 
 
 def _pattern(context: Any, value: Any, _: str) -> str:
-    return f"{in_words(value)} is not {_NAMES.get(context['pattern'], 'of the right form')}"
+    pattern = context["pattern"]
+    said = f"{as_written(value)} is not {_NAMES.get(pattern, 'of the right form')}"
+    meant = _MEANT[pattern](value) if pattern in _MEANT else None
+    return f"{said} (did you mean `{meant}`?)" if meant else said
+
+
+def _plain_name(value: str) -> str | None:
+    """Return a text as the name of a graph or a pool: in lower case, with dashes."""
+    parts = [re.sub(r"[^a-z0-9]+", "-", part).strip("-") for part in value.lower().split("/")]
+    name = "/".join(part.lstrip("0123456789-") for part in parts)
+    return name if re.fullmatch(GRAPH_NAME, name) else None
+
+
+_MEANT: dict[str, Callable[[str], str | None]] = {
+    GRAPH_NAME: _plain_name,
+    models.POOL_NAME: _plain_name,
+    models.TARGET: lambda value: nearest(value, ("stable", "candidate")),
+}
+"""What a text of the wrong form most likely means, by the form."""
 
 
 def _too_long(context: Any, value: Any, _: str) -> str:
@@ -228,8 +266,12 @@ def _shape(_: Any, value: Any, message: str) -> str:
     return f"{message}, not {in_words(value)}"
 
 
+def _fields(_: Any, value: Any, __: str) -> str:
+    return f"expects fields, not {in_words(value)}"
+
+
 def _otherwise(_: Any, value: Any, __: str) -> str:
-    return f"{in_words(value)} is not allowed here"
+    return f"{as_written(value)} is not allowed here"
 
 
 Message = Callable[[Any, Any, str], str]
@@ -237,6 +279,24 @@ Message = Callable[[Any, Any, str], str]
 
 def _must_be(what: str) -> Message:
     return lambda context, value, _: f"must be {what.format(**context)}, not {in_words(value)}"
+
+
+def _bound(what: str) -> Message:
+    return lambda context, value, _: f"must be {what.format(**context)}, not {as_written(value)}"
+
+
+def _number(what: str) -> Message:
+    return lambda _, value, __: f"must be {what}, not {in_words(value)}{_as_number(value)}"
+
+
+def _as_number(value: Any) -> str:
+    """Return a hint on a number in quotes, or in the thousandths of Kubernetes."""
+    if not isinstance(value, str):
+        return ""
+    if re.fullmatch(r"[0-9]{1,9}m", value):
+        return f" (did you mean {int(value[:-1]) / 1000:g}?)"
+    is_number = re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", value)
+    return "; remove the quotes" if is_number else ""
 
 
 def _fixed(message: str) -> Message:
@@ -247,18 +307,18 @@ _MESSAGES: dict[str, Message] = {
     "missing": _fixed("is required"),
     "literal_error": _literal,
     "string_type": _text,
-    "int_type": _must_be("a whole number"),
-    "float_type": _must_be("a number"),
+    "int_type": _number("a whole number"),
+    "float_type": _number("a number"),
     "bool_type": _must_be("true or false"),
-    "dict_type": _must_be("a map"),
-    "model_type": _must_be("a map"),
-    "model_attributes_type": _must_be("a map"),
+    "dict_type": _fields,
+    "model_type": _fields,
+    "model_attributes_type": _fields,
     "list_type": _must_be("a list"),
     "tuple_type": _must_be("a list"),
     "finite_number": _must_be("a finite number"),
-    "greater_than_equal": _must_be("at least {ge:g}"),
-    "greater_than": _must_be("more than {gt:g}"),
-    "less_than_equal": _must_be("at most {le:g}"),
+    "greater_than_equal": _bound("at least {ge:g}"),
+    "greater_than": _bound("more than {gt:g}"),
+    "less_than_equal": _bound("at most {le:g}"),
     "too_short": _fixed("must not be empty"),
     "string_too_short": _fixed("must not be empty"),
     "string_too_long": _too_long,

@@ -215,8 +215,8 @@ def _retries(node: Map) -> Iterator[Mistake]:
     if as_number(node.get("retries")) and not meant:
         yield (
             ("retries",),
-            "only a node that may be called twice for one request has retries; "
-            "set `idempotent: true`, or remove `retries`",
+            "needs `idempotent: true` (calling the node twice must be safe); add it, or remove "
+            "`retries`",
         )
 
 

@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from anabranch.environment import Environment
-from anabranch.specs.excerpts import in_words
+from anabranch.specs.excerpts import as_written
 
 _DURATION_UNITS = {
     "us": 1_000,
@@ -30,6 +30,17 @@ _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MAX_DURATION = 365 * 24 * 3600 * 10**9
 _MAX_SIZE = 2**60
 _SHARE_UNITS = {"%": 1000}
+_LOOSE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ%]*)\s*")
+_MAX_LOOSE = 40
+_OTHER_UNITS = {
+    "µs": "us", "usec": "us", "msec": "ms", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "min": "m", "mins": "m", "minute": "m", "minutes": "m", "hr": "h", "hour": "h", "hours": "h",
+    "day": "d", "days": "d",
+    "byte": "B", "bytes": "B", "k": "KiB", "ki": "KiB", "kb": "KiB",
+    "m": "MiB", "mi": "MiB", "mb": "MiB",
+    "g": "GiB", "gi": "GiB", "gb": "GiB", "t": "TiB", "ti": "TiB", "tb": "TiB",
+}  # fmt: skip
+"""Units of other languages, such as Kubernetes' Gi, and those that are meant."""
 
 
 class _Quantity(int):
@@ -52,15 +63,30 @@ class _Quantity(int):
             return text
         match = cls._pattern.fullmatch(text) if isinstance(text, str) else None
         if match is None:
+            meant = cls._meant(text)
+            example = f"; did you mean {meant}?" if meant else f", such as {cls._example}"
             raise ValueError(
-                f"{in_words(text)} is not a {cls.__name__.lower()}: write a number with a unit "
-                f"({', '.join(cls._units)}), such as {cls._example}"
+                f"{as_written(text)} is not a {cls.__name__.lower()}: write a number with a unit "
+                f"({', '.join(cls._units)}){example}"
             )
         number, unit = match.groups()
         value = round(Fraction(number) * cls._units[unit])
         if value > cls._limit:
             raise ValueError(f"{text} is over the limit of {cls(cls._limit)}")
         return cls(value)
+
+    @classmethod
+    def _meant(cls, written: Any) -> str | None:
+        """Return the text that a wrong one most likely means; None if nothing is near."""
+        if isinstance(written, bool) or not isinstance(written, str | int | float):
+            return None
+        found = _LOOSE.fullmatch(str(written)[:_MAX_LOOSE])
+        if found is None:
+            return None
+        number, unit = found[1], found[2].casefold()
+        units = {known.casefold(): known for known in cls._units}
+        meant = units.get(unit) or _OTHER_UNITS.get(unit, "") if unit else cls._zero[1:]
+        return f"{number}{meant}" if cls._pattern.fullmatch(f"{number}{meant}") else None
 
     def __str__(self) -> str:
         """Return the shortest text that ``parse`` reads as this value."""
@@ -190,7 +216,8 @@ def _parse_setting(text: str, kind: type[_Quantity]) -> float:
     except ValueError:
         bare = -1.0
     if not (isfinite(bare) and bare >= 0):
-        raise ValueError(f"{in_words(text)} is not a {kind.__name__.lower()}: write {_forms(kind)}")
+        name = kind.__name__.lower()
+        raise ValueError(f"{as_written(text)} is not a {name}: write {_forms(kind)}")
     return bare
 
 

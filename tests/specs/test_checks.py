@@ -48,19 +48,20 @@ spec:
     sticky: {header: x-user, cookie: user}
 """
 EXPECTED = """\
-f:1:1: apiVersion: must be anabranch/v1, not the text 'anabranch/v2'
-f:4:3: metadata.name: the text 'Digits' is not a graph's name: at most 63 lower-case letters, \
+f:1:1: apiVersion: must be anabranch/v1, not 'anabranch/v2' (did you mean \
+`anabranch/v1`?)
+f:4:3: metadata.name: 'Digits' is not a graph's name: at most 63 lower-case letters, \
 digits and dashes, starting with a letter and not ending in a dash; a namespace and a slash may \
-come before it
+come before it (did you mean `digits`?)
 f:7:14: spec.inputs.pixels.datatype: `float32` is not one of BOOL, UINT8, UINT16, UINT32, UINT64, \
 INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES (did you mean `FP32`?)
 f:10:7: spec.nodes.forest.type: unknown node type `predictr` (did you mean `predictor`?)
 f:17:7: spec.nodes.net.modle: unknown field (did you mean `model`?)
-f:18:7: spec.nodes.net.timeout: the number 5 is not a duration: write a number with a unit \
-(us, ms, s, m, h, d), such as 250ms
+f:18:7: spec.nodes.net.timeout: 5 is not a duration: write a number with a unit \
+(us, ms, s, m, h, d); did you mean 5s?
 f:20:5: spec.nodes.net: this key is already used on line 14
 f:22:5: spec.nodes.vote: needs either `component`, your class, or a built-in `strategy` such as mean
-f:25:7: spec.nodes.vote.on_error: `ignore` is not one of fail, skip (choose from fail, skip)
+f:25:7: spec.nodes.vote.on_error: must be fail or skip, not 'ignore'
 f:26:17: spec.nodes.vote.scaling.replicas: a fixed number excludes autoscaling; remove it or `max`
 f:28:5: spec.outputs.label: must be text, not a map
 f:30:5: spec.traffic.sticky: takes one field, not `header` and `cookie`
@@ -110,8 +111,8 @@ def test_a_valid_graph_has_no_problems(graph: InferenceGraph) -> None:
 @pytest.mark.parametrize(
     ("node", "problem"),
     [
-        ("3", "a: must be a map, not the number 3"),
-        ("[]", "a: must be a map, not an empty list"),
+        ("3", "a: expects fields, not the number 3"),
+        ("[]", "a: expects fields, not an empty list"),
         ("{}", "a: needs a `type`: transformer, predictor, combiner, router, explainer"),
         ("{type: 5}", "a.type: must be one of transformer, predictor, combiner, router, "
          "explainer, not the number 5"),
@@ -126,10 +127,10 @@ def test_a_valid_graph_has_no_problems(graph: InferenceGraph) -> None:
         ("{type: transformer, method: cast, inputs: {x: 1}}",
          "a.inputs.x: must be text, not the number 1; put it in quotes"),
         ("{type: transformer, method: cast, inputs: {x: x, 1a: x}}",
-         "a.inputs.1a: the text '1a' is not a parameter's name: at most 127 letters, digits and "
+         "a.inputs.1a: '1a' is not a parameter's name: at most 127 letters, digits and "
          "_, starting with a letter or _"),
         ("{type: transformer, method: cast, inputs: x}",
-         "a.inputs: must be a map, not the text 'x'"),
+         "a.inputs: expects fields, not the text 'x'; write `inputs: {x: fruit}`"),
         ("{type: combiner, strategy: mean, inputs: x}",
          "a.inputs: must be a list of sources, or a map of parameter: source, not the text 'x'"),
         ("{type: combiner, strategy: mean, inputs: [x, 3]}",
@@ -138,7 +139,7 @@ def test_a_valid_graph_has_no_problems(graph: InferenceGraph) -> None:
         ("{type: router, strategy: weighted, routes: b}",
          "a.routes: must be a map of node: weight, or a list of nodes, not the text 'b'"),
         ("{type: router, strategy: weighted, routes: {b: -1}}",
-         "a.routes.b: must be at least 0, not the number -1"),
+         "a.routes.b: must be at least 0, not -1"),
         ("{type: router, strategy: weighted, routes: {b: .nan}}",
          "a.routes.b: must be a finite number, not the number .nan"),
         ("{type: router, strategy: rules, rules: [{when: 'true'}], otherwise: b}",
@@ -146,14 +147,14 @@ def test_a_valid_graph_has_no_problems(graph: InferenceGraph) -> None:
         ("{type: combiner, component: c.py:C, inputs: [x], on_error: {used: x}}",
          "a.on_error.used: unknown field (did you mean `use`?)"),
         ("{type: combiner, component: c.py:C, inputs: [x], idempotent: true, retries: 11}",
-         "a.retries: must be at most 10, not the number 11"),
+         "a.retries: must be at most 10, not 11"),
         ("{type: combiner, component: c.py:C, inputs: [x], idempotent: true, retries: 1.5}",
          "a.retries: must be a whole number, not the number 1.5"),
         ("{type: combiner, component: c.py:C, inputs: [x], placement: {isolate: 'yes'}}",
          "a.placement.isolate: must be true or false, not the text 'yes'"),
         ("{type: combiner, component: c.py:C, inputs: [x], resources: {memory: 2}}",
-         "a.resources.memory: the number 2 is not a size: write a number with a unit (B, KiB, "
-         "MiB, GiB, TiB), such as 512MiB"),
+         "a.resources.memory: 2 is not a size: write a number with a unit (B, KiB, "
+         "MiB, GiB, TiB); did you mean 2B?"),
         ("{type: combiner, component: c.py:C, inputs: [x], args: {a: {b: [.inf]}}}",
          "a.args.a: .inf and .nan are not allowed here"),
         ("{type: combiner, component: c.py:C, inputs: [x], args: {a: %s}}" % ("[" * 26 + "]" * 26),
@@ -164,7 +165,7 @@ def test_a_valid_graph_has_no_problems(graph: InferenceGraph) -> None:
          "INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES (did you mean `FP64`?)\n"
          "a.outputs.o.shape: must be a list, not the number 3"),
         ("{type: predictor, runtime: onnx, model: m, sha256: abc, inputs: {x: x}}",
-         "a.sha256: the text 'abc' is not a SHA-256 digest: 64 digits out of 0-9a-f"),
+         "a.sha256: 'abc' is not a SHA-256 digest: 64 digits out of 0-9a-f"),
         ("{type: predictor, runtime: onnx, model: '%s', inputs: {x: x}}" % ("m" * 2049),
          "a.model: must have at most 2048 characters, not 2049"),
         ("{type: predictor, runtime: onnx, model: '', inputs: {x: x}}",
@@ -183,27 +184,27 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
          "traffic.rules: must have at most 64 items, not 65"),
         ("traffic: {rules: [{when: '', to: r01, unless: x}]}",
          "traffic.rules.0.when: must not be empty\n"
-         "traffic.rules.0.to: the text 'r01' is not a target of traffic: stable, candidate, or a "
+         "traffic.rules.0.to: 'r01' is not a target of traffic: stable, candidate, or a "
          "revision such as r7\n"
          "traffic.rules.0.unless: unknown field (choose from to, when)"),
         ("traffic: {compare: {rtol: 2}}",
-         "traffic.compare.rtol: must be at most 1, not the number 2"),
+         "traffic.compare.rtol: must be at most 1, not 2"),
         ("traffic: {compare: {atol: .inf}}",
          "traffic.compare.atol: must be a finite number, not the number .inf"),
         ("traffic: {grace: 10}",
-         "traffic.grace: the number 10 is not a duration: write a number with a unit (us, ms, s, "
-         "m, h, d), such as 250ms"),
+         "traffic.grace: 10 is not a duration: write a number with a unit (us, ms, s, "
+         "m, h, d); did you mean 10s?"),
         ("traffic: {stiky: {header: x}}",
          "traffic.stiky: unknown field (did you mean `sticky`?)"),
         ("scaling: {replica: 2}", "scaling.replica: unknown field (did you mean `replicas`?)"),
         ("rollout: {steps: []}", "rollout.steps: must not be empty"),
         ("rollout: {steps: [5, 101, 7]}",
-         "rollout.steps.1: must be at most 100, not the number 101\n"
-         "rollout.steps.2: must be more than the step before it, 101"),
+         "rollout.steps.1: step 2: must be at most 100, not 101\n"
+         "rollout.steps.2: step 3: must be more than the step before it, 101"),
         ("rollout: {steps: [5], gate: ftp://a/b, webhooks: ['http://user@host/']}",
-         "rollout.gate: the text 'ftp://a/b' is not an http:// or https:// URL without user, "
+         "rollout.gate: 'ftp://a/b' is not an http:// or https:// URL without user, "
          "password and fragment\n"
-         "rollout.webhooks.0: the text 'http://user@host/' is not an http:// or https:// URL "
+         "rollout.webhooks.0: 'http://user@host/' is not an http:// or https:// URL "
          "without user, password and fragment"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency95, max: 3}]}}",
          "rollout.analysis.metrics.0.metric: `latency95` is not one of error_rate, latency_p50, "
@@ -211,7 +212,7 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
          "prediction_shift, reward, drift, significance, promql (did you mean `latency_p95`?)"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: promql, max: soon, "
          "query: up}]}}",
-         "rollout.analysis.metrics.0.max: the text 'soon' is not a number, a duration such as "
+         "rollout.analysis.metrics.0.max: 'soon' is not a number, a duration such as "
          "250ms, or a multiple of stable such as 1.2x"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency_p95, "
          "max: 250}]}}",
@@ -239,8 +240,8 @@ spec:
     ("text", "problem"),
     [
         ("", "f:1:1: is empty; a graph starts with `apiVersion: anabranch/v1`"),
-        ("[]", "f:1:1: must be a map, not an empty list"),
-        ("3", "f:1:1: must be a map, not the number 3"),
+        ("[]", "f:1:1: expects fields, not an empty list"),
+        ("3", "f:1:1: expects fields, not the number 3"),
     ],
 )
 def test_what_is_no_graph_at_all(text: str, problem: str) -> None:

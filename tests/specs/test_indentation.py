@@ -40,8 +40,7 @@ def test_the_graph_itself_is_right() -> None:
         ),
         (
             spec("inputs:\nx: {datatype: FP32, shape: [-1]}\n", NODES, OUTPUTS),
-            "f:5:3: spec.inputs: is empty: `x` below it begins in the same column; indent it"
-            " deeper",
+            "f:5:3: spec.inputs: is empty: `x` belongs under it; indent that deeper",
         ),
         (
             spec("inputs:\n  x:\n  datatype: FP32\n  shape: [-1]\n", NODES, OUTPUTS),
@@ -81,7 +80,7 @@ def test_mistakes_above_are_said_too() -> None:
 )
 def test_an_empty_node_alone_is_no_matter_of_indentation(nodes: str) -> None:
     said = refused(spec(INPUTS, nodes, OUTPUTS))
-    assert any("spec.nodes.net: must be a map, not nothing" in line for line in said)
+    assert any("spec.nodes.net: expects fields, not nothing" in line for line in said)
     assert not any("indent" in line for line in said)
 
 

@@ -97,8 +97,8 @@ def of_spec(**spec: Any) -> list[str]:
         (BASE | {"retries": 0}, []),
         *(
             (BASE | {"retries": 2} | more,
-             ["retries: only a node that may be called twice for one request has retries; "
-              "set `idempotent: true`, or remove `retries`"])
+             ["retries: needs `idempotent: true` (calling the node twice must be safe); add it, or "
+              "remove `retries`"])
             for more in ({}, {"idempotent": False}, {"idempotent": None})
         ),
     ],

@@ -7,6 +7,7 @@ from typing import cast
 
 import orjson
 
+from anabranch.components.combiners import no_quorum
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.documents.tensors import (
     DOCUMENT,
@@ -49,8 +50,7 @@ class JsonObject:
         if not isinstance(node.inputs, dict):
             yield ("inputs",), "the strategy 'object' needs a map of inputs, whose names are keys"
             return
-        if node.quorum is not None:
-            yield ("quorum",), "object needs every input; give each that may fail a stand-in"
+        yield from no_quorum(node)
         keys = cast(dict[str, str], node.args.get("keys") or {})
         for name in keys:
             if name not in node.inputs:

@@ -19,6 +19,8 @@ from anabranch.components.raised import pass_interrupt, text_of
 from anabranch.components.source.roots import active, files_of, forget, package_of
 from anabranch.specs.excerpts import hint, listing
 
+_NO_MODELS = frozenset({".ipynb", ".md", ".py", ".toml", ".yaml", ".yml"})
+"""Suffixes of files that are not named where a model or data is missing."""
 _Stamp = tuple[int, int] | None
 _stamps: dict[Path, dict[str, _Stamp]] = {}
 """Root: file of each module that came from it, with its time of change and size at that time."""
@@ -69,8 +71,8 @@ def _neighbours(path: Path, top: Path) -> str:
     kind = sorted(entry.name for entry in folder.glob(f"*{path.suffix}") if entry.is_file())
     if kind:
         return hint(path.name, kind)
-    there = sorted(entry.name for entry in folder.iterdir())
-    return f" (the folder holds {listing(there)})" if there else " (its folder is empty)"
+    there = sorted(entry.name for entry in folder.iterdir() if entry.suffix not in _NO_MODELS)
+    return f" (the folder holds {listing(there)})" if there else " (its folder holds none)"
 
 
 def load_file(relative: str, root: Path) -> ModuleType:

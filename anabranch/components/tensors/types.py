@@ -6,9 +6,9 @@ here must hold for every array that they return; where they cannot be sure, they
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,8 +22,25 @@ Args: TypeAlias = Mapping[str, Any]
 """The ``args`` of a node."""
 
 
+S = TypeVar("S")
+T = TypeVar("T")
+
+
 class TypeConflict(Exception):
     """The types of a node's inputs do not go together, or do not suit the node."""
+
+
+def both(shape: Callable[[], S], dtype: Callable[[], T]) -> tuple[S, T]:
+    """Return the two results; raise one TypeConflict for what is wrong with either."""
+    try:
+        found = shape()
+    except TypeConflict as conflict:
+        try:
+            dtype()
+        except TypeConflict as other:
+            raise TypeConflict(f"{conflict}; {other}") from None
+        raise
+    return found, dtype()
 
 
 def typed(dtype: np.dtype[Any], shape: Sequence[int]) -> TensorSpec:

@@ -66,8 +66,8 @@ def _component(spec: NodeBase) -> Iterator[tuple[str, str]]:
     if not (spec.deterministic or _is_ours(spec)):
         yield (
             "deterministic",
-            "the node may answer the same question differently; set `deterministic: true` if it "
-            "never does",
+            "the node must then always give the same answer to the same question: add "
+            "`deterministic: true` if it does",
         )
     model = getattr(spec, "model", None) or ""
     multiplex = getattr(spec, "multiplex", None)

@@ -266,10 +266,13 @@ def _not_convex(graph: nx.DiGraph[str], group: tuple[str, ...]) -> Iterator[Mist
             continue
         origin = min(set(graph.predecessors(start)) & inside)
         path = [origin, *nx.shortest_path(graph, start, entry)]
+        said = f"{', '.join(group)} cannot share a process: a path leaves it and comes back"
+        between = dict.fromkeys(map(_node_of, path))
+        others = [name for name in between if name not in group]
+        mend = f"give {', '.join(others)} `placement: {{with: {group[0]}}}` too, or " * bool(others)
         yield (
             node_path(_node_of(entry), "placement"),
-            f"{', '.join(group)} cannot share a process: a path leaves it and comes back: "
-            f"{_readable(path)}",
+            f"{said}: {_readable(path)}; {mend}remove `with`",
         )
         return
 

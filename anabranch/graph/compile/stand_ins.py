@@ -95,7 +95,11 @@ def _check_value(node: PlannedNode, value: object) -> Found:
         return
     spec = next(iter(outputs.values())) if outputs else None
     if spec is None:
-        yield path, f"the type of {node.name!r} is not known; declare its `outputs`"
+        yield (
+            path,
+            f"the type of {node.name!r} is not known, so the constant cannot be checked: add to "
+            "the node e.g. `outputs: {output: {datatype: FP32, shape: [-1, 2]}}`",
+        )
         return
     try:
         constant(value, spec)

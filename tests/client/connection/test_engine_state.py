@@ -97,11 +97,11 @@ def test_other_hosts_are_refused(host):
 @pytest.mark.parametrize(
     ("option", "given"),
     [
-        ("--max-body", {"max_body": "64"}),
-        ("--object-store", {"machine": MachineOptions(object_store="64")}),
+        ("--max-body", {"max_body": "64Mi"}),
+        ("--object-store", {"machine": MachineOptions(object_store="64Mi")}),
     ],
 )
-def test_sizes_need_a_unit_and_nothing_is_started(tmp_path, option, given):
+def test_sizes_of_unknown_units_are_refused_and_nothing_is_started(tmp_path, option, given):
     with pytest.raises(EngineError, match=option):
         engine.up(
             tmp_path,

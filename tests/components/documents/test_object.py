@@ -73,7 +73,7 @@ def test_types():
     ("fields", "path", "message"),
     [
         ({"inputs": ["a"]}, ("inputs",), "needs a map of inputs"),
-        ({"inputs": {"a": "a"}, "quorum": 1}, ("quorum",), "needs every input"),
+        ({"inputs": {"a": "a"}, "quorum": 1}, ("quorum",), "cannot skip inputs"),
         ({"inputs": {"a": "a"}, "args": {"keys": {"b": "c"}}}, ("args", "keys", "b"), "no such"),
         ({"inputs": {"a": "a", "b": "b"}, "args": {"keys": {"a": "b"}}}, ("args", "keys"), "'b'"),
     ],

@@ -238,7 +238,7 @@ def test_a_namespace_is_shown_to_who_may_view_all_of_it(engine: TestControl) -> 
         ("namespaces: {team: {memory: 32}}", "write a number with a unit"),
         ("namespaces: {team: {graphs: -1}}", "must be at least 0"),
         ("namespaces: {team: {cpu: .nan}}", "namespaces.team.cpu"),
-        ("namespaces: [team]", "must be a map"),
+        ("namespaces: [team]", "expects fields"),
     ],
 )
 def test_a_quota_that_makes_no_sense_is_refused(engine: TestControl, text: str, words: str) -> None:

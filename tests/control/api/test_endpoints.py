@@ -45,10 +45,10 @@ def test_fields_are_read() -> None:
         (b'{"weights": {"1": 1e999}}', "weights.1: must be a finite number"),
         (b'{"weights": {"1": true}}', "weights.1: must be a number, not true"),
         (b'{"weights": {"1": "much"}}', "weights.1: must be a number, not the text 'much'"),
-        (b'{"weights": {"1": -1}}', "weights.1: must be at least 0, not the number -1"),
+        (b'{"weights": {"1": -1}}', "weights.1: must be at least 0, not -1"),
         (b'{"weights": {"1": 1' + b"0" * 350 + b"}}", "weights.1"),
         (b'{"weights": {"1": 1' + b"0" * 5000 + b"}}", "5001 digits"),
-        (b'{"weights": [1]}', "weights: must be a map"),
+        (b'{"weights": [1]}', "weights: expects fields"),
     ],
 )
 def test_what_is_wrong_is_named(body: bytes, words: str) -> None:

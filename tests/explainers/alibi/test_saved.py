@@ -136,7 +136,7 @@ def test_what_is_no_saved_explainer(cancer, model):
 def test_by_uri_it_needs_a_digest(method):
     spec = {"type": "explainer", "method": method, "model": "s3://bucket/why"}
     found = dict(registry.problems(node(**spec)))
-    assert "can run code when it is loaded, so its sha256 must be given" in found[("sha256",)]
+    assert "can run code when it is loaded: add `sha256:` (run" in found[("sha256",)]
     assert not registry.problems(node(**spec, sha256="0" * 64))
 
 

@@ -56,14 +56,14 @@ def test_what_answers_alike_may_be_kept(node: str) -> None:
     [
         (
             "type: predictor, component: 'c.py:C', inputs: {x: a}",
-            "deterministic: the graph has a `cache`, and the node may answer the same question "
-            "differently; set `deterministic: true` if it never does, or remove `cache` from the "
-            "graph, and give it to single nodes",
+            "deterministic: the graph has a `cache`, and the node must then always give the same "
+            "answer to the same question: add `deterministic: true` if it does, or remove `cache` "
+            "from the graph, and give it to single nodes",
         ),
         (
             "type: predictor, runtime: open_inference, args: {url: 'http://m', model: m}, "
             "inputs: {x: a}",
-            "deterministic: the graph has a `cache`, and the node may",
+            "deterministic: the graph has a `cache`, and the node must",
         ),
         (
             f"{MODEL}, model: 'https://models/m.onnx'",
@@ -100,7 +100,7 @@ def test_what_answers_alike_may_be_kept(node: str) -> None:
         ),
         (
             "type: router, component: 'c.py:R', routes: [a]",
-            "deterministic: the graph has a `cache`, and the node may",
+            "deterministic: the graph has a `cache`, and the node must",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_node_that_no_output_needs_may_do_as_it_likes() -> None:
         ("cache: {ttl: 1s, size: 1KiB}", ["size: must be at least 1MiB"]),
         (
             "cache: {ttl: 1s, store: disk}",
-            ["store: disk is not one of machine, redis (did you mean redis?)"],
+            ["store: must be machine or redis, not 'disk' (did you mean redis?)"],
         ),
         ("cache: {ttl: 1s}", []),
     ],

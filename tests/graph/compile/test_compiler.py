@@ -141,7 +141,8 @@ def test_a_segment_must_be_convex() -> None:
     step(graph, "b", "between", placement={"with": "a"}).output("y", "b")
     assert problems(graph) == [
         "spec.nodes.b.placement: a, b cannot share a process: "
-        "a path leaves it and comes back: a → between → b"
+        "a path leaves it and comes back: a → between → b; "
+        "give between `placement: {with: a}` too, or remove `with`"
     ]
 
 
@@ -161,7 +162,7 @@ def test_a_router_elsewhere_has_its_triggers_before_it_decides() -> None:
                  triggers={"sources": ["between"]}).output("y", "pick")  # fmt: skip
     assert problems(graph) == [
         "spec.nodes.pick.placement: a, pick cannot share a process: a path leaves it and comes "
-        "back: a → between → pick"
+        "back: a → between → pick; give between `placement: {with: a}` too, or remove `with`"
     ]
 
 
@@ -171,7 +172,7 @@ def test_a_router_elsewhere_is_joined_in_the_head() -> None:
     step(graph, "after", "pick", placement={"with": "pick"}).output("y", "after")
     assert problems(graph) == [
         "spec.nodes.after.placement: pick, after cannot share a process: a path leaves it and "
-        "comes back: pick (joined in the head) → after"
+        "comes back: pick (joined in the head) → after; remove `with`"
     ]
 
 

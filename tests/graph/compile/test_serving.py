@@ -55,18 +55,19 @@ def test_a_graph_has_no_port_of_its_own_unless_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("serving", "expected"),
     [
-        ("{port: 0}", "<spec>:9:13: spec.serving.port: must be at least 1, not the number 0"),
+        ("{port: 0}", "<spec>:9:13: spec.serving.port: must be at least 1, not 0"),
         ("{port: 65536}",
-         "<spec>:9:13: spec.serving.port: must be at most 65535, not the number 65536"),
+         "<spec>:9:13: spec.serving.port: must be at most 65535, not 65536"),
         ("{port: '80'}",
-         "<spec>:9:13: spec.serving.port: must be a whole number, not the text '80'"),
+         "<spec>:9:13: spec.serving.port: must be a whole number, not the text '80'; remove the "
+         "quotes"),
         ("{port: 80.0}",
          "<spec>:9:13: spec.serving.port: must be a whole number, not the number 80.0"),
         ("{}", "<spec>:9:3: spec.serving: needs `port`, a port of the graph's own, or `pool`, a "
          "process that it shares"),
         ("{prot: 80}",
          "<spec>:9:13: spec.serving.prot: unknown field (did you mean `port`?)"),
-        ("8000", "<spec>:9:3: spec.serving: must be a map, not the number 8000"),
+        ("8000", "<spec>:9:3: spec.serving: expects fields, not the number 8000"),
     ],
 )  # fmt: skip
 def test_mistakes_have_their_place(serving: str, expected: str) -> None:

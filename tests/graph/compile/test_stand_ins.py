@@ -29,7 +29,8 @@ def problems(graph: Graph) -> list[str]:
     ("more", "message"),
     [
         ({"on_error": {"value": 0.0}},
-         "spec.nodes.a.on_error.value: the type of 'a' is not known; declare its `outputs`"),
+         "spec.nodes.a.on_error.value: the type of 'a' is not known, so the constant cannot be "
+         "checked: add to the node e.g. `outputs: {output: {datatype: FP32, shape: [-1, 2]}}`"),
         ({"on_error": {"value": "no"}, "outputs": FP32},
          "spec.nodes.a.on_error.value: FP32 takes numbers, not 'no'"),
         ({"on_error": {"value": [1, 2]}, "outputs": FP32},
@@ -125,7 +126,7 @@ def test_a_quorum_without_anything_to_leave_out_says_nothing() -> None:
 
 def test_concat_needs_all_of_its_inputs() -> None:
     (found,) = problems(skipping(strategy="concat"))
-    assert found.startswith("spec.nodes.m.quorum: concat needs every input")
+    assert found.startswith("spec.nodes.m.quorum: concat cannot skip inputs")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,4 @@ def test_where_a_log_may_go(to: str) -> None:
 def test_where_it_may_not(to: str) -> None:
     ((path, text),) = mistakes(RequestLog, {"to": to})
     assert path == ("to",)
-    assert text == (
-        f"the text '{to}' is not `file`, an http:// or https:// URL, or kafka://host:port/topic"
-    )
+    assert text == (f"'{to}' is not `file`, an http:// or https:// URL, or kafka://host:port/topic")

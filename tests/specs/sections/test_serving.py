@@ -49,7 +49,7 @@ def test_a_light_graph_may_be_in_a_pool() -> None:
     [
         ("serving: {}", "spec.serving: needs `port`"),
         ("serving: {pool: small, port: 7001}", "spec.serving.port: a graph in a pool has no port"),
-        ("serving: {pool: Small.Pool}", "spec.serving.pool: the text 'Small.Pool'"),
+        ("serving: {pool: Small.Pool}", "spec.serving.pool: 'Small.Pool'"),
         (f"{POOL}\n  scaling: {{replicas: 2}}", "spec.serving.pool: a graph in a pool has no `sca"),
         (
             f"{POOL}\n  placement: {{labels: {{zone: a}}}}",

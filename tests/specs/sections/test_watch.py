@@ -50,7 +50,7 @@ def test_what_moves_can_be_watched(model: str) -> None:
         ({"model": "s3://b/m.pkl"}, "watch: 's3://b/m.pkl' can run code when it is loaded, and no"),
         ({"more": f", sha256: '{'0' * 64}'"}, "sha256: is the digest of one model"),
         ({"watch": "{every: 10ms}"}, "watch.every: must be 1s at least"),
-        ({"watch": "{every: 5}"}, "watch.every: the number 5 is not a duration"),
+        ({"watch": "{every: 5}"}, "watch.every: 5 is not a duration"),
         ({"watch": "often"}, "watch: must be true, false, or a map such as {every: 30s}"),
         ({"watch": "{often: true}"}, "watch.often: unknown field"),
         ({"model": "s3://b/{model}", "more": ", multiplex: {}"}, "watch: `multiplex` has many"),

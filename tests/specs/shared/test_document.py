@@ -79,7 +79,7 @@ def test_a_document_without_outputs_has_one() -> None:
         ("  runtime: sklearn\n", "", "f:4:1: spec: needs either `component`, your class, or"),
         ("batching: {max_size: 8}", "batching: {max: 8}", "f:10:14: spec.batching.max: unknown"),
         ("scaling: {replicas: 2}", "on_error: skip", "f:11:3: spec.on_error: unknown field"),
-        ("scaling: {replicas: 2}", "retries: 2", "f:11:3: spec.retries: only a node that may be"),
+        ("scaling: {replicas: 2}", "retries: 2", "f:11:3: spec.retries: needs `idempotent: true`"),
         ("x: {datatype", "model: {datatype", "f:8:12: spec.inputs.model: no input can be called"),
         ("fraud.joblib", "shared://other", "f:6:3: spec.model: is a shared model already"),
         ("sticky: {header", "stickie: {header", "f:13:13: spec.traffic.stickie: unknown field"),

@@ -75,7 +75,7 @@ def test_a_node_says_what_it_does_about_failures() -> None:
     assert part.model == SharedReference("fraud")
     assert plan.own_segments == plan.segments[:1]
     assert plan.critical_path_hops == 1
-    assert "set `idempotent: true`" in said(GRAPH.replace("{x: x}", "{x: x}, retries: 2"))
+    assert "needs `idempotent: true`" in said(GRAPH.replace("{x: x}", "{x: x}, retries: 2"))
 
 
 def test_nothing_shares_a_process_with_a_shared_model() -> None:

@@ -90,7 +90,7 @@ def test_a_rollout_without_a_block_needs_steps() -> None:
         ('{"kind": "replace", "percent": 5}', "not of a replace"),
         ('{"kind": "rollout", "percent": 5}', "not of a rollout"),
         ('{"kind": "mirror", "rollout": {"steps": [5]}}', "rollout: says nothing to a mirror"),
-        ('{"kind": "rollout", "rollout": []}', "rollout: must be a map"),
+        ('{"kind": "rollout", "rollout": []}', "rollout: expects fields"),
         ('{"kind": "rollout", "rollout": {"steps": []}}', "rollout.steps: must not be empty"),
         ('{"kind": "rollout", "rollout": {"steps": [9, 5]}}', "rollout.steps.1: must be more"),
         ('{"kind": "rollout", "rollout": {"steps": [5], "hold": 2}}', "rollout.hold: "),
