@@ -108,9 +108,9 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     if len(word) > _MAX_COMPARED:
         return None
     folded = {choice.casefold(): choice for choice in islice(choices, _MAX_CHOICES)}
-    alias = _ALIASES.get(word.casefold(), "").casefold()
-    if alias in folded and word.casefold() not in folded:
-        return folded[alias]
+    alias = _ALIASES.get(word.casefold())
+    if alias is not None and word.casefold() not in folded and alias.casefold() in folded:
+        return folded[alias.casefold()]
     matches = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else None
 

@@ -34,6 +34,13 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of documents of one kind, by the model that checks them."""
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    _close(schema)
+    return {"$schema": DIALECT, **schema}
+
+
 def _close(schema: Any) -> None:
     """Refuse keys that no pattern allows; and drop titles, which only repeat the field's name."""
     if isinstance(schema, dict):

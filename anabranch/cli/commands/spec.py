@@ -10,9 +10,18 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.reports.validation import Findings, validation_json, validation_text
 from anabranch.cli.template import EXTRAS, Template, make
 from anabranch.cli.terminal import note, progress, result, result_json
 from anabranch.errors import Forbidden, InvalidRequest, Problem, SpecError, TooLarge
+
+
+class Kind(StrEnum):
+    """The kinds of documents."""
+
+    INFERENCE_GRAPH = "InferenceGraph"
+    MODEL = "Model"
+    ACCESS_POLICY = "AccessPolicy"
 
 
 class PlanFormat(StrEnum):
@@ -60,7 +69,8 @@ def validate(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Specs in YAML, portable bundles, or oci://host/name:tag.",
+            help="Graphs, shared models and access policies in YAML, portable bundles, or "
+            "oci://host/name:tag.",
             parser=options.source,
         ),
     ],
@@ -74,17 +84,16 @@ def validate(
 ) -> None:
     """Check specs and the files beside them, and print all mistakes with line and column.
 
-    Components are read but not run, unless --load is given; --timeout is for each node then.
+    Warnings follow, and what could not be checked; neither fails. Components are read but not run,
+    unless --load is given; --timeout is for each node then.
     """
-    failures = {file: _mistakes(file, home, timeout if load else None) for file in files}
+    found = {file: _findings(file, home, timeout if load else None) for file in files}
     if output is options.Format.JSON:
-        from anabranch.cli.reports.graph import validation_json
-
-        result_json(validation_json(failures))
+        result_json(validation_json(found))
     else:
-        for file, error in failures.items():
-            result(f"{file}: ok" if error is None else str(error))
-    if any(failures.values()):
+        for file, findings in found.items():
+            result(validation_text(file, findings))
+    if any(findings.error for findings in found.values()):
         raise typer.Exit(1)
 
 
@@ -116,28 +125,58 @@ def plan(
         result(plan_text(plan_to_json(loaded.plan), changes))
 
 
-def schema() -> None:
+def schema(
+    kind: Annotated[
+        Kind | None,
+        typer.Option("--kind", help="Documents of one kind; graphs and models if left out."),
+    ] = None,
+) -> None:
     """Print the JSON Schema of the language, for editors."""
-    from anabranch.specs.schema import json_schema
+    from anabranch.specs.schema import json_schema, schema_of
 
-    result_json(json_schema())
+    match kind:
+        case None:
+            result_json(json_schema())
+        case Kind.INFERENCE_GRAPH:
+            from anabranch.specs.models import InferenceGraph
+
+            result_json(schema_of(InferenceGraph))
+        case Kind.MODEL:
+            from anabranch.specs.shared.document import SharedModelDocument
+
+            result_json(schema_of(SharedModelDocument))
+        case Kind.ACCESS_POLICY:
+            from anabranch.control.access.policy import Policy
+
+            result_json(schema_of(Policy))
 
 
-def _mistakes(file: str, home: Path | None, timeout: float | None) -> SpecError | None:
-    """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
+def _findings(file: str, home: Path | None, timeout: float | None) -> Findings:
+    """Return what is found in a file; its nodes are loaded where there is a ``timeout`` for it."""
     from anabranch.client.bundle.checks import open_complete
     from anabranch.client.connection.engine_state import resolve_home
     from anabranch.client.portable.sources import opened
     from anabranch.graph.shared.documents import DocumentedModels
+    from anabranch.specs.loader import read
+    from anabranch.specs.unvalidated import as_map
 
     try:
         with opened(file) as (spec, _):
-            open_complete(spec, resolve_home(home), DocumentedModels(spec.parent))
-            return None if timeout is None else _load_mistakes(spec, timeout)
+            if as_map(read(spec).data).get("kind") == Kind.ACCESS_POLICY:
+                from anabranch.control.access.policy import read_policy
+
+                read_policy(spec.read_bytes(), str(spec))
+                return Findings()
+            loaded = open_complete(spec, resolve_home(home), DocumentedModels(spec.parent))
+            warnings, unchecked = loaded.plan.warnings, loaded.unchecked
+            if timeout is None:
+                return Findings(None, warnings, unchecked)
+            still = [one for one in unchecked if one.path[-1] != "component"]
+            return Findings(_load_mistakes(spec, timeout), warnings, still)
     except SpecError as error:
-        return error
+        return Findings(error)
     except (Forbidden, InvalidRequest, TooLarge) as error:  # unsigned, or no bundle can be made
-        return SpecError([Problem((), str(error), file=file)])
+        return Findings(SpecError([Problem((), str(error), file=file)]))
 
 
 def _load_mistakes(file: Path, timeout: float) -> SpecError | None:

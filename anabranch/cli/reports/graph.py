@@ -17,7 +17,6 @@ from anabranch.cli.reports.traffic import (
 from anabranch.cli.terminal import counted, table
 from anabranch.components.artefacts.pins import shown_pin
 from anabranch.components.artefacts.uris import redacted
-from anabranch.errors import Problem, SpecError
 from anabranch.specs.units import Size
 
 Json = dict[str, Any]
@@ -308,29 +307,6 @@ def difference_text(found: Json) -> str:
     for name, changes in sections.items():
         lines += [f"{name}:", *(f"  {change}" for change in changes or ["no change"])]
     return "\n".join([*lines, *(["", found["text"]] if found["text"] else [])])
-
-
-def validation_json(failures: Mapping[str, SpecError | None]) -> Json:
-    """Return ``{"valid", "files": [{"file", "valid", "problems": [...]}]}``."""
-    files = [
-        {
-            "file": file,
-            "valid": error is None,
-            "problems": [_problem(problem) for problem in error.problems] if error else [],
-        }
-        for file, error in failures.items()
-    ]
-    return {"valid": not any(failures.values()), "files": files}
-
-
-def _problem(problem: Problem) -> Json:
-    where = problem.position
-    return {
-        "line": where.line if where else None,
-        "column": where.column if where else None,
-        "path": ".".join(str(part) for part in problem.path),
-        "message": problem.message,
-    }
 
 
 def _flat(asked: Mapping[str, Any] | None, between: str) -> str:

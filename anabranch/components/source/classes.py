@@ -72,7 +72,9 @@ def _neighbours(path: Path, top: Path) -> str:
     if kind:
         return hint(path.name, kind)
     there = sorted(entry.name for entry in folder.iterdir() if entry.suffix not in _NO_MODELS)
-    return f" (the folder holds {listing(there)})" if there else " (its folder holds none)"
+    if there:
+        return f" (the folder holds {listing(there)})"
+    return f" (its folder has no {path.suffix} file)"
 
 
 def load_file(relative: str, root: Path) -> ModuleType:

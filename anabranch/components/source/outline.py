@@ -104,6 +104,20 @@ def outline(component: str, root: Path) -> ClassOutline | None:
     return _Finder(root).outline(module, name)
 
 
+def why_open(component: str, root: Path) -> str:
+    """Return why the source of a component does not show its class, where ``outline`` gives None.
+
+    Raises what ``outline`` does.
+    """
+    place, _ = split(component)
+    if place.endswith(".py"):
+        return "its source does not tell what its class is at run time"
+    top, *_ = place.split(".")
+    if _is_local(top, root) and not ((root / top).exists() or (root / f"{top}.py").exists()):
+        return f"package {top!r} is neither in the bundle nor installed here"
+    return f"{place!r} is imported only where the graph runs"
+
+
 def _own_file(place: str, root: Path) -> _Module | None:
     path = inside(place, root)
     try:

@@ -25,8 +25,7 @@ from anabranch.control.reconcile.room import Need
 from anabranch.control.reconcile.together import Together
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.errors import AnabranchError, EngineError, Unavailable
-from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
-from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
+from anabranch.graph.plan.plan import DEFAULT_TIMEOUT, HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name, parse_app, router_app
 from anabranch.serve.attachment import is_attached, own_name, serve_name

@@ -55,6 +55,23 @@ def prune(draft: Draft) -> Draft:
     )
 
 
+def check_inputs(draft: Draft) -> Draft:
+    """Warn of inputs that no node and no output reads, and no monitor watches by name."""
+    read = [*draft.outputs.values()]
+    for node in draft.nodes.values():
+        read += [*node.inputs.values(), *node.triggers]
+        read += [] if node.fallback is None else [node.fallback]
+    for monitor in draft.monitors.values():
+        read += monitor.watches.values() if monitor.spec.watches is not None else ()
+    names = {ref.output for ref in read if ref.node is None}
+    warnings = tuple(
+        Problem(("spec", "inputs", name), f"no node that runs reads input {name!r}")
+        for name in draft.source.inputs
+        if name not in names
+    )
+    return replace(draft, warnings=draft.warnings + warnings)
+
+
 def _describe(graph: nx.DiGraph[str], component: set[str], position: dict[str, int]) -> Mistake:
     start = min(component, key=position.__getitem__)
     inside = graph.subgraph(component)

@@ -5,12 +5,16 @@ Nothing of a user's is run: what the source of a component leaves open is taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from anabranch.components.artefacts.paths import check_in_bundle
+from anabranch.components.contract import CannotLoad
 from anabranch.components.fitting import component_problems
-from anabranch.errors import ArtefactError, Mistake
+from anabranch.components.source.outline import outline, why_open
+from anabranch.errors import AnabranchError, ArtefactError, Mistake, Problem
 from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.compile.monitors import monitor_path, parameter_of
 from anabranch.monitors import user_monitors
@@ -21,7 +25,8 @@ from anabranch.specs.shared.reference import shared_reference
 def check_bundled(draft: Draft, root: Path) -> Draft:
     """Refuse components and models that are not in the folder ``root``, or do not fit their node.
 
-    Nodes that will not run may lack theirs, unless the spec has mistakes anyway.
+    Nodes that will not run may lack theirs, unless the spec has mistakes anyway. Components and
+    shared models that cannot be looked at here are noted in ``unchecked``.
     """
     nodes = draft.source.nodes if draft.problems else {n: p.spec for n, p in draft.nodes.items()}
     found = [
@@ -37,7 +42,27 @@ def check_bundled(draft: Draft, root: Path) -> Draft:
             monitor.spec, [parameter_of(source) for source in monitor.watches], root
         )
     ]
-    return draft.with_problems(found)
+    unchecked = [Problem(path, why) for path, why in _unchecked(draft, nodes, root)]
+    return replace(draft, unchecked=(*draft.unchecked, *unchecked)).with_problems(found)
+
+
+def _unchecked(draft: Draft, nodes: Mapping[str, NodeBase], root: Path) -> Iterator[Mistake]:
+    """Yield the fields whose component or shared model cannot be looked at here, and why."""
+    components = [(node_path(name, "component"), node.component) for name, node in nodes.items()]
+    components += [
+        (monitor_path(name, "component"), monitor.spec.component)
+        for name, monitor in draft.monitors.items()
+    ]
+    for path, component in components:
+        with suppress(CannotLoad):  # a mistake, which is told as such
+            if component is not None and outline(component, root) is None:
+                yield path, why_open(component, root)
+    for name, node in nodes.items():
+        reference = shared_reference(node)
+        with suppress(AnabranchError):  # likewise
+            if reference and draft.models and draft.models.signature(reference) is None:
+                lacks = "its revisions" if reference.revision else "it: no valid document is here"
+                yield node_path(name, "model"), f"only an engine knows {lacks}"
 
 
 def named_files(draft: Draft) -> Iterator[Mistake]:

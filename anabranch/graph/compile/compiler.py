@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.graph.compile.absence import mark_absent
-from anabranch.graph.compile.acyclic import check_acyclic, prune
+from anabranch.graph.compile.acyclic import check_acyclic, check_inputs, prune
 from anabranch.graph.compile.batchable import check_batching
 from anabranch.graph.compile.caching import check_caches
 from anabranch.graph.compile.draft import Draft, KnownModels
@@ -15,11 +15,16 @@ from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.observing.recorded import check_recorded
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
-from anabranch.graph.compile.serving import check_conditions, check_pool, check_serving
+from anabranch.graph.compile.serving import (
+    check_conditions,
+    check_pool,
+    check_serving,
+    check_timeouts,
+)
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
 from anabranch.graph.compile.variables import check_variables
-from anabranch.graph.plan.plan import Plan
+from anabranch.graph.plan.plan import DEFAULT_TIMEOUT, Plan
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import Telemetry
 
@@ -35,6 +40,8 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_monitors,
     check_serving,
     prune,
+    check_inputs,
+    check_timeouts,
     check_recorded,
     segment,
     check_budgets,
@@ -42,8 +49,6 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_pool,
     check_caches,
 )
-DEFAULT_TIMEOUT = 60.0
-"""Longest time that a request may take where the spec does not say, in seconds."""
 
 
 def run_passes(source: Partial, models: KnownModels | None = None) -> Draft:

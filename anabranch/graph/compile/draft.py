@@ -50,6 +50,8 @@ class Draft:
     recorded: Mapping[str, Ref] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    unchecked: tuple[Problem, ...] = ()
+    """What could not be checked, and is taken for right."""
     models: KnownModels | None = None
     """None where shared models are not known: then their nodes are taken for right."""
 

@@ -25,6 +25,8 @@ class Loaded:
     graph: InferenceGraph
     plan: Plan
     root: Path
+    unchecked: tuple[Problem, ...] = ()
+    """What could not be checked, and is taken for right."""
 
 
 Pass = Callable[[Draft], Draft]
@@ -90,7 +92,8 @@ def _compile(
         raise SpecError(sorted(problems, key=_by_position))
     plan = to_plan(draft)
     warnings = tuple(_place(placed, warning) for warning in plan.warnings)
-    return Loaded(checked.graph, replace(plan, warnings=warnings), root)
+    unchecked = tuple(_place(placed, one) for one in draft.unchecked)
+    return Loaded(checked.graph, replace(plan, warnings=warnings), root, unchecked)
 
 
 def _place(document: Document, problem: Problem) -> Problem:

@@ -1,4 +1,4 @@
-"""Passes: rules of the traffic, what a graph's own port cannot do, what no pool has a place for."""
+"""Passes: rules of the traffic, timeouts, what a port of its own and what a pool do not allow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from anabranch.components.rules import mistakes
 from anabranch.errors import Mistake, Problem
 from anabranch.graph.compile.draft import Draft, node_path
 from anabranch.graph.compile.segment import is_apart
+from anabranch.graph.plan.plan import DEFAULT_TIMEOUT
 from anabranch.specs.models import NodeBase
 
 
@@ -35,6 +36,30 @@ def check_serving(draft: Draft) -> Draft:
         "allows; only requests at the engine's ports wake it",
     )
     return replace(draft, warnings=(*draft.warnings, warning))
+
+
+def check_timeouts(draft: Draft) -> Draft:
+    """Warn of nodes whose timeout is above the graph's, which ends a request before theirs does.
+
+    A shared model has no timeout as a graph, and an explanation is no part of a request.
+    """
+    if draft.source.is_model:
+        return draft
+    given = draft.source.timeout
+    longest = DEFAULT_TIMEOUT if given is None else given.seconds
+    text = f"{longest:g}s, its default" if given is None else str(given)
+    warnings = [
+        Problem(
+            node_path(name, "timeout"),
+            f"{timeout} is above the graph's `timeout` ({text}), which ends a request first: lower "
+            "it, or raise `spec.timeout`",
+        )
+        for name, node in draft.nodes.items()
+        if (timeout := node.spec.timeout) is not None
+        and timeout.seconds > longest
+        and node.type != "explainer"
+    ]
+    return replace(draft, warnings=(*draft.warnings, *warnings))
 
 
 def check_pool(draft: Draft) -> Draft:

@@ -27,6 +27,8 @@ from anabranch.specs.models import (
 )
 from anabranch.specs.shared.reference import SharedReference
 
+DEFAULT_TIMEOUT = 60.0
+"""Longest time that a request may take where the spec does not say, in seconds."""
 EXPLAIN_TIMEOUT_S = 60.0
 """Default of an explainer's ``timeout``, in seconds."""
 MONITORS = "monitors"

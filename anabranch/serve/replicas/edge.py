@@ -14,7 +14,7 @@ from typing import Any
 
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
-from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
+from anabranch.graph.plan.plan import DEFAULT_TIMEOUT
 from anabranch.router.addresses import Addresses
 from anabranch.router.between_nodes import node_folder
 from anabranch.router.following import RETRY_S, Follower

@@ -65,7 +65,7 @@ def test_labels_that_are_none(labels: str, text: str) -> None:
         ("GPU=many", "GPU=many is no whole number"),
         ("CPU=inf", "CPU=inf is no whole number"),
         ("licence=nan", "licence=nan is no number of at least 0"),
-        ("memory=8", "--resources memory: .*number with a unit"),
+        ("memory=8Gi", "--resources memory: .*'8Gi' is not a size"),
         ("a b=1", "'a b' is no name of at most 63 letters"),
         ("CPU=1,CPU=2", "has 'CPU' twice"),
     ],
