@@ -259,7 +259,7 @@ def test_what_was_learned_is_shown_and_reset(engine: Engine, arms: str) -> None:
     shown = engine.command("bandit", arms, "--router", "ucb1")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("ucb1: ucb1 in r")
-    done = engine.command("bandit", arms, "--router", "ucb1", "--reset", "-o", "json")
+    done = engine.command("bandit", arms, "--router", "ucb1", "--reset", "--yes", "-o", "json")
     assert {one["rewards"] for one in json.loads(done.stdout)["bandits"]} == {0}
     kinds = [one["kind"] for one in engine.api("GET", f"/events?graph={arms}").json()["events"]]
     assert "bandit_reset" in kinds

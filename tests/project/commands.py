@@ -395,6 +395,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch events verify",
         "anabranch events verify --contains "
         "1f3870be274f6c49b3e31a0c6728957f8c7a5a2a2f5d6c3b9f2b6a1d0e4c5b7a",
+        "anabranch validate policy.yaml",
         "anabranch access set policy.yaml",
         "anabranch access show",
         "anabranch access check key:ci operate digits",

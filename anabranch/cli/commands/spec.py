@@ -16,7 +16,7 @@ from anabranch.cli.terminal import note, progress, result, result_json
 from anabranch.errors import Forbidden, InvalidRequest, Problem, SpecError, TooLarge
 
 
-class Kind(StrEnum):
+class DocumentKind(StrEnum):
     """The kinds of documents."""
 
     INFERENCE_GRAPH = "InferenceGraph"
@@ -127,7 +127,7 @@ def plan(
 
 def schema(
     kind: Annotated[
-        Kind | None,
+        DocumentKind | None,
         typer.Option("--kind", help="Documents of one kind; graphs and models if left out."),
     ] = None,
 ) -> None:
@@ -137,15 +137,15 @@ def schema(
     match kind:
         case None:
             result_json(json_schema())
-        case Kind.INFERENCE_GRAPH:
+        case DocumentKind.INFERENCE_GRAPH:
             from anabranch.specs.models import InferenceGraph
 
             result_json(schema_of(InferenceGraph))
-        case Kind.MODEL:
+        case DocumentKind.MODEL:
             from anabranch.specs.shared.document import SharedModelDocument
 
             result_json(schema_of(SharedModelDocument))
-        case Kind.ACCESS_POLICY:
+        case DocumentKind.ACCESS_POLICY:
             from anabranch.control.access.policy import Policy
 
             result_json(schema_of(Policy))
@@ -162,7 +162,7 @@ def _findings(file: str, home: Path | None, timeout: float | None) -> Findings:
 
     try:
         with opened(file) as (spec, _):
-            if as_map(read(spec).data).get("kind") == Kind.ACCESS_POLICY:
+            if as_map(read(spec).data).get("kind") == DocumentKind.ACCESS_POLICY:
                 from anabranch.control.access.policy import read_policy
 
                 read_policy(spec.read_bytes(), str(spec))

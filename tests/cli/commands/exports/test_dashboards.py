@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from anabranch.telemetry.dashboards.files import files
+from anabranch.telemetry.dashboards import dashboard_files
 
 
 def export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -23,8 +23,10 @@ def test_all_files_are_written_and_named(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     done = export(folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(folder / name) for name in files("gateway")]
-    assert all((folder / name).read_text() == text for name, text in files("gateway").items())
+    assert done.stdout.splitlines() == [str(folder / name) for name in dashboard_files("gateway")]
+    assert all(
+        (folder / name).read_text() == text for name, text in dashboard_files("gateway").items()
+    )
 
 
 def test_older_files_give_way_and_others_stay(tmp_path: Path) -> None:
