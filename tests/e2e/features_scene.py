@@ -20,7 +20,7 @@ from unittest.mock import patch
 from anabranch.control.store import event_log
 from anabranch.control.store.store import Store
 from anabranch.control.watching.troubles import FAILED
-from anabranch.telemetry.dashboards.promql import PREFIXES
+from anabranch.telemetry.dashboards import PREFIXES
 from tests.e2e.conftest import Given, node, spec
 from tests.e2e.panels import SOURCES
 from tests.engines import HTTP, Engine

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from anabranch.telemetry.dashboards.files import files
-from anabranch.telemetry.dashboards.promql import Source
+from anabranch.telemetry.dashboards import Source, dashboard_files
 
 SOURCES: tuple[Source, ...] = ("gateway", "ray")
 ELSEWHERE = frozenset(
@@ -35,7 +34,7 @@ def filled(text: str, graph: str) -> str:
 
 def dashboards(source: Source) -> dict[str, Any]:
     """All dashboards over an export, by path."""
-    texts = files(source).items()
+    texts = dashboard_files(source).items()
     return {path: json.loads(text) for path, text in texts if path.endswith(".json")}
 
 

@@ -27,8 +27,7 @@ import pytest
 import yaml
 
 from anabranch.client.connection.engine_state import read_state
-from anabranch.telemetry.dashboards.files import files
-from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
+from anabranch.telemetry.dashboards import JOBS, PREFIXES, Source, dashboard_files
 from tests.control import web
 from tests.e2e.conftest import Given, node, spec
 from tests.e2e.features_scene import GRAPHS, Features
@@ -365,7 +364,7 @@ def rules(folder: Path) -> list[Path]:
     found = []
     for source in SOURCES:
         path = folder / f"{source}.yml"
-        path.write_text(files(source)["prometheus/rules/anabranch.yml"])
+        path.write_text(dashboard_files(source)["prometheus/rules/anabranch.yml"])
         found.append(path)
     return found
 
@@ -600,7 +599,7 @@ def test_every_variable_offers_what_there_is(scene: Scene, source: Source) -> No
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_rule_had_something_to_say(scene: Scene, source: Source) -> None:
     """The alerts too: each of what they tell has happened."""
-    text = yaml.safe_load(files(source)["prometheus/rules/anabranch.yml"])
+    text = yaml.safe_load(dashboard_files(source)["prometheus/rules/anabranch.yml"])
     rules = [rule for group in text["groups"] for rule in group["rules"]]
     empty = [
         rule.get("alert") or rule["record"]

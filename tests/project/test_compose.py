@@ -25,7 +25,7 @@ from anabranch.cli.app import app
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine.joining.join import DRAIN_S
 from anabranch.control.nodes.shared import shared_names
-from anabranch.telemetry.dashboards.promql import JOBS
+from anabranch.telemetry.dashboards import JOBS
 from tests.handlers import QuietHandler
 from tests.waiting import until
 

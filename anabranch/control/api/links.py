@@ -7,8 +7,7 @@ import asyncio
 from anabranch.client.connection.engine_state import read_state
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
 from anabranch.control.settings.settings import Settings
-from anabranch.telemetry.dashboards.files import DASHBOARDS
-from anabranch.telemetry.dashboards.grafana import uid
+from anabranch.telemetry.dashboards import DASHBOARDS, uid
 
 
 class LinkApi:
@@ -35,4 +34,4 @@ class LinkApi:
 
     def _dashboards(self) -> dict[str, str] | None:
         base = self._settings.grafana.rstrip("/")
-        return {one.name: f"{base}/d/{uid(one, 'gateway')}" for one in DASHBOARDS} if base else None
+        return {one: f"{base}/d/{uid(one)}" for one in DASHBOARDS} if base else None

@@ -12,7 +12,7 @@ from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.api.endpoints import ApiCall
 from anabranch.control.api.links import LinkApi
 from anabranch.control.settings.settings import Settings
-from anabranch.telemetry.dashboards.files import files
+from anabranch.telemetry.dashboards import dashboard_files
 
 
 def links(home: Path, **variables: str) -> Any:
@@ -33,7 +33,9 @@ def test_rays_dashboard_and_grafana(tmp_path: Path) -> None:
     found = links(tmp_path, ANABRANCH_GRAFANA="http://127.0.0.1:3000/below/")
     assert found["ray"] == ray
     for name, url in found["grafana"].items():
-        exported = json.loads(files("gateway")[f"grafana/dashboards/anabranch-{name}.json"])
+        exported = json.loads(
+            dashboard_files("gateway")[f"grafana/dashboards/anabranch-{name}.json"]
+        )
         assert url == f"http://127.0.0.1:3000/below/d/{exported['uid']}"
         assert "graph" in {one["name"] for one in exported["templating"]["list"]}
     assert {"overview", "graph", "rollout"} == set(found["grafana"])

@@ -29,7 +29,7 @@ def export(
     ] = Export.GATEWAY,
 ) -> None:
     """Write the Grafana dashboards and the Prometheus rules; older files are overwritten."""
-    from anabranch.telemetry.dashboards.files import files
+    from anabranch.telemetry.dashboards import dashboard_files
 
-    for name, text in files("ray" if source is Export.RAY else "gateway").items():
+    for name, text in dashboard_files("ray" if source is Export.RAY else "gateway").items():
         write(folder / name, text)

@@ -1,9 +1,14 @@
-"""What lies in ``deploy/`` is what the command writes, and Grafana and Prometheus can read it."""
+"""The dashboards and rules in ``deploy/``, as they are and for Ray's agents.
+
+Prometheus' own tool accepts the rules and runs their tests.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
@@ -13,17 +18,29 @@ from typing import Any
 import pytest
 import yaml
 
-from anabranch.telemetry.dashboards.files import DASHBOARDS, files
-from anabranch.telemetry.dashboards.promql import Source
+from anabranch.telemetry.dashboards import (
+    DASHBOARDS,
+    JOBS,
+    Source,
+    dashboard_files,
+    rename,
+)
 from anabranch.telemetry.definitions import METRICS
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 SOURCES: tuple[Source, ...] = ("gateway", "ray")
+TESTS = sorted((ROOT / "deploy" / "prometheus" / "tests").iterdir())
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool of the package prometheus is not installed"
+)
 
 
 def dashboards(source: Source) -> dict[str, dict[str, Any]]:
     return {
-        path: json.loads(text) for path, text in files(source).items() if path.endswith(".json")
+        path: json.loads(text)
+        for path, text in dashboard_files(source).items()
+        if path.endswith(".json")
     }
 
 
@@ -42,20 +59,19 @@ def expressions(source: Source) -> Iterator[str]:
             for one in dashboard["templating"]["list"]
             if one["type"] == "query"
         )
-    rules = yaml.safe_load(files(source)["prometheus/rules/anabranch.yml"])
+    rules = yaml.safe_load(dashboard_files(source)["prometheus/rules/anabranch.yml"])
     yield from (rule["expr"] for group in rules["groups"] for rule in group["rules"])
 
 
-def test_what_is_deployed_is_fresh() -> None:
-    """If not: `anabranch dashboards export deploy`."""
-    for path, text in files("gateway").items():
+def test_the_files_of_the_package_are_those_of_deploy() -> None:
+    for path, text in dashboard_files("gateway").items():
         assert (DEPLOY / path).read_text() == text, path
     there = {
         str(path.relative_to(DEPLOY))
         for folder in ("grafana/dashboards", "prometheus/rules")
         for path in (DEPLOY / folder).iterdir()
     }
-    assert there == set(files("gateway"))
+    assert there == set(dashboard_files("gateway"))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -136,3 +152,82 @@ def test_variables_of_queries_are_those_of_the_dashboard() -> None:
 def test_both_exports_live_beside_each_other() -> None:
     uids = [one["uid"] for source in SOURCES for one in dashboards(source).values()]
     assert len(uids) == len(set(uids)) == 2 * len(DASHBOARDS)
+
+
+def rules_of(kind: str) -> list[dict[str, Any]]:
+    """Return the rules that are alerts, or that record a query."""
+    groups = yaml.safe_load(dashboard_files("gateway")["prometheus/rules/anabranch.yml"])["groups"]
+    return [rule for group in groups for rule in group["rules"] if kind in rule]
+
+
+def promtool(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def laid_out(folder: Path, source: Source) -> Path:
+    """Write the rules of an export, with their tests beside them."""
+    rules = folder / "rules" / "anabranch.yml"
+    for path in (rules, *(folder / "tests" / one.name for one in TESTS)):
+        path.parent.mkdir(exist_ok=True)
+    rules.write_text(dashboard_files(source)["prometheus/rules/anabranch.yml"])
+    for one in TESTS:
+        text = re.sub(f'(job=?:? ?"?){JOBS["gateway"]}', rf"\g<1>{JOBS[source]}", one.read_text())
+        (folder / "tests" / one.name).write_text(rename(text, source))
+    return folder
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("gateway", "*-days.yml"),
+        *(pytest.param(source, "*.yml", marks=pytest.mark.nightly) for source in JOBS),
+    ],
+)
+def test_promtool_accepts_the_rules_and_their_tests_pass(
+    source: Source, names: str, tmp_path: Path
+) -> None:
+    folder = laid_out(tmp_path, source)
+    promtool("check", "rules", "--lint-fatal", folder / "rules" / "anabranch.yml")
+    promtool("test", "rules", *sorted((folder / "tests").glob(names)))
+
+
+@pytest.mark.nightly
+@needs_promtool
+def test_the_tests_would_notice_a_changed_threshold(tmp_path: Path) -> None:
+    folder = laid_out(tmp_path, "gateway")
+    rules = folder / "rules" / "anabranch.yml"
+    rules.write_text(rules.read_text().replace("< 0.95", "< 0.85"))
+    with pytest.raises(AssertionError, match="AnabranchMirrorDisagrees"):
+        promtool("test", "rules", folder / "tests" / "anabranch.yml")
+
+
+def test_each_alert_has_a_test_in_which_it_fires() -> None:
+    fired = {
+        check["alertname"]
+        for path in TESTS
+        for one in yaml.safe_load(path.read_text())["tests"]
+        for check in one["alert_rule_test"]
+        if check["exp_alerts"]
+    }
+    assert fired == {rule["alert"] for rule in rules_of("alert")}
+
+
+def test_runbooks_are_there() -> None:
+    text = (ROOT / "docs" / "dashboards.md").read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    assert {rule["alert"] for rule in rules_of("alert")} <= set(headings)
+    for rule in rules_of("alert"):
+        name = rule["alert"].lower()
+        assert rule["annotations"]["runbook_url"] == f"docs/dashboards.md#{name}"
+
+
+def test_records_that_alerts_read_are_recorded() -> None:
+    recorded = {rule["record"] for rule in rules_of("record")}
+    read = {
+        name for rule in rules_of("alert") for name in re.findall(r"anabranch:[\w:]+", rule["expr"])
+    }
+    assert read and read <= recorded
