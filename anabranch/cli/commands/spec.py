@@ -153,9 +153,11 @@ def schema(
 
 def _findings(file: str, home: Path | None, timeout: float | None) -> Findings:
     """Return what is found in a file; its nodes are loaded where there is a ``timeout`` for it."""
-    from anabranch.client.bundle.checks import open_complete
+    from anabranch.client.bundle.checks import bundle_passes
     from anabranch.client.connection.engine_state import resolve_home
     from anabranch.client.portable.sources import opened
+    from anabranch.graph.compile.bundled import note_unchecked
+    from anabranch.graph.compile.loading import open_graph
     from anabranch.graph.shared.documents import DocumentedModels
     from anabranch.specs.loader import read
     from anabranch.specs.unvalidated import as_map
@@ -167,7 +169,12 @@ def _findings(file: str, home: Path | None, timeout: float | None) -> Findings:
 
                 read_policy(spec.read_bytes(), str(spec))
                 return Findings()
-            loaded = open_complete(spec, resolve_home(home), DocumentedModels(spec.parent))
+            root = spec.parent.resolve()
+            passes = (
+                *bundle_passes(root, resolve_home(home)),
+                lambda draft: note_unchecked(draft, root),
+            )
+            loaded = open_graph(spec, passes, DocumentedModels(spec.parent))
             warnings, unchecked = loaded.plan.warnings, loaded.unchecked
             if timeout is None:
                 return Findings(None, warnings, unchecked)

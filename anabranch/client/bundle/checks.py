@@ -9,23 +9,19 @@ from anabranch.client.bundle.folder import IGNORE_FILE, LeftOut, Survey, survey
 from anabranch.components.artefacts.uris import is_uri
 from anabranch.errors import FieldPath
 from anabranch.graph.compile.bundled import check_bundled, named_files
-from anabranch.graph.compile.draft import Draft, KnownModels
+from anabranch.graph.compile.draft import Draft
 from anabranch.graph.compile.loading import Loaded, Pass, open_graph
 from anabranch.specs.checks import Partial
 
 
-def open_complete(
-    path: Path, home: Path | None = None, models: KnownModels | None = None
-) -> Loaded:
+def open_complete(path: Path, home: Path | None = None) -> Loaded:
     """Read and compile a spec that is to be deployed; ``home`` is that of the engine in use.
-
-    ``models`` are shared models that it may use; without, an engine knows these.
 
     Raises SpecError with all mistakes in it, among them: files, classes, methods and parameters
     that its nodes need and the folder does not have, and files that its bundle leaves out. Raises
     InvalidRequest where the folder is the home of an engine.
     """
-    return open_graph(path, bundle_passes(path.parent.resolve(), home), models)
+    return open_graph(path, bundle_passes(path.parent.resolve(), home))
 
 
 def bundle_passes(root: Path, home: Path | None = None) -> tuple[Pass, Pass]:

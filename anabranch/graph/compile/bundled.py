@@ -25,8 +25,7 @@ from anabranch.specs.shared.reference import shared_reference
 def check_bundled(draft: Draft, root: Path) -> Draft:
     """Refuse components and models that are not in the folder ``root``, or do not fit their node.
 
-    Nodes that will not run may lack theirs, unless the spec has mistakes anyway. Components and
-    shared models that cannot be looked at here are noted in ``unchecked``.
+    Nodes that will not run may lack theirs, unless the spec has mistakes anyway.
     """
     nodes = draft.source.nodes if draft.problems else {n: p.spec for n, p in draft.nodes.items()}
     found = [
@@ -42,8 +41,14 @@ def check_bundled(draft: Draft, root: Path) -> Draft:
             monitor.spec, [parameter_of(source) for source in monitor.watches], root
         )
     ]
-    unchecked = [Problem(path, why) for path, why in _unchecked(draft, nodes, root)]
-    return replace(draft, unchecked=(*draft.unchecked, *unchecked)).with_problems(found)
+    return draft.with_problems(found)
+
+
+def note_unchecked(draft: Draft, root: Path) -> Draft:
+    """Note in ``unchecked`` which components and shared models cannot be looked at here."""
+    nodes = {name: node.spec for name, node in draft.nodes.items()}
+    unchecked = [Problem(path, reason) for path, reason in _unchecked(draft, nodes, root)]
+    return replace(draft, unchecked=(*draft.unchecked, *unchecked))
 
 
 def _unchecked(draft: Draft, nodes: Mapping[str, NodeBase], root: Path) -> Iterator[Mistake]:
